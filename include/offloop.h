@@ -1,0 +1,330 @@
+/* offloop.h: HTTP services that mix code which must not block with code which must.
+ *
+ * A handler is declared in one of two lanes.  An `.async` handler runs inline on an event loop, on a fiber of its own;
+ * a `.sync` handler runs on a thread of a bounded pool and may block.  The functions below work in both: where one has
+ * to wait, it suspends an async handler (its loop goes on with other requests) and blocks a sync one (its thread waits).
+ *
+ * Handlers are concurrent in every lane: a server has several loops and several workers, so two requests for one route
+ * may run at the same moment.  Data that requests share needs a lock, and no thread lock (pthread_mutex_t, std::mutex)
+ * may be held across a call marked "suspends": use ol_mutex or ol_sem.  errno, the floating-point mode and a C++
+ * exception in flight do not survive a suspension, and no exception may leave a handler.
+ *
+ * Where a function may be called stands in brackets:
+ *   [owner]  in the handler that was given the request, or code it calls, in either lane
+ *   [loop]   in a function that runs on a loop: the one given to ol_post
+ *   [setup]  in on_start and on_stop
+ *   [any]    on any thread
+ *
+ * Unless said otherwise a string is NUL-terminated UTF-8, a size is in bytes, and a function that returns int gives 0
+ * or a negative errno.  Memory returned for a request belongs to the request and lives until its reply has been sent.
+ */
+#ifndef OFFLOOP_H
+#define OFFLOOP_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define OL_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#define OL_TABLE_(type, t) (t)
+#else
+#define OL_TABLE_(type, t) _Generic((t), const type * : (t), type * : (t))
+#endif
+
+#if defined(__GNUC__)
+#define OL_PRINTF_(fmt, args) __attribute__((format(printf, fmt, args)))
+#define OL_CHECKED_ __attribute__((warn_unused_result))
+#else
+#define OL_PRINTF_(fmt, args)
+#define OL_CHECKED_
+#endif
+
+#define OL_COUNT_(t) (sizeof(t) / sizeof((t)[0]))
+
+typedef struct ol_req ol_req;       /* one request and its reply */
+typedef struct ol_server ol_server; /* the running server */
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Declaring an app
+ * ------------------------------------------------------------------------------------------------------------ */
+
+/* A handler returns 0 having replied (ol_text, ol_json, ...).  Below 0: the status that a library call latched
+ * (408, 413, 422), else 500.  0 without a reply, or above 0: 500.  Each such 500 is logged with its route and tells the
+ * client nothing.  A second reply replaces the first until it is committed; from then on it gets -EALREADY. */
+typedef int ol_handler(ol_req *r);
+
+enum ol_method { OL_METHOD_GET = 1, OL_METHOD_HEAD, OL_METHOD_POST, OL_METHOD_PUT, OL_METHOD_PATCH, OL_METHOD_DELETE,
+	OL_METHOD_OPTIONS, OL_METHOD_TRACE };
+
+struct ol_router;
+
+/* One endpoint, or a router mounted under a prefix.  Declare it with OL_GET ... OL_MOUNT; set members in this order (C++
+ * insists on it).  Exactly one of async and sync must be set; a route with none or both is refused at start.
+ *
+ * path: segments between slashes, each a literal or one parameter: {name} any non-empty segment, {name:int} 64-bit
+ * signed decimal, {name:float}, {name:uuid} (RFC 9562 §4, any case), {name:path} the rest of the path, slashes and all
+ * (last segment only).  A literal segment wins over a parameter, a parameter over {name:path}.  A value that is not of
+ * its type is answered with 422 before the handler runs.  Two routes of one method that could not be told apart are
+ * refused at start. */
+struct ol_route {
+	enum ol_method method;
+	const char *path;
+	ol_handler *async;              /* runs on the loop, on a fiber; must not block except in calls of this header */
+	ol_handler *sync;               /* runs on a thread of `pool`; may block */
+	const char *pool;               /* name of a pool in the app's table; NULL: the default pool */
+	size_t stack;                   /* bytes of fiber stack for an async handler; 0: 256 KiB */
+	size_t body_max;                /* largest request body; 0: the server's --body-max */
+	int stream;                     /* 1: start the handler when the head has arrived; it reads with ol_body_read */
+	const void *data;               /* the route's own, for ol_route_data() */
+	const struct ol_router *mount;  /* set by OL_MOUNT */
+};
+
+/* A table of routes that can be mounted: static const struct ol_router api = { OL_ROUTES(api_routes) }; */
+struct ol_router {
+	const struct ol_route *routes;
+	size_t nroutes, route_size;
+};
+
+#define OL_GET(path_, ...) { .method = OL_METHOD_GET, .path = path_, __VA_ARGS__ }        /* serves HEAD too */
+#define OL_HEAD(path_, ...) { .method = OL_METHOD_HEAD, .path = path_, __VA_ARGS__ }
+#define OL_POST(path_, ...) { .method = OL_METHOD_POST, .path = path_, __VA_ARGS__ }
+#define OL_PUT(path_, ...) { .method = OL_METHOD_PUT, .path = path_, __VA_ARGS__ }
+#define OL_PATCH(path_, ...) { .method = OL_METHOD_PATCH, .path = path_, __VA_ARGS__ }
+#define OL_DELETE(path_, ...) { .method = OL_METHOD_DELETE, .path = path_, __VA_ARGS__ }
+#define OL_OPTIONS(path_, ...) { .method = OL_METHOD_OPTIONS, .path = path_, __VA_ARGS__ }
+#define OL_MOUNT(prefix_, router_) { .path = prefix_, .mount = router_ } /* router_: const struct ol_router * */
+
+/* A named pool of worker threads.  The default pool, "default", is always there; its sizes are --pool and --queue. */
+struct ol_pool {
+	const char *name;
+	unsigned threads;  /* at most this many run at once; 0: 40 */
+	unsigned queue;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
+	size_t stack;      /* bytes of thread stack; 0: 256 KiB */
+};
+
+/* An option of the app's own, given as --name VALUE, OFFLOOP_NAME, or in the config file; read with ol_option(). */
+struct ol_option {
+	const char *name;   /* without the dashes; lower case, words joined by '-' */
+	const char *arg;    /* what the value is called in --help, as "DIR"; NULL: a switch, "1" when given */
+	const char *value;  /* its default; NULL: none */
+	const char *help;   /* one line */
+};
+
+/* The app's own default for an option of the server, weaker than flag, environment and config file: {"port", "8080"} */
+struct ol_default {
+	const char *option, *value;
+};
+
+/* An app is const data: const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };  Set members in
+ * this order.  Members are only ever added at the end; the sizes tell the library which ones the caller knows. */
+struct ol_app {
+	size_t size;
+	const struct ol_route *routes;
+	size_t nroutes, route_size;
+	const struct ol_pool *pools;
+	size_t npools, pool_size;
+	const struct ol_option *options;
+	size_t noptions, option_size;
+	const struct ol_default *defaults;
+	size_t ndefaults, default_size;
+	const char *name;               /* for the start line and --help; NULL: the program's */
+	int (*on_start)(ol_server *s);  /* before the first connection is accepted; below 0: the server does not start */
+	void (*on_stop)(ol_server *s);  /* after the last reply; also after an on_start that failed */
+	void *data;                     /* first value of ol_server_data() */
+};
+
+#define OL_APP_INIT .size = sizeof(struct ol_app)
+#define OL_ROUTES(t) \
+	.routes = OL_TABLE_(struct ol_route, t), .nroutes = OL_COUNT_(t), .route_size = sizeof((t)[0])
+#define OL_POOLS(t) .pools = OL_TABLE_(struct ol_pool, t), .npools = OL_COUNT_(t), .pool_size = sizeof((t)[0])
+#define OL_APP_OPTIONS(t) \
+	.options = OL_TABLE_(struct ol_option, t), .noptions = OL_COUNT_(t), .option_size = sizeof((t)[0])
+#define OL_DEFAULTS(t) \
+	.defaults = OL_TABLE_(struct ol_default, t), .ndefaults = OL_COUNT_(t), .default_size = sizeof((t)[0])
+
+/* Runs the app until SIGTERM or SIGINT, and returns the process's exit status: 0 after a clean drain, 1 when it could
+ * not start or requests were stuck at the end of --grace, 2 for wrong options.  Call it once, from main, before the
+ * program has threads.  argv is that of main; `./app --help` lists the options.  app is borrowed. */
+int ol_main(int argc, char **argv, const struct ol_app *app);
+
+/* Asks the server to drain and ol_main to return, as SIGTERM does.  [any] */
+void ol_server_stop(ol_server *s);
+
+/* The app's own pointer, for what on_start opened.  Set it in on_start; requests read it with ol_app_data.  The server
+ * never looks at what it points to. */
+void ol_server_data_set(ol_server *s, void *data);       /* [setup] */
+void *ol_server_data(const ol_server *s);                /* [any] */
+void *ol_app_data(const ol_req *r);                      /* [owner] */
+
+/* The value of one of the app's own options: its string, or NULL when it was not given and has no default.  [any]
+ * Borrowed from the server. */
+const char *ol_option(const ol_server *s, const char *name);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * The request  [owner]
+ * ------------------------------------------------------------------------------------------------------------ */
+
+/* The method as sent ("GET"); the path, percent-decoded, without query; the target exactly as sent; the template of the
+ * route that matched ("/reports/{id:int}"); its .data; the client's address ("192.0.2.1:4711", "unix:"). */
+const char *ol_method(const ol_req *r);
+const char *ol_path(const ol_req *r);
+const char *ol_target(const ol_req *r);
+const char *ol_route_path(const ol_req *r);
+const void *ol_route_data(const ol_req *r);
+const char *ol_remote(ol_req *r);
+
+/* A parameter of the route, percent-decoded.  A name the route does not declare: NULL (0 for the numbers) and a latched
+ * 500 that names it in the log. */
+const char *ol_param(ol_req *r, const char *name);
+int64_t ol_param_int(ol_req *r, const char *name);
+double ol_param_float(ol_req *r, const char *name);
+
+/* The first query parameter of that name, decoded ('+' is a space); NULL when absent, "" when it has no value. */
+const char *ol_query(ol_req *r, const char *name);
+
+/* The same as a number.  Absent: *value is left as it is.  Not a decimal integer, or outside min..max: -EINVAL, and a 422
+ * in FastAPI's shape is latched. */
+OL_CHECKED_ int ol_query_int(ol_req *r, const char *name, int64_t min, int64_t max, int64_t *value);
+
+/* The first header field of that name (any case), without surrounding blanks; NULL when absent.  ol_header_at walks them
+ * all in the order sent: NULL past the last. */
+const char *ol_header(ol_req *r, const char *name);
+const char *ol_header_at(ol_req *r, size_t i, const char **value);
+
+/* The value of a request cookie (RFC 6265 §4.2), quotes removed; NULL when absent. */
+const char *ol_cookie(ol_req *r, const char *name);
+
+/* The whole request body, NUL-terminated for convenience; *n (may be NULL) is its length.  Without a body: "" and 0.
+ * suspends on a .stream route; elsewhere the body is there before the handler starts.  NULL when it could not be read:
+ * the status is latched (408, 413), return -1. */
+const char *ol_body(ol_req *r, size_t *n);
+
+/* The next bytes of the body, at most n; 0 at its end; -EMSGSIZE, -ETIMEDOUT, -ECANCELED, -EBADMSG (bad chunk), the status
+ * latched.  suspends until some have come.  On a route without .stream it reads from the buffered body. */
+OL_CHECKED_ ssize_t ol_body_read(ol_req *r, void *buf, size_t n);
+
+/* The body as JSON, parsed at the first call and owned by the request.  NULL: not JSON, or nested deeper than 64; 422 is
+ * latched, return -1. */
+json_t *ol_body_json(ol_req *r);
+
+/* A trailer field of a chunked request (RFC 9110 §6.5), once the body has been read to its end; else NULL. */
+const char *ol_trailer(ol_req *r, const char *name);
+
+/* Latches a 422 with one more entry {"loc": [in, name], "msg", "type"} of FastAPI's shape; in is "body", "query", "path"
+ * or "header".  The strings are copied.  Returns -EINVAL: return ol_invalid(r, "body", "text", "field required",
+ * "value_error.missing"); */
+int ol_invalid(ol_req *r, const char *in, const char *name, const char *msg, const char *type);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * The reply  [owner]
+ *
+ * Each gives 0, -EALREADY when a reply is committed, -ENOMEM, or -EINVAL (a status outside 200..599; CR, LF or NUL in a
+ * header), so that a handler can end with `return ol_text(...)`.
+ * ------------------------------------------------------------------------------------------------------------ */
+
+int ol_text(ol_req *r, int status, const char *text);                   /* text/plain; copied */
+#define ol_textf(r, status, ...) ol_textf_((r), (status), "" __VA_ARGS__) /* the format must be a literal */
+int ol_textf_(ol_req *r, int status, const char *fmt, ...) OL_PRINTF_(3, 4);
+
+int ol_json(ol_req *r, int status, const json_t *value);                /* borrows value, only during the call */
+int ol_json_new(ol_req *r, int status, json_t *value);                  /* steals value, also on error; NULL: -ENOMEM */
+
+int ol_bytes(ol_req *r, int status, const char *type, const void *p, size_t n);     /* copied */
+
+/* Borrows p until the reply has been sent (or discarded); then calls release(arg) once, on any thread.  release may be
+ * NULL for memory that outlives the server.  On error release is called before the return. */
+int ol_bytes_new(ol_req *r, int status, const char *type, const void *p, size_t n,
+	void (*release)(void *arg), void *arg);
+
+int ol_empty(ol_req *r, int status);                                    /* no body: 204, 304 */
+int ol_error(ol_req *r, int status, const char *detail);                /* {"detail": detail} */
+int ol_redirect(ol_req *r, int status, const char *location);           /* 301, 302, 303, 307, 308 */
+
+/* Header fields of the reply: set replaces, add appends.  They outlive a replaced reply.  Copied.  Content-Length,
+ * Transfer-Encoding, Connection, Date and Trailer are the server's: -EPERM. */
+int ol_header_set(ol_req *r, const char *name, const char *value);
+int ol_header_add(ol_req *r, const char *name, const char *value);
+
+/* Set-Cookie (RFC 6265 §4.1): attributes is what follows the value, as "Path=/; HttpOnly; SameSite=Lax", or NULL. */
+int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *attributes);
+
+/* A reply whose length is not known before: ol_stream starts it, the first ol_write commits it, the handler's return ends
+ * it (a return below 0 breaks it off, so that the client sees it is incomplete).  HTTP/1.1 gets chunks, 1.0 a close.
+ * ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left.  A trailer
+ * (RFC 9110 §6.5) may be set until the handler returns; it is sent to HTTP/1.1 clients. */
+int ol_stream(ol_req *r, int status, const char *type);
+OL_CHECKED_ int ol_write(ol_req *r, const void *p, size_t n);
+int ol_trailer_set(ol_req *r, const char *name, const char *value);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Waiting, memory, other threads
+ * ------------------------------------------------------------------------------------------------------------ */
+
+/* Waits ms milliseconds.  suspends.  -ECANCELED as soon as the client has left or the server's grace is over.  [owner] */
+int ol_sleep(ol_req *r, int64_t ms);
+
+/* Runs fn(arg) on a thread of the pool (NULL: the default one) and gives what it returned.  suspends.  -EAGAIN: the pool's
+ * queue is full; -ECANCELED: the client left before fn started; -ENOENT: no such pool.  From a sync handler of the same
+ * pool fn runs at once on the same thread; to another pool it must be one later in the app's table, else -EDEADLK, so
+ * that pools can never wait for each other in a circle (the default pool comes first).  fn may use r as the handler
+ * does while it runs.  [owner] */
+int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg);
+
+/* 1 when nobody waits for the reply any more: the client left, or the server's grace is over.  [any thread working for r] */
+int ol_cancelled(const ol_req *r);
+
+/* Memory of the request's: aligned to 16, freed with it.  NULL when there is none.  [owner] */
+void *ol_alloc(ol_req *r, size_t n);
+char *ol_strdup(ol_req *r, const char *s);
+#define ol_printf(r, ...) ol_printf_((r), "" __VA_ARGS__)               /* the format must be a literal */
+char *ol_printf_(ol_req *r, const char *fmt, ...) OL_PRINTF_(2, 3);
+
+/* One line to the server's log, with the route.  [owner] */
+enum ol_level { OL_LOG_ERROR, OL_LOG_WARN, OL_LOG_INFO, OL_LOG_DEBUG };
+#define ol_log(r, level, ...) ol_log_((r), (level), "" __VA_ARGS__)     /* the format must be a literal */
+void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...) OL_PRINTF_(3, 4);
+
+/* Locks that handlers of both lanes may share, and hold across suspensions.  First come, first served.  Zeroed memory is
+ * a free mutex; a semaphore starts with OL_SEM_INIT(n).  The waits suspend; -ECANCELED when the client left meanwhile
+ * (nothing is held then), -ETIMEDOUT.  ol_sem_post may be called by anyone.  Not recursive. */
+typedef struct ol_sem {
+	pthread_mutex_t lock_;
+	unsigned count_;
+	struct ol_waiter_ *head_, *tail_;
+} ol_sem;
+typedef struct ol_mutex {
+	ol_sem sem_;
+} ol_mutex;
+#define OL_SEM_INIT(n) { PTHREAD_MUTEX_INITIALIZER, (n), NULL, NULL }
+#define OL_MUTEX_INIT { OL_SEM_INIT(1) }
+OL_CHECKED_ int ol_mutex_lock(ol_req *r, ol_mutex *m);                  /* [owner] */
+void ol_mutex_unlock(ol_mutex *m);                                      /* [any] */
+OL_CHECKED_ int ol_sem_wait(ol_req *r, ol_sem *s, int64_t timeout_ms);  /* [owner]; below 0: no limit */
+void ol_sem_post(ol_sem *s);                                            /* [any] */
+
+/* A name for a request that other threads may keep.  It costs nothing to hold, and outlives the request: then it is stale.
+ * It must not be used after on_stop. */
+typedef struct ol_handle {
+	void *loop_;
+	uint32_t slot_, gen_;
+} ol_handle;
+ol_handle ol_handle_of(ol_req *r);                                      /* [owner] */
+
+/* Runs fn(r, arg) on the request's loop, once, soon; r is NULL when the handle is stale.  fn must not block, and may call
+ * only ol_wake, ol_cancelled and what is marked [any].  -ENOMEM: fn will not run.  [any] */
+OL_CHECKED_ int ol_post(ol_handle h, void (*fn)(ol_req *r, void *arg), void *arg);
+
+/* Waits for ol_wake.  A wake that came first is remembered (one is).  suspends.  -ETIMEDOUT after timeout_ms (below 0: no
+ * limit), -ECANCELED.  [owner] */
+OL_CHECKED_ int ol_wait(ol_req *r, int64_t timeout_ms);
+void ol_wake(ol_req *r);                                                /* [loop] */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

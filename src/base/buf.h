@@ -1,0 +1,36 @@
+/* buf.h: bytes that grow at the end and are consumed at the front. */
+#ifndef OL_BUF_H
+#define OL_BUF_H
+
+#include "slice.h"
+#include <stddef.h>
+
+/* Zeroed memory is an empty buf.  Bytes off..off+n of p are its content. */
+struct buf {
+	char *p;
+	size_t off, n, cap;
+};
+
+static inline struct slice buf_slice(const struct buf *b)
+{
+	return (struct slice){ b->n ? b->p + b->off : NULL, b->n };
+}
+
+/* Room for n more bytes behind the content (doubling, at least 256); the place to write them, or NULL with ENOMEM.  Then
+ * buf_added(n) makes what was written part of the content. */
+char *buf_reserve(struct buf *b, size_t n);
+
+static inline void buf_added(struct buf *b, size_t n)
+{
+	b->n += n;
+}
+
+/* 0 or -ENOMEM. */
+int buf_append(struct buf *b, const void *p, size_t n);
+
+/* Drops the first n bytes; when none are left the memory is kept for the next content. */
+void buf_consume(struct buf *b, size_t n);
+
+void buf_fini(struct buf *b);
+
+#endif

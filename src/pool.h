@@ -1,0 +1,88 @@
+/* pool.h: bounded pools of threads that run jobs.  Knows nothing of HTTP. */
+#ifndef OL_POOL_H
+#define OL_POOL_H
+
+#include "base/clock.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pool;
+
+/* One piece of work, embedded in its owner.  `run` is called exactly once, on a worker, unless pool_drop took the job back.
+ * The pool does not touch the job after run has started (run may free it). */
+struct pool_job {
+	struct pool_job *next, *prev;               /* the pool's */
+	void (*run)(struct pool_job *job);
+	uint64_t queued_ns;                         /* set by pool_splice */
+	uint32_t tag;                               /* the caller's: which route; index of the histograms */
+	bool queued;                                /* guarded by the pool's lock */
+};
+
+struct pool_conf {
+	const char *name;                           /* borrowed for the pool's life */
+	unsigned threads;                           /* limit of running jobs */
+	unsigned queue;                             /* jobs admitted beyond those */
+	size_t stack;                               /* bytes */
+	uint64_t idle_ns;                           /* an idle thread ends after this; 10 s by default */
+	uint32_t tags;                              /* number of tags: jobs carry 0 .. tags-1 */
+	void (*thread_start)(void *arg), (*thread_stop)(void *arg); /* on each worker; may be NULL */
+	void *arg;
+};
+
+/* NULL with errno.  No thread is started before the first job. */
+struct pool *pool_new(const struct pool_conf *conf);
+
+/* Waits for running jobs and ends the threads.  Nothing may be queued.  Takes NULL. */
+void pool_free(struct pool *p);
+
+/* Takes a place for one job: false when threads + queue jobs are admitted already (counted as rejected).  An admitted job
+ * must reach pool_splice.  Any thread. */
+bool pool_admit(struct pool *p);
+
+/* Jobs on their way to a pool, collected by one thread.  Zeroed memory is an empty batch. */
+struct pool_batch {
+	struct pool_job *head, *tail;
+	unsigned n;
+};
+
+void pool_batch_add(struct pool_batch *b, struct pool_job *job);
+
+/* Queues the batch under one lock hold, and wakes or starts a worker where that is needed: at most one worker is waking at a
+ * time, and a worker that finds more queued wakes the next before it runs its own job; the last to go idle is woken first.
+ * Empties the batch.  Any thread. */
+void pool_splice(struct pool *p, struct pool_batch *b);
+
+/* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued.  Any thread;
+ * the caller must know that the job's memory is alive. */
+bool pool_drop(struct pool *p, struct pool_job *job);
+
+/* Changes the limit and the queue bound while running.  Raising it wakes waiters at once; lowering never preempts: a thread
+ * over the limit ends when its job does. */
+void pool_resize(struct pool *p, unsigned threads, unsigned queue);
+
+/* The pool whose worker is the calling thread; NULL elsewhere. */
+struct pool *pool_current(void);
+
+const char *pool_name(const struct pool *p);
+
+struct pool_stats {
+	unsigned limit, queue_max;
+	unsigned threads, running, idle, starting;  /* threads = running + idle + starting */
+	unsigned queued, waking;
+	uint64_t oldest_queued_ns;                  /* when the head of the queue came; 0 when empty */
+	uint64_t done, rejected, dropped, started;  /* counters since pool_new: jobs run, refused, taken back; threads started */
+};
+void pool_stats(const struct pool *p, struct pool_stats *s);
+
+/* Histogram buckets of seconds, for wait and run: bounds in ns, the last NEVER. */
+#define POOL_BUCKETS 14
+extern const uint64_t pool_bucket_ns[POOL_BUCKETS];
+struct pool_hist {
+	uint64_t bucket[POOL_BUCKETS], count, sum_ns;
+};
+/* The histograms of one tag.  Any thread. */
+void pool_hist(const struct pool *p, uint32_t tag, struct pool_hist *wait, struct pool_hist *run);
+
+#endif

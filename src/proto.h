@@ -1,0 +1,197 @@
+/* proto.h: what stands between a connection and a request, whatever the protocol.
+ *
+ * Three seams meet here.  A protocol is sans-I/O: it is fed slices and says what they mean (events), and drains replies into
+ * iovecs; it never reads, writes, waits or allocates an exchange.  A stream is one request and its reply on a connection:
+ * HTTP/1 has one, a multiplexed protocol many; departure, deadline and flow control belong to the stream, not the connection.
+ * A filter sits between the loop and the protocol and turns cipher into plain text and back.  Everything here belongs to one
+ * loop's thread, except where stated.
+ */
+#ifndef OL_PROTO_H
+#define OL_PROTO_H
+
+#include "base/buf.h"
+#include "base/slice.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct ol_req;
+
+/* ---- the head of a request -------------------------------------------------------------------------------------------- */
+
+/* Header fields the server itself looks at; the rest are FIELD_OTHER. */
+enum field_id { FIELD_OTHER, FIELD_HOST, FIELD_CONNECTION, FIELD_CONTENT_LENGTH, FIELD_TRANSFER_ENCODING, FIELD_EXPECT,
+	FIELD_UPGRADE, FIELD_COOKIE, FIELD_CONTENT_TYPE, FIELD_TRAILER };
+
+/* Offsets count from head.base, so that the whole head can be moved with one memcpy. */
+struct head_field {
+	uint32_t name, value, value_n;
+	uint16_t name_n;
+	uint16_t id;    /* enum field_id */
+};
+
+struct head {
+	const char *base;       /* n bytes, borrowed until the next feed: a HEAD event's user copies what it keeps */
+	uint32_t n;
+	uint32_t target, target_n;
+	uint32_t path, path_n;  /* raw, valid escapes, begins with '/' (or is "*"); dot segments still in it */
+	uint32_t query, query_n;/* without '?'; query_n = 0 when there is none */
+	uint16_t method_n;      /* the method's name is at offset `method_at` */
+	uint32_t method_at;
+	uint8_t method;         /* enum ol_method */
+	uint8_t minor;          /* HTTP/1.minor */
+	bool has_body;          /* BODY events may follow before END */
+	bool chunked;
+	bool expect_100;
+	int64_t content_length; /* -1: not known (chunked) or no body */
+	uint32_t nfields;
+	const struct head_field *fields;
+};
+
+static inline struct slice head_slice(const struct head *h, uint32_t at, uint32_t n)
+{
+	return (struct slice){ h->base + at, n };
+}
+
+/* ---- the reply ------------------------------------------------------------------------------------------------------- */
+
+struct reply_field {
+	struct reply_field *next;
+	struct slice name, value;
+};
+
+/* A body that is produced while it is sent.  lend: up to *n iovecs of at most `budget` bytes in all that come next; *n: how many
+ * were lent.  They stay the source's until `taken`.  Returns 1 when more may follow (perhaps later: *n is 0 when there is
+ * nothing now; the stream's owner calls `resume` when there is), 0 when what was lent is the last, -errno when the body is
+ * broken off.  Lending again without `taken` in between continues behind what was lent.  taken: bytes lent before have been
+ * copied or sent, in order. */
+struct body_source {
+	int (*lend)(struct body_source *src, struct iovec *iov, unsigned *n, size_t budget);
+	void (*taken)(struct body_source *src, size_t bytes);
+};
+
+enum body_kind { BODY_NONE, BODY_BYTES, BODY_CHAIN, BODY_PULL };
+
+struct body_chain {
+	struct body_chain *next;
+	struct slice bytes;
+};
+
+/* A reply stays structured until a protocol drains it.  Everything in it is the exchange's and stays until `sent`. */
+struct reply {
+	int status;
+	struct slice type;              /* Content-Type; n = 0: none */
+	struct reply_field *fields;     /* checked when set: no CR, LF, NUL; none that framing owns */
+	struct reply_field *trailers;
+	enum body_kind kind;
+	bool close;                     /* the connection ends after this reply */
+	union {
+		struct slice bytes;             /* BODY_BYTES */
+		struct body_chain *chain;       /* BODY_CHAIN */
+		struct body_source *source;     /* BODY_PULL: length not known */
+	} body;
+	uint64_t length;                /* BODY_BYTES, BODY_CHAIN */
+};
+
+/* ---- the stream ------------------------------------------------------------------------------------------------------- */
+
+enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_LOOP };
+
+struct stream;
+
+/* What a request asks of its connection.  On the loop's thread. */
+struct stream_ops {
+	void (*reply_ready)(struct stream *s);  /* s->reply is set, or its source has more to lend */
+	void (*want_body)(struct stream *s);    /* the body is awaited now (100-continue), or there is room for more of it */
+	void (*reset)(struct stream *s);        /* break the reply off; the connection goes if the protocol cannot say it otherwise */
+	const char *(*remote)(struct stream *s, char *dst, size_t n);
+};
+
+/* claim decides who answers: OPEN until the handler commits its reply (HANDLER) or the loop gives the stream up (LOOP: the
+ * client left, or it was broken off).  The loser's reply is discarded and counted.  The only member other threads touch. */
+struct stream {
+	const struct stream_ops *ops;
+	struct ol_req *req;             /* the exchange; NULL when there is none */
+	const struct reply *reply;      /* set when it may be drained */
+	uint32_t id;
+	bool body_paused;               /* the exchange cannot take more of the body now */
+	_Atomic int claim;
+};
+
+/* ---- the protocol ----------------------------------------------------------------------------------------------------- */
+
+enum proto_event_kind {
+	PROTO_MORE,     /* nothing to tell; feed again with more bytes (what was not consumed comes again) */
+	PROTO_BUSY,     /* will not take more until a reply has been drained or resume is called; the same bytes come again */
+	PROTO_HEAD,     /* a request has begun: stream, head */
+	PROTO_BODY,     /* stream, data: a piece of its body, decoded; points into what was fed */
+	PROTO_END,      /* stream: its request is complete; head: fields holds the trailers, base what they count from */
+	PROTO_REFUSE,   /* stream, status, why: answer that and close.  A stream whose request had begun may already have a req. */
+};
+
+struct proto_event {
+	enum proto_event_kind kind;
+	struct stream *stream;
+	const struct head *head;
+	struct slice data;
+	int status;
+	const char *why;    /* a static string */
+};
+
+/* Where drain puts what is to be sent.  The caller provides room and iovecs; drain fills them from niov and used on. */
+struct proto_out {
+	char *room;             /* for heads, framing and small bodies */
+	size_t room_n, used;
+	struct iovec *iov;
+	unsigned niov, iov_max;
+	size_t bytes;           /* in iov, all together */
+	size_t lent;            /* bytes of a PULL source among them (for its `taken`, once sent) */
+	bool borrowed;          /* some iovec points into the reply: it must stay until these bytes are sent */
+	bool finished;          /* this stream's reply is all in iov: conn calls its end once sent (at once when not borrowed) */
+	bool close;             /* the connection ends after these bytes */
+	bool aborted;           /* the source broke off: close without a proper end */
+	const char *date;       /* HTTP_DATE_LEN bytes */
+	struct stream *stream;  /* whose bytes these are */
+};
+
+struct proto;
+
+struct proto_ops {
+	const char *name;
+	void (*fini)(struct proto *p);
+	/* Consumes a prefix of `in` (also 0 bytes) and says one thing about it.  The count consumed. */
+	size_t (*feed)(struct proto *p, struct slice in, struct proto_event *ev);
+	/* Adds what is ready to be sent, at most about `budget` bytes, of one stream.  True when something was added or finished. */
+	bool (*drain)(struct proto *p, struct proto_out *out, size_t budget);
+	/* The stream's body is awaited (an interim 100 may be due), or its source can lend again, or it can take body again. */
+	void (*resume)(struct proto *p, struct stream *s);
+	/* Its reply was sent, or the exchange is gone: the stream may be used for the next request. */
+	void (*stream_end)(struct proto *p, struct stream *s);
+	bool (*want_read)(const struct proto *p);   /* feed would not say BUSY */
+	bool (*idle)(const struct proto *p);        /* between requests: no byte of one has been seen */
+};
+
+struct proto {
+	const struct proto_ops *ops;
+};
+
+/* ---- the filter ------------------------------------------------------------------------------------------------------- */
+
+struct filter;
+
+/* in: cipher text has come; plain text is appended to plain, what must be answered at once (a handshake) to out.
+ * out: plain text is to be sent; cipher text is appended to out.  0, or -errno: the connection is closed. */
+struct filter_ops {
+	const char *name;
+	int (*in)(struct filter *f, struct slice cipher, struct buf *plain, struct buf *out);
+	int (*out)(struct filter *f, const struct iovec *iov, unsigned n, struct buf *out);
+	void (*fini)(struct filter *f);
+};
+
+struct filter {
+	const struct filter_ops *ops;
+};
+
+#endif

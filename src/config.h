@@ -1,0 +1,47 @@
+/* config.h: every number and name a server runs with, after flags, environment, file and app defaults have been merged. */
+#ifndef OL_CONFIG_H
+#define OL_CONFIG_H
+
+#include "base/log.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
+
+/* options.c fills it (options_parse) from one table; the defaults are in that table and nowhere else.  Strings are borrowed
+ * from the options. */
+struct config {
+	const char *host;               /* --host 127.0.0.1: an address or a name */
+	unsigned port;                  /* --port 8000; 0: any free one */
+	const char *unix_path;          /* --unix PATH: instead of host and port; NULL */
+	const char *control;            /* --control 127.0.0.1:9190 or unix:PATH or off */
+	unsigned loops;                 /* --loops; 0: the CPUs of the cgroup's quota */
+	unsigned pool_threads;          /* --pool 40 */
+	unsigned pool_queue;            /* --queue 1024 */
+	enum config_backend backend;    /* --backend auto|uring|libevent */
+	uint64_t grace_ms;              /* --grace 30 (s) */
+	enum log_format log_format;     /* --log-format text|json */
+	enum log_level log_level;       /* --log-level info */
+	bool access_log;                /* --access-log */
+
+	/* limits; durations in ms here, in seconds (with fraction) on the command line */
+	uint32_t target_max;            /* --target-max 8192: 414 */
+	uint32_t head_max;              /* --head-max 16384: 431 */
+	uint32_t fields_max;            /* --fields-max 100: 431 */
+	uint64_t body_max;              /* --body-max 1 MiB: 413 */
+	uint64_t body_total_max;        /* --body-total-max 256 MiB buffered in the process: 503 */
+	uint64_t head_timeout_ms;       /* --head-timeout 10 s: 408 */
+	uint64_t body_rate_min;         /* --body-rate-min 240 bytes/s: 408 */
+	uint64_t body_grace_ms;         /* --body-grace 5 s before the rate counts */
+	uint64_t keepalive_ms;          /* --keepalive-timeout 75 s */
+	uint64_t write_timeout_ms;      /* --write-timeout 30 s without progress: the connection is reset */
+	uint64_t linger_ms;             /* --linger-timeout 5 s: reading on after an early error, so that it arrives */
+	uint32_t connections_max;       /* --connections-max 10000; further ones wait in the kernel's backlog */
+	uint32_t requests_max;          /* --requests-max 10000 in flight: 503 */
+	uint32_t fibers_max;            /* --fibers-max 10000 handlers on fibers, per process: 503 */
+	uint32_t streams_sync_max;      /* --sync-streams-max: .stream requests on one pool's threads; 0: half its threads */
+	uint32_t backlog;               /* --backlog 4096 */
+	uint64_t idle_thread_ms;        /* --pool-idle 10 s */
+};
+
+#endif

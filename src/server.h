@@ -1,0 +1,67 @@
+/* server.h: an app, its listeners, its loop threads and its pools. */
+#ifndef OL_SERVER_H
+#define OL_SERVER_H
+
+#include "base/log.h"
+#include "config.h"
+#include "metrics.h"
+#include "offloop.h"
+#include "pool.h"
+#include "route.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What server_new needs to know beyond the app.  Everything is borrowed until server_free. */
+struct server_setup {
+	const struct ol_app *app;
+	const struct config *config;
+	struct log *log;
+	const char *(*option)(void *arg, const char *name); /* for ol_option; may be NULL */
+	void *option_arg;
+	void (*stop)(void *arg);                            /* for ol_server_stop; any thread; may be NULL */
+	void *stop_arg;
+};
+
+/* Checks the app (routes, lanes, pools) and makes routes and pools.  No thread and no socket yet.  NULL with one line in err. */
+ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n);
+
+/* Binds the listeners and picks the backend, so that a port in use is known before on_start runs.  0, or -errno with err. */
+int server_listen(ol_server *s, char *err, size_t err_n);
+
+/* Starts the loop threads; from now on connections are accepted.  0, or -errno with err. */
+int server_start(ol_server *s, char *err, size_t err_n);
+
+/* Begins to drain: no more connections, idle ones end within a second, requests that were accepted are answered.  Any thread,
+ * once. */
+void server_drain(ol_server *s);
+
+/* Waits until everything has drained, at most until deadline_ns (clock_now_ns).  0, or -ETIMEDOUT. */
+int server_wait(ol_server *s, uint64_t deadline_ns);
+
+/* The grace is over: cancels what still runs, so that suspended handlers end with -ECANCELED and connections close.  The loops
+ * get at most half a second for it.  Fills names with one line a route that is stuck ("GET /slow: 3 requests, longest
+ * 31.2 s") and returns how many requests. */
+unsigned server_abandon(ol_server *s, char *names, size_t n);
+
+/* After a complete drain: joins the threads and frees all.  After server_abandon found stuck requests the threads cannot be
+ * joined and this must not be called: the process ends instead.  Takes NULL; also for a server that was never started. */
+void server_free(ol_server *s);
+
+/* For the start line, the control plane and tests. */
+struct server_info {
+	const char *backend;            /* "io_uring" or "libevent" */
+	const char *backend_why;        /* why not io_uring, one line; NULL */
+	unsigned loops, port;
+	const char *address;            /* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x" */
+	bool ready;                     /* started and not draining */
+	unsigned pools;
+};
+void server_info(const ol_server *s, struct server_info *info);
+
+const struct router *server_router(const ol_server *s);             /* patterns' data: const struct ol_route * */
+struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.pools; 0 is the default pool */
+const char *server_route_pool(const ol_server *s, uint32_t index);  /* pool name of a sync route, NULL for an async one */
+const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop);
+
+#endif

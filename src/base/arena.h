@@ -25,10 +25,16 @@ void arena_reset(struct arena *a);
 /* The path out of line: a new block. */
 void *arena_grow(struct arena *a, size_t n);
 
+/* What n bytes take: a multiple of 16, at least 16; 0 when that cannot be said in a size_t. */
+static inline size_t arena_size(size_t n)
+{
+	return (n + (n == 0) + 15) & ~(size_t)15;
+}
+
 /* n bytes aligned to 16, not cleared; NULL with errno ENOMEM.  n = 0 gives a valid pointer. */
 static inline void *arena_alloc(struct arena *a, size_t n)
 {
-	size_t room = (size_t)(a->end - a->at), need = (n + 15) & ~(size_t)15;
+	size_t room = (size_t)(a->end - a->at), need = arena_size(n);
 	char *p = a->at;
 
 	if (__builtin_expect(need < n || need > room, 0))

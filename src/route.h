@@ -4,12 +4,13 @@
 
 #include "base/arena.h"
 #include "base/slice.h"
+#include "percent.h"
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
-#define ROUTE_METHODS 9      /* one more than the greatest enum ol_method */
-#define ROUTE_PARAMS_MAX 16  /* parameters in one pattern */
+#define ROUTE_METHODS 9       /* one more than the greatest enum ol_method */
+#define ROUTE_PARAMS_MAX 16   /* parameters in one pattern */
+#define ROUTE_LITERAL_MAX 255 /* bytes in one literal segment */
 
 enum route_param_type { ROUTE_STR, ROUTE_INT, ROUTE_FLOAT, ROUTE_UUID, ROUTE_PATH };
 
@@ -31,17 +32,24 @@ struct route_pattern {
 
 struct router;
 
+/* NULL with errno ENOMEM. */
 struct router *router_new(void);
+
+/* Takes NULL. */
 void router_free(struct router *r);
 
-/* Adds prefix + path for method.  0, or a negative errno with one line in err (what is wrong, what would be right):
+/* Adds prefix + path for method.  The prefix is "" or begins with '/' and does not end with one; behind one that is not
+ * empty the path may be "".  Both may hold parameters.  A literal is written as it reads, decoded: "/naïve", never
+ * "/na%C3%AFve".  "/a" and "/a/" are two patterns.  The strings are copied; data is the caller's.
+ * 0, or a negative errno with one line in err (what is wrong, what would be right):
  * -EINVAL a bad pattern: not starting with '/', a parameter that is not a whole segment, unknown type, bad or repeated
- *         name, {x:path} not last, too many parameters, an escape or character a path cannot hold, dot segments;
+ *         name, {x:path} not last, too many parameters, an escape, a character a path cannot hold, an empty segment
+ *         before the last, dot segments;
  * -EEXIST it could not be told apart from an earlier pattern of the method (err names both);  -ENOMEM. */
 int router_add(struct router *r, unsigned method, const char *prefix, const char *path, const void *data,
 	char *err, size_t err_n);
 
-/* Patterns in order of addition. */
+/* Patterns in order of addition; i below router_count. */
 size_t router_count(const struct router *r);
 const struct route_pattern *router_at(const struct router *r, size_t i);
 
@@ -55,25 +63,21 @@ enum route_result {
 struct route_match {
 	const struct route_pattern *pattern;
 	struct slice values[ROUTE_PARAMS_MAX];  /* as in the path given; still percent-encoded */
-	uint32_t allow;                         /* bit per enum ol_method; HEAD where GET is, OPTIONS always */
+	uint32_t allow;                         /* bit per enum ol_method; HEAD where GET is, OPTIONS always.  Else 0 */
 };
 
 /* Looks up a path: begins with '/', no query, dot segments removed, escapes valid (path_normalize).  Literal segments are
- * compared decoded.  HEAD falls back to GET.  Types are not checked here.  No allocation; at most one visit per node of the
- * trie, so the time is bounded by the table, not by the request.  Any thread, once all patterns are added. */
+ * compared decoded.  HEAD falls back to GET.  Of the patterns that match and have the method the most literal one from the
+ * left wins: a literal segment before {name}, {name} (not empty) before {x:path} (may be empty).  Types are not checked here.
+ * No allocation; at most one visit per node of the trie and try (the path as it is, then for ROUTE_SLASH with and without the
+ * slash), so the time is bounded by the table, not by the request.  Any thread, once all patterns are added. */
 enum route_result router_match(const struct router *r, unsigned method, struct slice path, struct route_match *m);
 
 /* Whether a decoded value is of the type, and for int and float its number: int is an optional '-' and 1 to 19 digits within
- * int64_t; float is digits with an optional fraction and exponent (no inf, nan, hex).  ROUTE_STR and ROUTE_PATH: always. */
+ * int64_t; float is an optional '-', digits, an optional fraction and exponent, finite, at most 255 characters (no inf, nan,
+ * hex), read the same in every locale; uuid is RFC 9562 §4 in any case.  ROUTE_STR and ROUTE_PATH: always.  *out only if true. */
 bool route_value_int(struct slice v, int64_t *out);
 bool route_value_float(struct slice v, double *out);
 bool route_value_uuid(struct slice v);
-
-/* Decodes %XX of s to dst (room for s.n); '+' becomes a space when plus is set.  The length, or -1 for a bad escape. */
-ssize_t percent_decode(char *dst, struct slice s, bool plus);
-
-/* RFC 3986 §5.2.4 on an absolute path, in place, also for dots written as %2e: the new length; -1 when '..' would leave the
- * root, an escape is malformed, or one decodes to NUL.  Paths with neither dots nor '%' are recognised quickly. */
-ssize_t path_normalize(char *p, size_t n);
 
 #endif

@@ -24,8 +24,8 @@ struct pool_conf {
 	const char *name;                           /* borrowed for the pool's life */
 	unsigned threads;                           /* limit of running jobs */
 	unsigned queue;                             /* jobs admitted beyond those */
-	size_t stack;                               /* bytes */
-	uint64_t idle_ns;                           /* an idle thread ends after this; 10 s by default */
+	size_t stack;                               /* bytes; 0: the system's default */
+	uint64_t idle_ns;                           /* an idle thread ends after this; 0: 10 s */
 	uint32_t tags;                              /* number of tags: jobs carry 0 .. tags-1 */
 	void (*thread_start)(void *arg), (*thread_stop)(void *arg); /* on each worker; may be NULL */
 	void *arg;
@@ -51,7 +51,9 @@ void pool_batch_add(struct pool_batch *b, struct pool_job *job);
 
 /* Queues the batch under one lock hold, and wakes or starts a worker where that is needed: at most one worker is waking at a
  * time, and a worker that finds more queued wakes the next before it runs its own job; the last to go idle is woken first.
- * Empties the batch.  Any thread. */
+ * Empties the batch.  Any thread.
+ * Where no thread can be started (EAGAIN) jobs stay queued: for the workers there are, or else until the next splice or
+ * refused pool_admit tries again.  A splice of an empty batch does so too, and costs nothing otherwise. */
 void pool_splice(struct pool *p, struct pool_batch *b);
 
 /* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued.  Any thread;
@@ -73,10 +75,12 @@ struct pool_stats {
 	unsigned queued, waking;
 	uint64_t oldest_queued_ns;                  /* when the head of the queue came; 0 when empty */
 	uint64_t done, rejected, dropped, started;  /* counters since pool_new: jobs run, refused, taken back; threads started */
+	uint64_t spawn_failed;                      /* counter: threads that could not be started */
 };
 void pool_stats(const struct pool *p, struct pool_stats *s);
 
-/* Histogram buckets of seconds, for wait and run: bounds in ns, the last NEVER. */
+/* Histogram buckets of seconds, for wait and run: bounds in ns, the last NEVER.  Bucket i counts what is at most bound i and
+ * more than bound i - 1 (not cumulative). */
 #define POOL_BUCKETS 14
 extern const uint64_t pool_bucket_ns[POOL_BUCKETS];
 struct pool_hist {

@@ -67,8 +67,11 @@ int metrics_text_sample(struct buf *b, const char *name, const char *const *labe
 int metrics_text_hist(struct buf *b, const char *name, const char *const *labels, const uint64_t *bounds_ns,
 	const uint64_t *buckets, unsigned n, uint64_t sum_ns);
 
-/* All of the loops' counters, gauges (summed or per {loop} label where the .def's name ends in a loop gauge) and
- * http_server_request_duration_seconds.  describe gives a pattern's template, lane and so on; method names by enum. */
+/* Requests of one route (or of none: index nroutes) that have ended, summed over n loops. */
+uint64_t metrics_route_requests(const struct metrics_loop *const *loops, unsigned n, uint32_t route);
+
+/* All of the loops' counters (summed), gauges (one sample a {loop}) and http_server_request_duration_seconds (summed).
+ * describe gives a pattern's template and lane, also for index nroutes; no two routes of one method and template. */
 struct metrics_route_info {
 	const char *route, *lane;
 };

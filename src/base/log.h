@@ -36,6 +36,10 @@ struct log *log_new(const struct log_conf *conf);
  * stuck in write(2) then, and is left behind with the memory it uses).  Takes NULL. */
 void log_free(struct log *l, int drain_ms);
 
+/* Waits at most ms until what is queued now has been written.  Others may go on logging meanwhile: for a process that ends
+ * without log_free, because threads that use the log cannot be joined.  Any thread. */
+void log_flush(struct log *l, int ms);
+
 /* Queues one line: time, level, message, fields.  Never waits for the reader: when the queue is full the line is dropped and
  * counted, and the writer says so when it can write again ("123 lines dropped").  Control characters and invalid UTF-8 are
  * escaped, so that a request can never forge a line; a line is cut at 4 KiB.  Any thread; not async-signal-safe. */

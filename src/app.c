@@ -1,0 +1,331 @@
+/* app.c: a process around a server, from argv to the exit status.
+ *
+ * ol_main reads the options, then brings things up in an order in which whatever can fail does so before the app's on_start
+ * has opened anything: signals, log, server, listeners, control plane (which says "not ready" from here on), on_start, loops.
+ * It then waits for a reason to stop, and takes all down in the opposite order.  Each step that failed leaves one line on
+ * stderr, "NAME: what was wrong"; the steps before it are undone, and the status is 1 (2 for wrong options).
+ *
+ * The end.  SIGTERM, SIGINT or ol_server_stop: the server drains, for --grace at most.  When all that was accepted has been
+ * answered, everything is freed and the status is 0.  When not, what still runs is cancelled; then the routes that did not
+ * end are named in the log.  If any are left their threads cannot be joined, nor can what they use be freed, nor can on_stop
+ * close it under them: the process ends at once with status 1.  A second signal does the same at any time.
+ *
+ * Threads: ol_main's own; that of the signals, which calls caught(); and whoever calls ol_server_stop.  The last two say so
+ * through an eventfd that only ol_main's thread reads.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "config.h"
+#include "control.h"
+#include "cpus.h"
+#include "offloop.h"
+#include "options.h"
+#include "server.h"
+#include "signals.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define FLUSH_MS 1000   /* for a log nobody reads, at the end */
+
+struct process {
+	char name[256];                 /* what errors and --help call it */
+	const struct ol_app *app;       /* the options' copy, as long as this version's */
+	struct options *options;
+	struct config config;
+	struct log *log;
+	struct signals *signals;
+	ol_server *server;
+	struct control *control;
+	int stop_fd;                    /* eventfd: a reason to stop has come */
+	uint64_t files;                 /* descriptors this process may have open */
+	unsigned connections_asked;     /* --connections-max, before files bounded it */
+};
+
+extern char **environ;
+
+/* ---- what is said ----------------------------------------------------------------------------------------------------- */
+
+static void complain(const struct process *p, const char *what)
+{
+	fprintf(stderr, "%s: %s\n", p->name, what);
+}
+
+/* A failed step without words of its own. */
+static int complain_errno(const struct process *p, const char *what, int rc)
+{
+	fprintf(stderr, "%s: %s: %s\n", p->name, what, strerror(-rc));
+	return rc;
+}
+
+/* argv[0] without the directory of its first word: "/usr/bin/offloop run ./app.so" is "offloop run ./app.so". */
+static void set_name(struct process *p, const char *argv0)
+{
+	size_t word = strcspn(argv0, " ");
+	const char *slash = memrchr(argv0, '/', word);
+
+	snprintf(p->name, sizeof(p->name), "%s", slash ? slash + 1 : *argv0 ? argv0 : "offloop");
+}
+
+/* ---- why it stops ----------------------------------------------------------------------------------------------------- */
+
+static void stop(void *arg)
+{
+	struct process *p = arg;
+
+	eventfd_write(p->stop_fd, 1);
+}
+
+static void caught(void *arg, int sig, unsigned n)
+{
+	struct process *p = arg;
+	const char *name = sig == SIGINT ? "SIGINT" : "SIGTERM";
+
+	if (n > 1) {
+		log_printf(p->log, LOG_WARN, "%s, the second signal: ending at once", name);
+		log_flush(p->log, FLUSH_MS);
+		_exit(1);
+	}
+	log_printf(p->log, LOG_INFO, "%s: stopping", name);
+	stop(p);
+}
+
+/* Whether there is a reason to stop; waits for one when asked to. */
+static bool stopping(const struct process *p, bool wait)
+{
+	struct pollfd fd = { .fd = p->stop_fd, .events = POLLIN };
+	int n;
+
+	do
+		n = poll(&fd, 1, wait ? -1 : 0);
+	while (n < 0 && errno == EINTR);
+	return n > 0;
+}
+
+/* ---- before there are threads ----------------------------------------------------------------------------------------- */
+
+/* Prints what options_new had to tell. */
+static void tell(const struct process *p, const struct buf *text, int status)
+{
+	struct slice s = buf_slice(text);
+
+	if (status == 0)
+		fwrite(s.p, 1, s.n, stdout);
+	else
+		fprintf(stderr, "%s: %.*s\n", p->name, (int)s.n, s.n ? s.p : "");
+}
+
+/* 0 when the server is to run; else *status is the exit status. */
+static int read_options(struct process *p, int argc, char **argv, const struct ol_app *app, int *status)
+{
+	struct options_in in = { .program = p->name, .app = app, .argc = argc, .argv = argv, .env = environ };
+	struct buf text = { 0 };
+
+	p->options = options_new(&in, &text, status);
+	if (!p->options)
+		tell(p, &text, *status);
+	buf_fini(&text);
+	if (!p->options)
+		return -EINVAL;
+	p->app = options_app(p->options);
+	p->config = *options_config(p->options);
+	if (p->config.loops == 0)
+		p->config.loops = cpus_allowed("");
+	return 0;
+}
+
+/* Raises the soft limit of open files to the hard one, and bounds the connections by it: beyond that, accept would only fail.
+ * Some descriptors are left for listeners, loops, the log and the app. */
+static void limit_files(struct process *p)
+{
+	struct rlimit files;
+
+	p->connections_asked = p->config.connections_max;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	if (files.rlim_cur != files.rlim_max) {
+		rlim_t before = files.rlim_cur;
+
+		files.rlim_cur = files.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+			files.rlim_cur = before;
+	}
+	p->files = files.rlim_cur;
+	if (p->files == RLIM_INFINITY)
+		return;
+	uint64_t spare = p->files / 4 < 128 ? p->files / 4 : 128, room = p->files > spare + 1 ? p->files - spare : 1;
+
+	if (p->config.connections_max > room)
+		p->config.connections_max = (uint32_t)room;
+}
+
+/* ---- up --------------------------------------------------------------------------------------------------------------- */
+
+static const char *app_option(void *arg, const char *name)
+{
+	return options_app_value(arg, name);
+}
+
+/* The signals first: the log has a thread. */
+static int open_log(struct process *p)
+{
+	struct log_conf conf = { .fd = STDERR_FILENO, .format = p->config.log_format, .level = p->config.log_level };
+	int rc;
+
+	if (!(p->signals = signals_new()))
+		return complain_errno(p, "signals", -errno);
+	if (!(p->log = log_new(&conf)))
+		return complain_errno(p, "the log's thread", -errno);
+	rc = signals_watch(p->signals, caught, p);
+	return rc ? complain_errno(p, "the signals' thread", rc) : 0;
+}
+
+static int open_server(struct process *p)
+{
+	struct server_setup setup = { .app = p->app, .config = &p->config, .log = p->log, .option = app_option,
+		.option_arg = p->options, .stop = stop, .stop_arg = p };
+	char err[512] = "";
+
+	if (!(p->server = server_new(&setup, err, sizeof(err))) || server_listen(p->server, err, sizeof(err)) ||
+		control_start(&p->control, p->server, &p->config, p->log, err, sizeof(err))) {
+		complain(p, err);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void log_pools(const struct process *p, const struct server_info *info)
+{
+	for (unsigned i = 0; i < info->pools; i++) {
+		struct pool *pool = server_pool(p->server, i);
+		struct pool_stats stats;
+
+		pool_stats(pool, &stats);
+		log_printf(p->log, LOG_INFO, "pool %s: %u threads, %u requests may wait", pool_name(pool), stats.limit,
+			stats.queue_max);
+	}
+}
+
+/* The numbers that hold, however they came about. */
+static void log_start(const struct process *p)
+{
+	const struct config *c = &p->config;
+	struct server_info info;
+
+	server_info(p->server, &info);
+	if (info.backend_why)
+		log_printf(p->log, LOG_WARN, "running on %s: %s", info.backend, info.backend_why);
+	log_pools(p, &info);
+	if (c->connections_max < p->connections_asked)
+		log_printf(p->log, LOG_WARN, "--connections-max %u lowered to %u: this process may open %" PRIu64 " files",
+			p->connections_asked, (unsigned)c->connections_max, p->files);
+	log_printf(p->log, LOG_INFO, "%s listening on %s%s, %u loop%s on %s, at most %u connections and %u requests, grace %g s, "
+		"control plane %s%s", p->app->name ? p->app->name : p->name, c->unix_path ? "" : "http://", info.address, info.loops, info.loops == 1 ? "" : "s",
+		info.backend, (unsigned)c->connections_max, (unsigned)c->requests_max, (double)c->grace_ms / 1000,
+		!p->control || strncmp(control_address(p->control), "unix:", 5) == 0 ? "" : "http://",
+		p->control ? control_address(p->control) : "off");
+}
+
+static int call_on_start(const struct process *p)
+{
+	int rc = p->app->on_start ? p->app->on_start(p->server) : 0;
+
+	if (rc < 0)
+		complain_errno(p, "on_start", rc);
+	return rc < 0 ? rc : 0;
+}
+
+/* ---- down ------------------------------------------------------------------------------------------------------------- */
+
+/* One line each in the log. */
+static void log_lines(struct log *log, char *lines)
+{
+	for (char *line = lines, *end; *line; line = end) {
+		end = line + strcspn(line, "\n");
+		if (end > line)
+			log_printf(log, LOG_ERROR, "stuck: %.*s", (int)(end - line), line);
+		end += *end == '\n';
+	}
+}
+
+/* Answers what was accepted.  Does not return when something is stuck. */
+static void drain(struct process *p)
+{
+	uint64_t start = clock_now_ns();
+	double grace = (double)p->config.grace_ms / 1000;
+	unsigned stuck;
+	char names[4096] = "";
+
+	log_printf(p->log, LOG_INFO, "draining, for %g s at most", grace);
+	server_drain(p->server);
+	if (server_wait(p->server, clock_after_ms(start, (int64_t)p->config.grace_ms)) == 0)
+		return;
+	log_printf(p->log, LOG_WARN, "the grace of %g s is over: cancelling what still runs", grace);
+	stuck = server_abandon(p->server, names, sizeof(names));
+	if (stuck == 0)
+		return;
+	log_lines(p->log, names);
+	log_printf(p->log, LOG_ERROR, "%u request%s stuck: ending without %s", stuck, stuck == 1 ? " is" : "s are",
+		stuck == 1 ? "it" : "them");
+	log_flush(p->log, FLUSH_MS);
+	_exit(1);
+}
+
+/* From on_start to on_stop. */
+static int serve(struct process *p)
+{
+	char err[512] = "";
+	int rc = call_on_start(p);
+
+	if (!rc && !stopping(p, false)) {
+		rc = server_start(p->server, err, sizeof(err));
+		if (rc) {
+			complain(p, err);
+		} else {
+			log_start(p);
+			stopping(p, true);
+			drain(p);
+		}
+	}
+	if (p->app->on_stop)
+		p->app->on_stop(p->server);
+	return rc;
+}
+
+static void close_process(struct process *p)
+{
+	control_stop(p->control);
+	server_free(p->server);
+	signals_free(p->signals);
+	log_free(p->log, FLUSH_MS);
+	if (p->stop_fd >= 0)
+		close(p->stop_fd);
+	options_free(p->options);
+}
+
+int ol_main(int argc, char **argv, const struct ol_app *app)
+{
+	struct process p = { .stop_fd = -1 };
+	int status;
+
+	json_object_seed(0);
+	set_name(&p, argc > 0 ? argv[0] : "");
+	if (read_options(&p, argc, argv, app, &status))
+		return status;
+	status = 1;
+	limit_files(&p);
+	p.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (p.stop_fd < 0)
+		complain_errno(&p, "eventfd", -errno);
+	else if (open_log(&p) == 0 && open_server(&p) == 0 && serve(&p) == 0)
+		status = 0;
+	close_process(&p);
+	return status;
+}

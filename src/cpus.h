@@ -1,0 +1,9 @@
+/* cpus.h: how many CPUs this process may use. */
+#ifndef OL_CPUS_H
+#define OL_CPUS_H
+
+/* The lesser of the CPUs in its affinity mask and its cgroup's quota (v1 or v2), rounded up; at least 1.  root: a directory
+ * to look for /proc and /sys in, "" but for tests. */
+unsigned cpus_allowed(const char *root);
+
+#endif

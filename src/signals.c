@@ -1,0 +1,99 @@
+/* signals.c: SIGTERM and SIGINT, waited for by a thread of their own.
+ *
+ * A thread of its own, because the second signal must end the process whatever the others do: the main thread may be in the
+ * app's on_start or on_stop, or waiting for stuck handlers.  The two signals are blocked in every thread (they inherit the
+ * mask of the one that called signals_new, before there were others) and read from a signalfd, so that no code runs in a
+ * signal handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
+ *
+ * SIGPIPE is ignored while the server runs: a client that has left is an EPIPE.  SIGHUP and all others stay as they are.
+ * Two signals that arrive before the first was read are one, as signals are.
+ */
+#include "signals.h"
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+struct signals {
+	void (*caught)(void *arg, int sig, unsigned n);
+	void *arg;
+	int fd, end_fd;
+	bool watching;
+	pthread_t thread;
+	sigset_t old_mask;
+	struct sigaction old_pipe;
+};
+
+static void *wait_for_signals(void *arg)
+{
+	struct signals *s = arg;
+	struct pollfd fds[2] = { { .fd = s->end_fd, .events = POLLIN }, { .fd = s->fd, .events = POLLIN } };
+	struct signalfd_siginfo info;
+
+	for (unsigned n = 0;;) {
+		if (poll(fds, 2, -1) < 0)
+			continue;       /* EINTR: a signal of the app's */
+		if (fds[0].revents)
+			return NULL;
+		if (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+			s->caught(s->arg, (int)info.ssi_signo, ++n);
+	}
+}
+
+struct signals *signals_new(void)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct signals *s = calloc(1, sizeof(*s));
+	sigset_t set;
+	int rc;
+
+	if (!s)
+		return NULL;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &set, &s->old_mask);
+	sigaction(SIGPIPE, &ignore, &s->old_pipe);
+	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->end_fd = eventfd(0, EFD_CLOEXEC);
+	if (s->fd >= 0 && s->end_fd >= 0)
+		return s;
+	rc = errno;
+	signals_free(s);
+	errno = rc;
+	return NULL;
+}
+
+int signals_watch(struct signals *s, void (*caught)(void *arg, int sig, unsigned n), void *arg)
+{
+	int rc;
+
+	s->caught = caught;
+	s->arg = arg;
+	rc = pthread_create(&s->thread, NULL, wait_for_signals, s);
+	s->watching = rc == 0;
+	return -rc;
+}
+
+void signals_free(struct signals *s)
+{
+	if (!s)
+		return;
+	if (s->watching) {
+		eventfd_write(s->end_fd, 1);
+		pthread_join(s->thread, NULL);
+	}
+	pthread_sigmask(SIG_SETMASK, &s->old_mask, NULL);
+	sigaction(SIGPIPE, &s->old_pipe, NULL);
+	if (s->fd >= 0)
+		close(s->fd);
+	if (s->end_fd >= 0)
+		close(s->end_fd);
+	free(s);
+}

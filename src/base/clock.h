@@ -42,4 +42,9 @@ const char *http_date_text(struct http_date *d, uint64_t now_ns);
 /* Writes the IMF-fixdate of t, without terminator. */
 void http_date_format(char dst[HTTP_DATE_LEN], time_t t);
 
+#define ISO_TIME_LEN 24
+
+/* Writes t, a time of CLOCK_REALTIME, as "2026-11-22T07:53:25.123Z" (RFC 3339), without terminator. */
+void iso_time_format(char dst[ISO_TIME_LEN], struct timespec t);
+
 #endif

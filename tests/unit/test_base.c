@@ -311,17 +311,29 @@ START_TEST(dates_are_written_as_the_standard_shows_them)
 }
 END_TEST
 
-START_TEST(dates_agree_with_the_c_library_up_to_the_year_9999)
+/* strftime's %Y is not padded to four digits. */
+static struct digits {
+	char text[12];
+} digits(int year)
+{
+	struct digits d;
+
+	snprintf(d.text, sizeof(d.text), "%04d", year);
+	return d;
+}
+
+START_TEST(dates_agree_with_the_c_library_from_the_year_1_to_9999)
 {
 	char text[HTTP_DATE_LEN + 1] = { 0 }, expected[64];
 
 	seed = 4242;
-	for (int i = 0; i < 20000; i++) {
-		time_t t = (time_t)(rnd() % UINT64_C(253402300800));
+	for (int i = 0; i < 50000; i++) {
+		time_t t = (time_t)(rnd() % UINT64_C(315537897600)) - 62135596800;
 		struct tm tm;
 
 		gmtime_r(&t, &tm);
-		strftime(expected, sizeof(expected), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+		strftime(expected, sizeof(expected), "%a, %d %b 0000 %H:%M:%S GMT", &tm);
+		memcpy(expected + 12, digits(tm.tm_year + 1900).text, 4);
 		http_date_format(text, t);
 		if (strcmp(text, expected) != 0)
 			ck_abort_msg("%s, not %s", text, expected);
@@ -351,6 +363,19 @@ START_TEST(the_wall_clock_is_looked_up_every_100_ms_and_no_more)
 	ck_assert_int_eq(memcmp(http_date_text(&d, now + 100 * NS_PER_MS - 1), "stale", 5), 0);
 	ck_assert_int_ne(memcmp(http_date_text(&d, now + 100 * NS_PER_MS), "stale", 5), 0);
 	ck_assert_uint_eq(strlen(d.text), HTTP_DATE_LEN);
+}
+END_TEST
+
+START_TEST(times_of_the_log_are_iso_8601_with_milliseconds)
+{
+	char text[ISO_TIME_LEN + 1] = { 0 };
+
+	iso_time_format(text, (struct timespec){ 784111777, 999999999 });
+	ck_assert_str_eq(text, "1994-11-06T08:49:37.999Z");
+	iso_time_format(text, (struct timespec){ 951782399, 7000000 });
+	ck_assert_str_eq(text, "2000-02-28T23:59:59.007Z");
+	iso_time_format(text, (struct timespec){ 951782400, 10999999 });
+	ck_assert_str_eq(text, "2000-02-29T00:00:00.010Z");
 }
 END_TEST
 
@@ -449,8 +474,9 @@ static TCase *clock_case(void)
 	TCase *t = tcase_create("clock");
 
 	tcase_add_test(t, dates_are_written_as_the_standard_shows_them);
-	tcase_add_test(t, dates_agree_with_the_c_library_up_to_the_year_9999);
+	tcase_add_test(t, dates_agree_with_the_c_library_from_the_year_1_to_9999);
 	tcase_add_test(t, the_wall_clock_is_looked_up_every_100_ms_and_no_more);
+	tcase_add_test(t, times_of_the_log_are_iso_8601_with_milliseconds);
 	tcase_add_test(t, deadlines_do_not_wrap);
 	return t;
 }

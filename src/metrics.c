@@ -281,7 +281,7 @@ static bool has(const struct metrics_loop *const *loops, unsigned n, uint32_t ro
 	return false;
 }
 
-static const char *method_name(unsigned method)
+const char *metrics_method(unsigned method)
 {
 	static const char *const names[] = { [OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD", [OL_METHOD_POST] = "POST",
 		[OL_METHOD_PUT] = "PUT", [OL_METHOD_PATCH] = "PATCH", [OL_METHOD_DELETE] = "DELETE",
@@ -304,7 +304,7 @@ static int durations(struct buf *b, const struct metrics_loop *const *loops, uns
 		for (; !rc && h; h = atomic_load_explicit(&h->next, memory_order_acquire)) {
 			uint64_t bucket[METRIC_BUCKETS] = { 0 }, sum_ns = 0;
 			char status[8];
-			const char *const labels[] = { "route", info->route, "method", method_name(h->method), "status", status,
+			const char *const labels[] = { "route", info->route, "method", metrics_method(h->method), "status", status,
 				"lane", info->lane, NULL };
 
 			if (has(loops, i, route, h))

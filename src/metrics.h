@@ -67,6 +67,9 @@ int metrics_text_sample(struct buf *b, const char *name, const char *const *labe
 int metrics_text_hist(struct buf *b, const char *name, const char *const *labels, const uint64_t *bounds_ns,
 	const uint64_t *buckets, unsigned n, uint64_t sum_ns);
 
+/* The name of an enum ol_method, "_OTHER" for what is none. */
+const char *metrics_method(unsigned method);
+
 /* Requests of one route (or of none: index nroutes) that have ended, summed over n loops. */
 uint64_t metrics_route_requests(const struct metrics_loop *const *loops, unsigned n, uint32_t route);
 

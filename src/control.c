@@ -1,0 +1,287 @@
+/* control.c: what the process tells about itself, on a listener and a thread of its own.
+ *
+ * The control plane is an offloop app like any other: a table of routes with .async handlers, run as a second server with one
+ * loop on libevent and small limits.  So the second backend is exercised in every process, and nothing here speaks HTTP.  It
+ * must answer while every loop and every worker of the main server is stuck, so its handlers never wait for them: they read
+ * atomics, the pools' statistics (a lock held for a few instructions) and /proc.
+ *
+ * It starts before the app's on_start, so that /readyz says 503 while that runs, and stops after the main server has drained.
+ *
+ * A request that names a foreign Host is refused, so that a web page cannot read this through a name of its own that resolves
+ * to this machine (DNS rebinding): what is let in are addresses of the loopback, "localhost", the host of --control, and any
+ * literal address when --control is a wildcard address, since nobody can rebind a literal address.  HTTP/1.0 without a Host
+ * is no browser.  A unix socket is guarded by its file's permissions alone.
+ *
+ * Threads: control_start and control_stop on the main thread, handlers on the control loop.
+ */
+#include "control.h"
+#include "base/clock.h"
+#include "options_value.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STOP_MS 250     /* for requests of the control plane itself, at the end */
+
+struct control {
+	const ol_server *main;
+	const struct log *log;
+	struct config config;
+	struct address address;
+	ol_server *server;
+	char listening[160];
+};
+
+/* ---- who may ask ------------------------------------------------------------------------------------------------------ */
+
+/* A Host without its port and brackets; false when it is too long to be one of ours. */
+static bool host_name(const char *host, char *dst, size_t n)
+{
+	const char *start = *host == '[' ? host + 1 : host;
+	size_t len = *host == '[' ? strcspn(start, "]") : strcspn(start, ":");
+
+	if (len >= n)
+		return false;
+	memcpy(dst, start, len);
+	dst[len] = 0;
+	return true;
+}
+
+static bool loopback(const char *name)
+{
+	struct in6_addr six;
+	struct in_addr four;
+
+	if (inet_pton(AF_INET, name, &four) == 1)
+		return ntohl(four.s_addr) >> 24 == 127;
+	return inet_pton(AF_INET6, name, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+static bool literal(const char *name)
+{
+	struct in6_addr six;
+	struct in_addr four;
+
+	return inet_pton(AF_INET, name, &four) == 1 || inet_pton(AF_INET6, name, &six) == 1;
+}
+
+static bool may_ask(const struct control *c, const char *host)
+{
+	bool wildcard = strcmp(c->address.host, "0.0.0.0") == 0 || strcmp(c->address.host, "::") == 0;
+	char name[256];
+
+	if (c->address.unix_path || !host)
+		return true;
+	if (!host_name(host, name, sizeof(name)))
+		return false;
+	return slice_eq_nocase(slice_of(name), SLICE("localhost")) || loopback(name) || (wildcard && literal(name)) ||
+		slice_eq_nocase(slice_of(name), slice_of(c->address.host));
+}
+
+/* ---- what they are told ----------------------------------------------------------------------------------------------- */
+
+static int show_index(ol_req *r)
+{
+	return ol_text(r, 200,
+		"/livez    200 while this process lives\n"
+		"/readyz   200 while it takes requests, 503 while it starts or drains\n"
+		"/metrics  Prometheus text\n"
+		"/routes   routes, their lanes and requests, as JSON\n"
+		"/pools    pools, their threads and queues, as JSON\n");
+}
+
+static int show_live(ol_req *r)
+{
+	return ol_text(r, 200, "ok\n");
+}
+
+static int show_ready(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+	struct server_info info;
+
+	server_info(c->main, &info);
+	return info.ready ? ol_text(r, 200, "ready\n") : ol_text(r, 503, "not ready\n");
+}
+
+static int show_metrics(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+	struct buf b = { 0 };
+	struct slice text;
+
+	if (control_metrics(c->main, c->log, &b)) {
+		buf_fini(&b);
+		return -ENOMEM;
+	}
+	text = buf_slice(&b);
+	return ol_bytes_new(r, 200, "text/plain; version=0.0.4; charset=utf-8", text.p, text.n, free, b.p);
+}
+
+static json_t *route_json(const ol_server *s, const struct route_pattern *p, uint64_t requests)
+{
+	const char *pool = server_route_pool(s, p->index);
+
+	return json_pack("{ss ss ss ss? sI}", "method", metrics_method(p->method), "route", p->text, "lane",
+		pool ? "sync" : "async", "pool", pool, "requests", (json_int_t)requests);
+}
+
+static int show_routes(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+	const struct router *router = server_router(c->main);
+	const struct metrics_loop **loops;
+	unsigned n = control_loops(c->main, &loops);
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < router_count(router); i++) {
+		const struct route_pattern *p = router_at(router, i);
+
+		json_array_append_new(all, route_json(c->main, p, metrics_route_requests(loops, n, p->index)));
+	}
+	free(loops);
+	return ol_json_new(r, 200, all);
+}
+
+static json_t *pool_json(const struct pool *pool)
+{
+	struct pool_stats s;
+	uint64_t now, oldest = 0;
+
+	pool_stats(pool, &s);
+	now = clock_now_ns();
+	if (s.queued && s.oldest_queued_ns && s.oldest_queued_ns < now)
+		oldest = now - s.oldest_queued_ns;
+	return json_pack("{ss si si si si si si si sI sI sI sI sf}", "name", pool_name(pool), "limit", (int)s.limit, "queue",
+		(int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running, "idle", (int)s.idle, "starting",
+		(int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "rejected", (json_int_t)s.rejected,
+		"dropped", (json_int_t)s.dropped, "started", (json_int_t)s.started, "oldest_queued_seconds", (double)oldest / 1e9);
+}
+
+static int show_pools(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+	json_t *all = json_array();
+	struct server_info info;
+
+	server_info(c->main, &info);
+	for (unsigned i = 0; i < info.pools; i++)
+		json_array_append_new(all, pool_json(server_pool(c->main, i)));
+	return ol_json_new(r, 200, all);
+}
+
+/* ---- the app ---------------------------------------------------------------------------------------------------------- */
+
+/* What stands behind a route once its Host has been looked at. */
+struct view {
+	ol_handler *show;
+};
+
+static int enter(ol_req *r)
+{
+	const struct view *view = ol_route_data(r);
+
+	if (!may_ask(ol_app_data(r), ol_header(r, "Host")))
+		return ol_error(r, 403, "the control plane does not answer for this Host");
+	ol_header_set(r, "Cache-Control", "no-store");
+	return view->show(r);
+}
+
+static const struct view view_index = { show_index }, view_live = { show_live }, view_ready = { show_ready },
+	view_metrics = { show_metrics }, view_routes = { show_routes }, view_pools = { show_pools };
+
+static const struct ol_route control_routes[] = {
+	OL_GET("/", .async = enter, .data = &view_index),
+	OL_GET("/livez", .async = enter, .data = &view_live),
+	OL_GET("/readyz", .async = enter, .data = &view_ready),
+	OL_GET("/metrics", .async = enter, .data = &view_metrics),
+	OL_GET("/routes", .async = enter, .data = &view_routes),
+	OL_GET("/pools", .async = enter, .data = &view_pools),
+};
+
+static const struct ol_app control_app = { OL_APP_INIT, OL_ROUTES(control_routes), .name = "control" };
+
+/* One loop, few connections, and the main server's patience for slow clients. */
+static void set_config(struct control *c, const struct config *main_config)
+{
+	c->config = *main_config;
+	c->config.host = c->address.host;
+	c->config.port = c->address.port;
+	c->config.unix_path = c->address.unix_path;
+	c->config.loops = 1;
+	c->config.backend = BACKEND_EVENT;
+	c->config.pool_threads = 1;
+	c->config.pool_queue = 1;
+	c->config.access_log = false;
+	c->config.grace_ms = STOP_MS;
+	c->config.body_max = 4096;
+	c->config.body_total_max = 1 << 20;
+	c->config.connections_max = 64;
+	c->config.requests_max = 64;
+	c->config.fibers_max = 64;
+	c->config.backlog = 64;
+}
+
+static int start_server(struct control *c, struct log *log, char *err, size_t err_n)
+{
+	struct server_setup setup = { .app = &control_app, .config = &c->config, .log = log };
+	struct server_info info;
+	int rc;
+
+	if (!(c->server = server_new(&setup, err, err_n)))
+		return -EINVAL;
+	ol_server_data_set(c->server, c);
+	if ((rc = server_listen(c->server, err, err_n)) || (rc = server_start(c->server, err, err_n)))
+		return rc;
+	server_info(c->server, &info);
+	snprintf(c->listening, sizeof(c->listening), "%s", info.address);
+	return 0;
+}
+
+int control_start(struct control **out, const ol_server *main_server, const struct config *config, struct log *log, char *err,
+	size_t err_n)
+{
+	struct control *c = NULL;
+	char why[400] = "";
+	int rc = -ENOMEM;
+
+	*out = NULL;
+	if (strcmp(config->control, "off") == 0)
+		return 0;
+	if (!(c = calloc(1, sizeof(*c))) || (rc = value_address(config->control, &c->address)))
+		goto failed;
+	c->main = main_server;
+	c->log = log;
+	set_config(c, config);
+	if ((rc = start_server(c, log, why, sizeof(why))))
+		goto failed;
+	*out = c;
+	return 0;
+failed:
+	snprintf(err, err_n, "control plane: %s", *why ? why : strerror(-rc));
+	if (c)
+		server_free(c->server);
+	free(c);
+	return rc;
+}
+
+void control_stop(struct control *c)
+{
+	char names[512];
+
+	if (!c)
+		return;
+	server_drain(c->server);
+	if (server_wait(c->server, clock_after_ms(clock_now_ns(), STOP_MS)) && server_abandon(c->server, names, sizeof(names)))
+		return;         /* its thread is stuck: what it uses stays */
+	server_free(c->server);
+	free(c);
+}
+
+const char *control_address(const struct control *c)
+{
+	return c->listening;
+}

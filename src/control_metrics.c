@@ -1,0 +1,305 @@
+/* control_metrics.c: the text of /metrics.
+ *
+ * Gathers what others count: the loops (metrics.c), the pools, the routes' lanes, the log, and the process itself as
+ * Prometheus's client libraries name it.  A family's samples stand together, so there is one pass a family.
+ *
+ * Pools and lanes are told by route template.  Two methods may share a template, and Prometheus refuses a page that has a
+ * sample twice: such routes are one sample, shown where the first of them stands.  Jobs of a pool are tagged with the index
+ * of their route's pattern, for ol_offload too, so a route may show up in several pools; it is shown where it ran.
+ *
+ * A figure of the process that cannot be read (no descriptor left to read it with) is left out.  Nothing here waits for a
+ * loop or a worker.  The first error ends the writing; it can only be -ENOMEM.  Any thread.
+ */
+#include "control.h"
+#include "pool.h"
+#include "route.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What is being written, so that steps need no checks in between: after an error nothing more is added. */
+struct page {
+	const ol_server *server;
+	const struct router *router;
+	struct server_info info;
+	struct buf *b;
+	int rc;
+};
+
+unsigned control_loops(const ol_server *s, const struct metrics_loop ***out)
+{
+	struct server_info info;
+
+	server_info(s, &info);
+	*out = calloc(info.loops ? info.loops : 1, sizeof(**out));
+	for (unsigned i = 0; *out && i < info.loops; i++)
+		(*out)[i] = server_metrics(s, i);
+	return *out ? info.loops : 0;
+}
+
+static void family(struct page *p, const char *name, enum metric_type type, const char *help)
+{
+	if (!p->rc)
+		p->rc = metrics_text_family(p->b, name, type, help);
+}
+
+static void sample(struct page *p, const char *name, const char *const *labels, double value)
+{
+	if (!p->rc)
+		p->rc = metrics_text_sample(p->b, name, labels, value);
+}
+
+static void single(struct page *p, const char *name, enum metric_type type, const char *help, double value)
+{
+	family(p, name, type, help);
+	sample(p, name, NULL, value);
+}
+
+/* ---- loops and routes ------------------------------------------------------------------------------------------------- */
+
+static const char *lane(const struct page *p, const struct route_pattern *pattern)
+{
+	return server_route_pool(p->server, pattern->index) ? "sync" : "async";
+}
+
+static struct metrics_route_info describe(void *arg, uint32_t route)
+{
+	const struct page *p = arg;
+	const struct route_pattern *pattern;
+
+	if (route >= router_count(p->router))
+		return (struct metrics_route_info){ "none", "none" };
+	pattern = router_at(p->router, route);
+	return (struct metrics_route_info){ pattern->text, lane(p, pattern) };
+}
+
+static void loops(struct page *p)
+{
+	const struct metrics_loop **all;
+	unsigned n = control_loops(p->server, &all);
+
+	if (!p->rc)
+		p->rc = all ? metrics_text_loops(p->b, all, n, describe, p) : -ENOMEM;
+	free(all);
+}
+
+static void lanes(struct page *p)
+{
+	family(p, "offloop_route_lane", METRIC_TYPE_GAUGE, "1 for the lane a route runs in.");
+	for (size_t i = 0; i < router_count(p->router); i++) {
+		const struct route_pattern *pattern = router_at(p->router, i);
+		const char *const labels[] = { "route", pattern->text, "lane", lane(p, pattern), NULL };
+		bool shown = false;
+
+		for (size_t j = 0; j < i && !shown; j++) {
+			const struct route_pattern *before = router_at(p->router, j);
+
+			shown = strcmp(before->text, pattern->text) == 0 && strcmp(lane(p, before), lane(p, pattern)) == 0;
+		}
+		if (!shown)
+			sample(p, "offloop_route_lane", labels, 1);
+	}
+}
+
+/* ---- pools ------------------------------------------------------------------------------------------------------------ */
+
+/* One family with one sample a pool, and perhaps one more label. */
+static void each_pool(struct page *p, const char *name, enum metric_type type, const char *help, const char *label,
+	const char *label_value, double (*value)(const struct pool_stats *s))
+{
+	family(p, name, type, help);
+	for (unsigned i = 0; i < p->info.pools; i++) {
+		const struct pool *pool = server_pool(p->server, i);
+		const char *const labels[] = { "pool", pool_name(pool), label, label_value, NULL };
+		struct pool_stats s;
+
+		pool_stats(pool, &s);
+		sample(p, name, labels, value(&s));
+	}
+}
+
+static double limit_of(const struct pool_stats *s)
+{
+	return s->limit;
+}
+
+static double queued_of(const struct pool_stats *s)
+{
+	return s->queued;
+}
+
+static double rejected_of(const struct pool_stats *s)
+{
+	return (double)s->rejected;
+}
+
+static double dropped_of(const struct pool_stats *s)
+{
+	return (double)s->dropped;
+}
+
+static void pool_threads(struct page *p)
+{
+	static const char name[] = "offloop_pool_threads", *const states[] = { "running", "idle", "starting" };
+
+	family(p, name, METRIC_TYPE_GAUGE, "Threads of a pool.");
+	for (unsigned i = 0; i < p->info.pools; i++) {
+		const struct pool *pool = server_pool(p->server, i);
+		struct pool_stats s;
+
+		pool_stats(pool, &s);
+		for (int state = 0; state < 3; state++) {
+			const char *const labels[] = { "pool", pool_name(pool), "state", states[state], NULL };
+			const unsigned counts[] = { s.running, s.idle, s.starting };
+
+			sample(p, name, labels, counts[state]);
+		}
+	}
+}
+
+static void add_hist(struct pool_hist *sum, const struct pool_hist *h)
+{
+	for (int i = 0; i < POOL_BUCKETS; i++)
+		sum->bucket[i] += h->bucket[i];
+	sum->count += h->count;
+	sum->sum_ns += h->sum_ns;
+}
+
+/* Wait (or run) times in pool of all routes that share the template of pattern i; nothing when an earlier one does. */
+static void pool_hist_of(struct page *p, const struct pool *pool, size_t i, const char *name, bool run)
+{
+	const char *text = router_at(p->router, i)->text;
+	const char *const labels[] = { "pool", pool_name(pool), "route", text, NULL };
+	struct pool_hist sum = { .count = 0 }, h[2];
+
+	for (size_t j = 0; j < router_count(p->router); j++) {
+		if (strcmp(router_at(p->router, j)->text, text) != 0)
+			continue;
+		if (j < i)
+			return;
+		pool_hist(pool, router_at(p->router, j)->index, &h[0], &h[1]);
+		add_hist(&sum, &h[run]);
+	}
+	if (sum.count && !p->rc)
+		p->rc = metrics_text_hist(p->b, name, labels, pool_bucket_ns, sum.bucket, POOL_BUCKETS, sum.sum_ns);
+}
+
+static void pool_hists(struct page *p, const char *name, const char *help, bool run)
+{
+	family(p, name, METRIC_TYPE_HISTOGRAM, help);
+	for (unsigned i = 0; i < p->info.pools; i++)
+		for (size_t j = 0; j < router_count(p->router); j++)
+			pool_hist_of(p, server_pool(p->server, i), j, name, run);
+}
+
+static void pools(struct page *p)
+{
+	each_pool(p, "offloop_pool_limit", METRIC_TYPE_GAUGE, "Jobs of a pool that may run at once.", NULL, NULL, limit_of);
+	each_pool(p, "offloop_pool_queued", METRIC_TYPE_GAUGE, "Jobs that wait for a thread of the pool.", NULL, NULL, queued_of);
+	pool_threads(p);
+	each_pool(p, "offloop_pool_rejected_total", METRIC_TYPE_COUNTER, "Jobs a pool did not take.", "reason", "queue_full",
+		rejected_of);
+	each_pool(p, "offloop_pool_dropped_total", METRIC_TYPE_COUNTER, "Queued jobs that were taken back before they ran.",
+		"reason", "client_left", dropped_of);
+	pool_hists(p, "offloop_pool_queue_wait_seconds", "Time from a job's queueing to its start.", false);
+	pool_hists(p, "offloop_pool_run_seconds", "Time a job ran on its thread.", true);
+}
+
+/* ---- the process ------------------------------------------------------------------------------------------------------ */
+
+/* A small file of /proc, NUL-terminated; false when it cannot be read. */
+static bool read_proc(const char *path, char *dst, size_t n)
+{
+	FILE *f = fopen(path, "re");
+	size_t got = f ? fread(dst, 1, n - 1, f) : 0;
+
+	if (f)
+		fclose(f);
+	dst[got] = 0;
+	return got > 0;
+}
+
+/* When the process started: its age on the boot clock (proc(5): field 22 of stat, in ticks), taken from the time of day. */
+static bool start_time(double *seconds)
+{
+	unsigned long long ticks;
+	struct timespec boot, now;
+	char text[1024], *after;
+
+	/* the command's name, in parentheses, may hold anything: count from the last one */
+	if (!read_proc("/proc/self/stat", text, sizeof(text)) || !(after = strrchr(text, ')')) ||
+		sscanf(after + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ticks) != 1)
+		return false;
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	clock_gettime(CLOCK_REALTIME, &now);
+	*seconds = (double)(now.tv_sec - boot.tv_sec) + (double)(now.tv_nsec - boot.tv_nsec) / 1e9 +
+		(double)ticks / (double)sysconf(_SC_CLK_TCK);
+	*seconds = (double)(long long)(*seconds * 100) / 100;   /* a tick's precision */
+	return true;
+}
+
+static bool open_files(double *count)
+{
+	DIR *dir = opendir("/proc/self/fd");
+
+	if (!dir)
+		return false;
+	*count = -1;            /* the directory itself */
+	for (struct dirent *e; (e = readdir(dir));)
+		*count += e->d_name[0] != '.';
+	closedir(dir);
+	return true;
+}
+
+static bool resident(double *bytes)
+{
+	unsigned long long pages;
+	char text[256];
+
+	if (!read_proc("/proc/self/statm", text, sizeof(text)) || sscanf(text, "%*s %llu", &pages) != 1)
+		return false;
+	*bytes = (double)pages * (double)sysconf(_SC_PAGESIZE);
+	return true;
+}
+
+static void process(struct page *p)
+{
+	struct timespec cpu;
+	struct rlimit files;
+	double v;
+
+	if (start_time(&v))
+		single(p, "process_start_time_seconds", METRIC_TYPE_GAUGE, "When the process started, in seconds since 1970.", v);
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
+		single(p, "process_cpu_seconds_total", METRIC_TYPE_COUNTER, "CPU time the process has used.",
+			(double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);
+	if (open_files(&v))
+		single(p, "process_open_fds", METRIC_TYPE_GAUGE, "Files that are open.", v);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
+		single(p, "process_max_fds", METRIC_TYPE_GAUGE, "Files that may be open.", (double)files.rlim_cur);
+	if (resident(&v))
+		single(p, "process_resident_memory_bytes", METRIC_TYPE_GAUGE, "Memory that is in use.", v);
+}
+
+int control_metrics(const ol_server *s, const struct log *log, struct buf *b)
+{
+	struct page p = { .server = s, .router = server_router(s), .b = b };
+	const char *build[] = { "version", OL_VERSION, "backend", NULL, NULL };
+
+	server_info(s, &p.info);
+	build[3] = p.info.backend;
+	family(&p, "offloop_build_info", METRIC_TYPE_GAUGE, "1; what is running.");
+	sample(&p, "offloop_build_info", build, 1);
+	loops(&p);
+	lanes(&p);
+	pools(&p);
+	single(&p, "offloop_log_dropped_total", METRIC_TYPE_COUNTER, "Log lines lost because nobody read them in time.",
+		(double)log_dropped(log));
+	process(&p);
+	return p.rc;
+}

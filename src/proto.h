@@ -38,14 +38,16 @@ struct head {
 	uint32_t target, target_n;
 	uint32_t path, path_n;  /* raw, valid escapes, begins with '/' (or is "*"); dot segments still in it */
 	uint32_t query, query_n;/* without '?'; query_n = 0 when there is none */
+	uint32_t host, host_n;  /* authority: the target's when it is absolute, else Host's; host_n = 0 when there is none (1.0) */
 	uint16_t method_n;      /* the method's name is at offset `method_at` */
 	uint32_t method_at;
 	uint8_t method;         /* enum ol_method */
 	uint8_t minor;          /* HTTP/1.minor */
 	bool has_body;          /* BODY events may follow before END */
 	bool chunked;
-	bool expect_100;
-	int64_t content_length; /* -1: not known (chunked) or no body */
+	bool expect_100;        /* the client may wait for a 100 before it sends the body */
+	bool keep_alive;        /* the client lets the connection go on after the reply */
+	int64_t content_length; /* -1: not known (chunked) or not given */
 	uint32_t nfields;
 	const struct head_field *fields;
 };
@@ -128,7 +130,8 @@ enum proto_event_kind {
 	PROTO_HEAD,     /* a request has begun: stream, head */
 	PROTO_BODY,     /* stream, data: a piece of its body, decoded; points into what was fed */
 	PROTO_END,      /* stream: its request is complete; head: fields holds the trailers, base what they count from */
-	PROTO_REFUSE,   /* stream, status, why: answer that and close.  A stream whose request had begun may already have a req. */
+	PROTO_REFUSE,   /* stream, status, why: answer that and close.  A stream whose request had begun may already have a req.
+			 * status 0: nothing can be answered any more, since a reply is under way or was sent; only close. */
 };
 
 struct proto_event {
@@ -139,6 +142,8 @@ struct proto_event {
 	int status;
 	const char *why;    /* a static string */
 };
+
+#define PROTO_ROOM_MIN 64
 
 /* Where drain puts what is to be sent.  The caller provides room and iovecs; drain fills them from niov and used on. */
 struct proto_out {
@@ -151,7 +156,7 @@ struct proto_out {
 	bool borrowed;          /* some iovec points into the reply: it must stay until these bytes are sent */
 	bool finished;          /* this stream's reply is all in iov: conn calls its end once sent (at once when not borrowed) */
 	bool close;             /* the connection ends after these bytes */
-	bool aborted;           /* the source broke off: close without a proper end */
+	bool aborted;           /* the source broke off (finished and close are set too): close without a proper end */
 	const char *date;       /* HTTP_DATE_LEN bytes */
 	struct stream *stream;  /* whose bytes these are */
 };
@@ -163,7 +168,10 @@ struct proto_ops {
 	void (*fini)(struct proto *p);
 	/* Consumes a prefix of `in` (also 0 bytes) and says one thing about it.  The count consumed. */
 	size_t (*feed)(struct proto *p, struct slice in, struct proto_event *ev);
-	/* Adds what is ready to be sent, at most about `budget` bytes, of one stream.  True when something was added or finished. */
+	/* Adds what is ready to be sent, at most about `budget` bytes, of one stream.  True when something was added or finished.
+	 * Where room or iovecs run short it stops, and goes on in the next call; each call with a fresh `out` (at least one iovec
+	 * and PROTO_ROOM_MIN bytes of room) gets further.  Bytes that a PULL source lent to the last call must have been taken
+	 * before the next one. */
 	bool (*drain)(struct proto *p, struct proto_out *out, size_t budget);
 	/* The stream's body is awaited (an interim 100 may be due), or its source can lend again, or it can take body again. */
 	void (*resume)(struct proto *p, struct stream *s);

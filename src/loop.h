@@ -1,4 +1,5 @@
-/* loop.h: the event loop, and the seam behind which io_uring, libevent or a script does the work.
+/* loop.h: the event loop, and the seam behind which io_uring, libevent or a script does the work.  What a backend itself
+ * needs is in loop_backend.h.
  *
  * The seam is completion-shaped: an operation is started, and a callback of its io says later how it ended.  The contract:
  *
@@ -13,6 +14,8 @@
  *  6. Everything else is called on the loop's thread only.
  *
  * Rule 4 is why an operation can be known by the address of its io: there is no stale completion to guard against.
+ * Descriptors are stream sockets in blocking mode (io_uring fails at once on a non-blocking one; libevent passes
+ * MSG_DONTWAIT).  A listener's mode is set by loop_accept, a connecting socket's by loop_connect.
  */
 #ifndef OL_LOOP_H
 #define OL_LOOP_H
@@ -37,10 +40,12 @@ struct loop_buf {
 
 /* What an io's completions call, on the loop's thread.  Members for operations that are never started may be NULL. */
 struct loop_io_ops {
-	/* fd is a new connection (the callee's, CLOEXEC) or a negative errno.  more == false: accepting has ended. */
+	/* fd is a new connection (the callee's, CLOEXEC) or a negative errno.  more == false: accepting has ended.
+	 * -EMFILE, -ENFILE, -ENOBUFS or -ENOMEM with more == true: the tables are full.  Accepting rests for 100 ms, or until
+	 * the loop closes a descriptor, and goes on by itself; said once, and again only after an accept has succeeded. */
 	void (*accepted)(struct loop_io *io, int fd, bool more);
 	/* res > 0: buf holds res bytes and is the callee's until lent back.  0: the peer's FIN (more == false).  Below 0: an
-	 * errno (more == false); -ECANCELED after loop_recv_stop or loop_close.  buf is NULL when res <= 0. */
+	 * errno (more == false); -ECANCELED after loop_recv_stop.  buf is NULL when res <= 0. */
 	void (*received)(struct loop_io *io, int res, const struct loop_buf *buf, bool more);
 	void (*sent)(struct loop_io *io, int res);          /* bytes sent, perhaps fewer than asked; or errno */
 	void (*hung_up)(struct loop_io *io, int res);       /* poll events (POLLRDHUP, POLLHUP, POLLERR); or errno */
@@ -56,10 +61,11 @@ struct loop_io {
 	const struct loop_io_ops *ops;
 	int fd;
 	uint8_t armed;          /* LOOP_* of the operations that have not finished */
+	uint8_t stopping;       /* LOOP_* of those that were asked to end */
+	uint8_t inflight;       /* completions that are still to come from the backend */
 	bool closing;
-	uint16_t inflight;      /* completions that are still to come */
 	void *backend;          /* the backend's own */
-	struct list node;       /* the loop's: starved for buffers, or waiting to be released */
+	struct list node;       /* the loop's: starved for buffers, accepting rests, or something is due */
 };
 
 /* Work for a loop, from any thread; embedded in its owner, which must keep it until fn has been called. */
@@ -68,20 +74,7 @@ struct loop_msg {
 	void (*fn)(struct loop_msg *m);
 };
 
-struct loop_backend {
-	const char *name;
-	void (*free)(struct loop *l);
-	int (*accept)(struct loop *l, struct loop_io *io);
-	int (*recv)(struct loop *l, struct loop_io *io);
-	void (*stop)(struct loop *l, struct loop_io *io, unsigned ops);     /* cancel those LOOP_* */
-	int (*send)(struct loop *l, struct loop_io *io, const struct msghdr *msg);
-	int (*poll_hup)(struct loop *l, struct loop_io *io);
-	int (*connect)(struct loop *l, struct loop_io *io, const struct sockaddr *sa, socklen_t n);
-	void (*close)(struct loop *l, struct loop_io *io);
-	void (*lend_back)(struct loop *l, uint32_t id);
-	int (*wait)(struct loop *l, uint64_t deadline_ns);   /* submit what was started, wait, run completions */
-	void (*wake)(struct loop *l);                        /* any thread: makes wait return */
-};
+struct loop_backend;
 
 /* Backends embed this as their first member. */
 struct loop {
@@ -92,20 +85,32 @@ struct loop {
 	void (*before_wait)(struct loop *l);    /* set by the owner; may be NULL: hand over what was collected */
 	void *owner;
 	bool stopping;
+	bool table_full;                        /* accepted() has been told, and no accept has succeeded since */
+	unsigned bufs_free;                     /* receive buffers the backend could fill */
+	struct list starved;                    /* ios that found no receive buffer, in that order */
+	struct list resting;                    /* ios whose accepting rests until rest_ns */
+	struct list due;                        /* ios to be released, or whose waiting operation was stopped */
+	uint64_t rest_ns;
+	uint64_t mark_ns;                       /* when the last wait ended */
 	struct {
-		uint64_t turns, wakes, starved;
-		uint64_t busy_ns, idle_ns;
-	} count;
+		_Atomic uint64_t turns;
+		_Atomic uint64_t wakes;         /* sleeps that a message ended */
+		_Atomic uint64_t starved;       /* times a receive found no buffer */
+		_Atomic uint64_t busy_ns;
+		_Atomic uint64_t idle_ns;       /* in wait, what the kernel did there for us included */
+	} count;                                /* written by the loop's thread, read by any */
 	_Alignas(64) _Atomic(struct loop_msg *) inbox; /* Treiber stack: NULL, LOOP_ARMED while the loop may sleep, or messages */
 };
 
 struct loop_conf {
 	unsigned recv_bufs;     /* receive buffers to start with; 0: 64 */
-	unsigned recv_bufs_max; /* doubling up to; 0: 1024 */
+	unsigned recv_bufs_max; /* doubling up to; 0: 1024; at most 32768 */
 	unsigned recv_buf_size; /* bytes each; 0: 4096 */
 };
 
-/* One of the backends.  NULL with errno and, for loop_new_uring, the stage that failed in *stage (a static string). */
+/* One of the backends; conf may be NULL, and stage too.  NULL with errno and, for loop_new_uring, the stage that failed in
+ * *stage (a static string).  May be called on another thread than the one that will run the loop; io_uring then takes at
+ * most 256 operations before the first turn (-EAGAIN). */
 struct loop *loop_new_uring(const struct loop_conf *conf, const char **stage);
 struct loop *loop_new_event(const struct loop_conf *conf);
 
@@ -113,12 +118,13 @@ struct loop *loop_new_event(const struct loop_conf *conf);
  * the stage that failed. */
 int loop_probe_uring(const char **stage);
 
-/* Every io must have been released.  Takes NULL.  The loop need not have run; not while it runs. */
+/* Every io must have been released, and no thread may still be inside loop_post.  Takes NULL.  The loop need not have run;
+ * not while it runs.  Messages that were not run are forgotten. */
 void loop_free(struct loop *l);
 
 /* Runs until loop_stop: completions, messages (at most 64 a turn), timers, before_wait, wait.  The calling thread is the
  * loop's from then on. */
-int loop_run(struct loop *l);
+int loop_run(struct loop *l);                               /* 0 after loop_stop, or the -errno of a wait that failed */
 void loop_stop(struct loop *l);                             /* [loop] */
 
 /* One turn of loop_run; waits until the deadline at most.  For tests and for draining. */
@@ -127,27 +133,20 @@ int loop_turn(struct loop *l, uint64_t deadline_ns);
 /* Hands m to the loop's thread.  Any thread.  The caller must not touch m afterwards. */
 void loop_post(struct loop *l, struct loop_msg *m);
 
-/* Starts operations.  0, or -errno when it cannot be started (nothing will be called then). */
+/* Starts operations.  0, or -errno when it cannot be started (nothing will be called then): -EALREADY while the same one is
+ * armed, -EBADF after loop_close, -EAGAIN or -ENOMEM. */
 void loop_io_init(struct loop_io *io, struct loop *l, int fd, const struct loop_io_ops *ops);
 int loop_accept(struct loop_io *io);                        /* multishot */
 int loop_recv(struct loop_io *io);                          /* multishot */
 int loop_send(struct loop_io *io, const struct msghdr *msg);/* one at a time; msg and what it names stay until sent */
 int loop_poll_hup(struct loop_io *io);                      /* one shot: the peer's FIN, also behind unread data, or a reset */
-int loop_connect(struct loop_io *io, const struct sockaddr *sa, socklen_t n);
+int loop_connect(struct loop_io *io, const struct sockaddr *sa, socklen_t n);   /* sa is copied */
 void loop_recv_stop(struct loop_io *io);                    /* `received` follows with more == false, unless it has ended */
 void loop_stop_ops(struct loop_io *io, unsigned ops);
 void loop_close(struct loop_io *io);                        /* cancels everything, closes fd, then `released`; once */
 void loop_lend_back(struct loop *l, const struct loop_buf *buf);
 
-static inline uint64_t loop_clock(struct loop *l)
-{
-	return l->now_ns = clock_now_ns();
-}
-
-/* For backends: an operation of io has finished.  True when its callback may be called; false after loop_close took over. */
-void loop_op_started(struct loop_io *io, unsigned op);
-void loop_op_done(struct loop_io *io, unsigned op);
-
-#define LOOP_ARMED ((struct loop_msg *)1)
+/* The time anew, for work that has taken long since now_ns was read.  [loop] */
+uint64_t loop_clock(struct loop *l);
 
 #endif

@@ -1,0 +1,42 @@
+#!/bin/sh
+# tests/check_style.sh: what a program can see of the house style: each .c of the library and the programs opens with an
+# essay of 5 to 25 lines, and each test with a comment; no file is over 800 lines; functions that nobody can call safely
+# are not called; no line ends in blanks.
+set -eu
+
+cd "${srcdir:-$(dirname "$0")/..}"
+
+# shellcheck disable=SC2016 # the program is awk's to expand
+find src include bench tests -name '*.[chS]' -o -name '*.def' -o -name '*.cc' -o -name '*.py' -o -name '*.sh' | sort |
+	xargs awk '
+	function complain(what) {
+		printf "%s:%d: %s\n", FILENAME, FNR, what
+		bad = 1
+	}
+	function end_file() {
+		if (opening == 1) { printf "%s: its opening comment never ends\n", file; bad = 1 }
+		if (lines > 800) { printf "%s: %d lines, over 800\n", file, lines; bad = 1 }
+	}
+	FNR == 1 {
+		if (file != "") end_file()
+		file = FILENAME
+		files++
+		is_c = file ~ /\.(c|h|S|cc|def)$/
+		essay = file ~ /^(src|bench)\/.*\.c$/
+		opening = file ~ /\.c$/ && file !~ /^tests\/examples\/hello/
+		if (opening && $0 !~ /^\/\*/) { complain("opens without a comment that says what it is for"); opening = 0 }
+	}
+	{ lines = FNR }
+	opening == 1 && /\*\// {
+		opening = 0
+		if (essay && (FNR < 5 || FNR > 25)) complain("the opening essay has " FNR " lines, not 5 to 25")
+	}
+	/[ \t]$/ { complain("blanks at the end of the line") }
+	is_c && /(^|[^A-Za-z0-9_"])(strcpy|strcat|sprintf|vsprintf|strtok|localtime|gmtime|atoi|atol|gets)[ \t]*\(/ {
+		complain("calls a function that is not for us")
+	}
+	END {
+		end_file()
+		printf "%d files looked at\n", files
+		exit bad || !files
+	}'

@@ -1,0 +1,207 @@
+# shellcheck shell=bash disable=SC2154
+# tests/steps.sh: what `./dev test` does, step by step.  ./dev reads this file; it is no program of its own.
+#
+# A build is a folder: build/ itself (the plain one), build/asan, build/tsan, build/clang, build/nouring, build/install,
+# build/fuzz.  Wire scripts and scenarios find the programs of a build by OFFLOOP_BUILD, the folder's absolute path, and
+# run with OFFLOOP_BACKEND=uring or libevent; where io_uring is not to be had, the steps for it are skipped.
+
+quick_steps='build unit wire-uring wire-libevent scenario-uring scenario-libevent docs'
+all_steps="$quick_steps clang
+	asan-build asan-unit asan-wire-uring asan-wire-libevent asan-scenario-uring asan-scenario-libevent
+	tsan-build tsan-unit tsan-wire-uring tsan-wire-libevent tsan-scenario-uring tsan-scenario-libevent
+	fuzz nouring install distcheck"
+
+# run_step NAME: what a step does.
+run_step() {
+	local kind=plain what=$1
+	case $what in
+	asan-* | tsan-*)
+		kind=${what%%-*}
+		what=${what#*-}
+		;;
+	esac
+	case $what in
+	build) build_kind "$kind" ;;
+	unit) unit "$kind" ;;
+	wire-* | scenario-*) "${what%-*}" "$kind" "${what##*-}" ;;
+	clang) build_kind clang ;;
+	nouring)
+		build_kind nouring
+		unit nouring
+		;;
+	*) "step_$what" ;;
+	esac
+}
+
+folder_of() {
+	case $1 in
+	plain) say "$build" ;;
+	*) say "$build/$1" ;;
+	esac
+}
+
+# build_kind KIND: the library, every program and every test of that build, warnings being errors.
+build_kind() {
+	local folder
+	folder=$(folder_of "$1")
+	case $1 in
+	plain) configure_in "$folder" ;;
+	clang) configure_in "$folder" CC=clang CXX=clang++ ;;
+	asan) configure_in "$folder" --enable-asan --enable-ubsan CFLAGS='-g -O1' ;;
+	tsan) configure_in "$folder" --enable-tsan CC=clang CXX=clang++ CFLAGS='-g -O1' ;;
+	nouring) configure_in "$folder" --without-io-uring ;;
+	esac
+	make -C "$folder" -j"$jobs" WERROR=-Werror all check-programs bench
+}
+
+sanitizers_of() {
+	case $1 in
+	asan) say address,undefined ;;
+	tsan) say thread ;;
+	esac
+}
+
+# unit KIND: `make check`.  Cases are counted where a program says how many it had.
+unit() {
+	local folder status=0
+	folder=$(folder_of "$1")
+	make -C "$folder" -j"$jobs" WERROR=-Werror check >"$folder/check.log" 2>&1 || status=$?
+	cat "$folder/check.log"
+	sed -nE 's/^(PASS|FAIL|ERROR|XPASS|SKIP): (.*)/\1 \2/p' "$folder/check.log" | while read -r word name; do
+		sed -nE 's/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+).*/'"$word"' \1 \2 \3/p' \
+			"$folder/${name%.sh}.log" | grep . || say "$word"
+		[ "$word" != SKIP ] || say "skipped: $name" >&2
+	done | awk '
+		NF == 4 { passed += $2 - $3 - $4; failed += $3 + $4; next }
+		$1 == "PASS" { passed++ }
+		$1 == "SKIP" { skipped++ }
+		$1 ~ /FAIL|ERROR|XPASS/ { failed++ }
+		END { print passed + 0, failed + 0, skipped + 0 }' >"$tally"
+	return "$status"
+}
+
+# backend KIND NAME: sets the stage for tests of that build on that backend.
+backend() {
+	export OFFLOOP_BUILD OFFLOOP_BACKEND=$2 SANITIZERS PYTHONDONTWRITEBYTECODE=1
+	OFFLOOP_BUILD=$(folder_of "$1")
+	SANITIZERS=$(sanitizers_of "$1")
+	[ "$2" != uring ] || "$OFFLOOP_BUILD/tests/have_uring"
+}
+
+wire() {
+	backend "$@"
+	tests/run tests/wire/run
+}
+
+scenario() {
+	local status=0
+	backend "$@"
+	TEST_TIMEOUT=900 tests/run "$(find_python pytest)" -m pytest -p no:cacheprovider -q -ra tests/scenario \
+		>"$logs/pytest.out" 2>&1 || status=$?
+	cat "$logs/pytest.out"
+	sed -nE 's/^SKIPPED .*] /skipped: /p' "$logs/pytest.out"
+	tail -n 1 "$logs/pytest.out" | awk '
+		{ for (i = 2; i <= NF; i++) { sub(/,$/, "", $i); n[$i] = $(i - 1) } }
+		END { print n["passed"] + n["xfailed"], n["failed"] + n["error"] + n["errors"] + n["xpassed"], n["skipped"] + 0 }' >"$tally"
+	return "$status"
+}
+
+# Each fuzz target runs for FUZZ_SECONDS from its corpus, which it does not change.
+step_fuzz() {
+	local folder=$build/fuzz target name passed=0 failed=0
+	configure_in "$folder" --enable-fuzzing CC=clang CXX=clang++ CFLAGS='-g -O1'
+	make -C "$folder" -j"$jobs" WERROR=-Werror fuzz-programs
+	cd "$folder" || return
+	for target in "$root"/tests/fuzz/fuzz_*.c; do
+		name=$(basename "$target" .c)
+		mkdir -p "found/$name"
+		if SANITIZERS=address,undefined "$root/tests/run" "tests/fuzz/$name" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=10 \
+			-rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="found/$name-" "found/$name" \
+			"$root/tests/fuzz/corpus/${name#fuzz_}"; then
+			passed=$((passed + 1))
+		else
+			failed=$((failed + 1))
+			say "FAILED: $name; the input is in $folder/found"
+		fi
+	done
+	say "$passed $failed 0" >"$tally"
+	[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
+# Installed under a prefix of its own, and an app built against that.
+step_install() {
+	configure_in "$build/install" --prefix="$build/install/prefix"
+	rm -rf "$build/install/prefix"
+	make -C "$build/install" -j"$jobs" WERROR=-Werror install
+	make -C "$build/install" installcheck
+}
+
+step_distcheck() {
+	configure_in "$build"
+	make -C "$build" -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror
+}
+
+# The man pages are well formed, and every link between the project's documents leads somewhere.
+step_docs() {
+	local page
+	for page in man/*.[1-9]; do
+		mandoc -Tlint -Wwarning "$page"
+	done
+}
+
+test_all() {
+	local chosen=() name wanted word passed=0 failed=0 skipped=0 p f s rows='' start=$SECONDS
+	case ${1:-} in
+	-l)
+		tr -s ' \t' '\n' <<<"$all_steps"
+		return
+		;;
+	-q)
+		# shellcheck disable=SC2206
+		chosen=($quick_steps)
+		;;
+	'')
+		# shellcheck disable=SC2206
+		chosen=($all_steps)
+		;;
+	*)
+		for wanted in "$@"; do
+			word=
+			for name in $all_steps; do
+				[ "$name" = "$wanted" ] || [ "${name#"$wanted"-}" != "$name" ] || continue
+				chosen+=("$name")
+				word=found
+			done
+			[ -n "$word" ] || die "there is no step '$wanted'; ./dev test -l lists them"
+		done
+		;;
+	esac
+
+	need test_needs
+	need_tools
+	for name in "${chosen[@]}"; do
+		step "$name" run_step "$name"
+		p=0 f=0 s=0
+		if [ -s "$tally" ]; then
+			read -r p f s <"$tally"
+		fi
+		case $step_word$p$f$s in
+		ok000) p=1 ;;
+		skipped*) s=$((s + 1)) ;;
+		FAILED*) [ "$f" -gt 0 ] || f=1 ;;
+		esac
+		rows+=$(printf '%-24s %-8s %7s %7s %7s %7s' "$name" "$step_word" "$p" "$f" "$s" "$step_seconds")$'\n'
+		passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	done
+
+	say
+	printf '%-24s %-8s %7s %7s %7s %7s\n' step result passed failed skipped seconds
+	printf '%s' "$rows"
+	for name in "${chosen[@]}"; do
+		sed -n "s/^skipped: /skipped in $name: /p" "$logs/$name.log"
+	done
+	say
+	say "$((SECONDS - start)) seconds; logs are in build/log"
+	say "$passed passed, $failed failed, $skipped skipped"
+	[ "$failed" = 0 ]
+}

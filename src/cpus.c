@@ -23,7 +23,14 @@
 #include <string.h>
 
 #define NO_LIMIT UINT64_MAX
+#define CPUS_MAX 1024
 
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* CPUs in the affinity mask. */
 static uint64_t affinity(void)
 {
 	for (int max = 1024; max <= 1 << 20; max *= 2) {
@@ -38,7 +45,7 @@ static uint64_t affinity(void)
 		if (!small)     /* EINVAL: the kernel's mask is longer than ours */
 			break;
 	}
-	return NO_LIMIT;
+	return 1;
 }
 
 /* The first line of root/dir/path/file, without its end; false when there is none. */
@@ -94,11 +101,9 @@ static uint64_t least_quota(const char *root, const char *dir, const char *path,
 	if (snprintf(at, sizeof(at), "%s", strcmp(path, "/") == 0 ? "" : path) >= (int)sizeof(at))
 		return least;
 	for (;;) {
-		uint64_t q = quota(root, dir, at);
 		char *slash = strrchr(at, '/');
 
-		if (q < least)
-			least = q;
+		least = lesser(least, quota(root, dir, at));
 		if (!slash)
 			return least;
 		*slash = 0;
@@ -111,11 +116,6 @@ static bool lists_cpu(const char *controllers)
 		if (strcspn(at, ",") == 3 && memcmp(at, "cpu", 3) == 0)
 			return true;
 	return false;
-}
-
-static uint64_t lesser(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* One line of /proc/self/cgroup: "0::/path" in version 2, "4:cpu,cpuacct:/path" in version 1 (cgroups(7)). */
@@ -136,10 +136,10 @@ static uint64_t line_quota(const char *root, char *line)
 	return lesser(least_quota(root, dir, path, quota_v1), least_quota(root, "/sys/fs/cgroup/cpu", path, quota_v1));
 }
 
-unsigned cpus_allowed(const char *root)
+unsigned cpus_quota(const char *root)
 {
 	char name[4096], line[4096];
-	uint64_t least = affinity();
+	uint64_t least = NO_LIMIT;
 	FILE *f = NULL;
 
 	if (snprintf(name, sizeof(name), "%s/proc/self/cgroup", root) < (int)sizeof(name))
@@ -150,5 +150,13 @@ unsigned cpus_allowed(const char *root)
 	}
 	if (f)
 		fclose(f);
-	return least == NO_LIMIT ? 1 : least > 1024 ? 1024 : (unsigned)least;
+	return least == NO_LIMIT ? 0 : (unsigned)lesser(least, CPUS_MAX);
+}
+
+unsigned cpus_allowed(const char *root)
+{
+	unsigned quota = cpus_quota(root);
+	uint64_t least = lesser(affinity(), quota ? quota : CPUS_MAX);
+
+	return least ? (unsigned)least : 1;
 }

@@ -289,8 +289,8 @@ enum ol_level { OL_LOG_ERROR, OL_LOG_WARN, OL_LOG_INFO, OL_LOG_DEBUG };
 #define ol_log(r, level, ...) ol_log_((r), (level), "" __VA_ARGS__)     /* the format must be a literal */
 void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...) OL_PRINTF_(3, 4);
 
-/* Locks that handlers of both lanes may share, and hold across suspensions.  First come, first served.  Zeroed memory is
- * a free mutex; a semaphore starts with OL_SEM_INIT(n).  The waits suspend; -ECANCELED when the client left meanwhile
+/* Locks that handlers of both lanes may share, and hold across suspensions.  First come, first served.  They start
+ * with OL_MUTEX_INIT and OL_SEM_INIT(n).  The waits suspend; -ECANCELED when the client left meanwhile
  * (nothing is held then), -ETIMEDOUT.  ol_sem_post may be called by anyone.  Not recursive. */
 typedef struct ol_sem {
 	pthread_mutex_t lock_;

@@ -639,15 +639,15 @@ static int whole(struct cursor *c, struct head *h)
 
 /* ---- entry points ---------------------------------------------------------------------------------------------------- */
 
-/* Whether the bytes since the last look cannot change its outcome, MORE: no line has ended, nothing is out of place, and the
- * target has not come to its limit (counted from behind "OPTIONS ", the longest method). */
+/* Whether the bytes since the last look cannot change its outcome, MORE: no line has ended or begun, nothing is out of place,
+ * and the target has not come to its limit (counted from behind "OPTIONS ", the longest method). */
 static bool nothing_new(const struct cursor *c, size_t scanned, size_t head_max, size_t target_max)
 {
 	size_t target_end = 9 + target_max;
 
-	if (scanned == 0 || c->end >= head_max || (scanned < target_end && c->end >= target_end))
+	if (scanned == 0 || scanned > c->end || c->end >= head_max || (scanned < target_end && c->end >= target_end))
 		return false;
-	return scanned >= c->end || c->scan->past(&scan_value, c->p, scanned, c->end) == c->end;
+	return c->scan->past(&scan_value, c->p, scanned - 1, c->end) == c->end;
 }
 
 static ssize_t outcome(struct cursor *c, int r, size_t head_max, const char **why)

@@ -38,7 +38,8 @@ int metrics_loop_init(struct metrics_loop *m, uint32_t nroutes)
 		atomic_init(&m->value[i], 0);
 	m->nroutes = nroutes;
 	m->routes = calloc((size_t)nroutes + 1, sizeof(*m->routes));
-	return m->routes ? 0 : -ENOMEM;
+	m->in_flight = calloc((size_t)nroutes + 1, sizeof(*m->in_flight));
+	return m->routes && m->in_flight ? 0 : -ENOMEM;
 }
 
 void metrics_loop_fini(struct metrics_loop *m)
@@ -52,7 +53,9 @@ void metrics_loop_fini(struct metrics_loop *m)
 		}
 	}
 	free(m->routes);
+	free(m->in_flight);
 	m->routes = NULL;
+	m->in_flight = NULL;
 }
 
 /* The histogram of (route, method, status); made when there is none; NULL without memory. */

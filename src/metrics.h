@@ -35,6 +35,7 @@ struct metrics_loop {
 	_Atomic uint64_t value[METRIC_COUNT];
 	uint32_t nroutes;                           /* patterns; index nroutes is for requests no route took */
 	_Atomic(struct metric_hist *) *routes;      /* nroutes + 1 lists */
+	_Atomic uint32_t *in_flight;                /* by route: requests that have begun and not ended */
 };
 
 /* 0 or -ENOMEM. */

@@ -38,6 +38,7 @@
 #define IDLE_NS (10 * NS_PER_S)
 #define SPAWN_RETRY_NS (10 * NS_PER_MS) /* after a thread could not be started, before the next is tried */
 #define LONG_NS (50 * NS_PER_US)        /* a kind of job that runs longer than this is woken for widely */
+#define SAMPLE_NS_MAX (4 * LONG_NS)     /* a run counts as this at most, so that one preempted thread makes no kind long */
 #define WIDE 4                          /* workers that may be waking at once for those */
 #define MEAN_SHIFT 4                    /* the running mean moves by 1/16 of the difference */
 #define STACK_MIN ((size_t)64 << 10)
@@ -160,11 +161,9 @@ static void hist_add(struct pool_hist *h, uint64_t ns)
 	h->sum_ns += ns;
 }
 
-/* One slow run of a short kind (its thread was preempted, say) must not make it a long one, so a sample counts as at
- * most four times the border. */
 static void mean_add(struct kind *k, uint64_t ns)
 {
-	int64_t sample = (int64_t)(ns < 4 * LONG_NS ? ns : 4 * LONG_NS), mean = (int64_t)k->mean_ns;
+	int64_t sample = (int64_t)(ns < SAMPLE_NS_MAX ? ns : SAMPLE_NS_MAX), mean = (int64_t)k->mean_ns;
 
 	k->mean_ns = (uint64_t)(mean + (sample - mean) / (1 << MEAN_SHIFT));
 }
@@ -187,10 +186,11 @@ static void plan_wake(struct pool *p, struct list *node, struct calls *c)
 	c->wake[c->nwake++] = w;
 }
 
-/* Decides whom to wake and how many threads to start, and counts them as waking from now on. */
+/* Decides whom to wake and how many threads to start, and counts them as waking from now on.  Starting a thread takes ten
+ * times as long as waking one, so a loop starts only the first and leaves the others to that. */
 static void plan(struct pool *p, uint64_t now, struct calls *c)
 {
-	unsigned width = wake_width(p);
+	unsigned width = wake_width(p), nspawn_max = current == p ? WIDE : 1;
 
 	c->nwake = c->nspawn = 0;
 	while (p->threads - p->waking > p->limit && !list_empty(&p->idle) && c->nwake < WIDE)
@@ -199,7 +199,7 @@ static void plan(struct pool *p, uint64_t now, struct calls *c)
 	while (p->waking < width && p->waking < p->queued && p->running + p->waking < p->limit && c->nwake < WIDE) {
 		if (!list_empty(&p->idle)) {
 			plan_wake(p, p->idle.next, c);
-		} else if (p->threads < p->limit && now >= p->spawn_after_ns) {
+		} else if (p->threads < p->limit && c->nspawn < nspawn_max && now >= p->spawn_after_ns) {
 			p->threads++;
 			p->alive++;
 			p->starting++;
@@ -452,8 +452,10 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 	}
 	snprintf(p->thread_name, sizeof p->thread_name, "ol-%.12s", conf->name);
 	list_init(&p->idle);
-	mutex_init_short(&p->mutex);
+	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->gone, NULL);
+	for (uint32_t i = 0; i < conf->tags; i++)
+		p->kinds[i].mean_ns = SAMPLE_NS_MAX; /* long, until a dozen runs have shown otherwise */
 	set_limits(p, conf->threads, conf->queue);
 	return p;
 }

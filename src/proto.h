@@ -10,6 +10,7 @@
 #define OL_PROTO_H
 
 #include "base/buf.h"
+#include "base/peer.h"
 #include "base/slice.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -99,8 +100,6 @@ struct reply {
 
 /* ---- the stream ------------------------------------------------------------------------------------------------------- */
 
-enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_LOOP };
-
 struct stream;
 
 /* What a request asks of its connection.  On the loop's thread. */
@@ -108,18 +107,17 @@ struct stream_ops {
 	void (*reply_ready)(struct stream *s);  /* s->reply is set, or its source has more to lend */
 	void (*want_body)(struct stream *s);    /* the body is awaited now (100-continue), or there is room for more of it */
 	void (*reset)(struct stream *s);        /* break the reply off; the connection goes if the protocol cannot say it otherwise */
-	const char *(*remote)(struct stream *s, char *dst, size_t n);
 };
 
-/* claim decides who answers: OPEN until the handler commits its reply (HANDLER) or the loop gives the stream up (LOOP: the
- * client left, or it was broken off).  The loser's reply is discarded and counted.  The only member other threads touch. */
+/* Only the loop's thread touches a stream, and it goes with its connection: what workers share of a request (who may answer
+ * it, whether anybody still waits) is in the exchange, which outlives both. */
 struct stream {
 	const struct stream_ops *ops;
 	struct ol_req *req;             /* the exchange; NULL when there is none */
 	const struct reply *reply;      /* set when it may be drained */
+	const struct peer *peer;        /* the connection's other end */
 	uint32_t id;
 	bool body_paused;               /* the exchange cannot take more of the body now */
-	_Atomic int claim;
 };
 
 /* ---- the protocol ----------------------------------------------------------------------------------------------------- */

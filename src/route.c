@@ -197,7 +197,7 @@ static const char *method_name(unsigned method)
 		[OL_METHOD_TRACE] = "TRACE",
 	};
 
-	return names[method];
+	return method > 0 && method < ROUTE_METHODS ? names[method] : "route";
 }
 
 __attribute__((format(printf, 3, 4))) static int refuse(const struct draft *d, int error, const char *fmt, ...)
@@ -377,6 +377,10 @@ static int check_start(const struct draft *d, const char *prefix, const char *pa
 {
 	size_t n = strlen(prefix);
 
+	if (!path)
+		return refuse(d, -EINVAL, "a route needs a path, \"/\" at least");
+	if (d->pattern->method == 0 || d->pattern->method >= ROUTE_METHODS)
+		return refuse(d, -EINVAL, "no method; declare it with OL_GET, OL_POST and the like");
 	if (n > 0 && prefix[0] != '/')
 		return refuse(d, -EINVAL, "the prefix \"%s\" must begin with '/'", prefix);
 	if (n > 0 && prefix[n - 1] == '/')
@@ -404,12 +408,10 @@ static int reserve_pattern(struct router *r)
 int router_add(struct router *r, unsigned method, const char *prefix, const char *path, const void *data,
 	char *err, size_t err_n)
 {
-	struct route_pattern unnamed = { .text = path, .method = method };
+	struct route_pattern unnamed = { .text = path ? path : "", .method = method };
 	struct draft d = { &unnamed, err, err_n };
-	int error;
+	int error = check_start(&d, prefix, path);
 
-	assert(method > 0 && method < ROUTE_METHODS);
-	error = check_start(&d, prefix, path);
 	if (error)
 		return error;
 	if (reserve_pattern(r) != 0)

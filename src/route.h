@@ -42,7 +42,7 @@ void router_free(struct router *r);
  * empty the path may be "".  Both may hold parameters.  A literal is written as it reads, decoded: "/naïve", never
  * "/na%C3%AFve".  "/a" and "/a/" are two patterns.  The strings are copied; data is the caller's.
  * 0, or a negative errno with one line in err (what is wrong, what would be right):
- * -EINVAL a bad pattern: not starting with '/', a parameter that is not a whole segment, unknown type, bad or repeated
+ * -EINVAL no path or method; a bad pattern: not starting with '/', a parameter that is not a whole segment, unknown type, bad or repeated
  *         name, {x:path} not last, too many parameters, an escape, a character a path cannot hold, an empty segment
  *         before the last, dot segments;
  * -EEXIST it could not be told apart from an earlier pattern of the method (err names both);  -ENOMEM. */

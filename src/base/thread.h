@@ -14,8 +14,6 @@
 #ifndef OL_THREAD_H
 #define OL_THREAD_H
 
-#include <pthread.h>
-
 #ifdef __clang__
 #define THREAD_CLAIM_(claim) __attribute__((claim))
 #else
@@ -33,19 +31,5 @@ struct THREAD_CLAIM_(capability("lock")) lock_role {
 #define RELEASES(role) THREAD_CLAIM_(release_capability(role))          /* called with it, left without it */
 #define EXCLUDES(role) THREAD_CLAIM_(locks_excluded(role))              /* called without it: it is taken inside */
 #define UNCHECKED THREAD_CLAIM_(no_thread_safety_analysis)              /* the body is not looked at */
-
-/* A mutex for sections of a few dozen nanoseconds: who finds it taken spins for a moment before sleeping, where the C
- * library knows how. */
-static inline void mutex_init_short(pthread_mutex_t *m)
-{
-	pthread_mutexattr_t attr;
-
-	pthread_mutexattr_init(&attr);
-#ifdef __GLIBC__
-	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
-#endif
-	pthread_mutex_init(m, &attr);
-	pthread_mutexattr_destroy(&attr);
-}
 
 #endif

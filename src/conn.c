@@ -1,0 +1,813 @@
+/* conn.c: the one file that joins loop, protocol and dispatch.
+ *
+ * A connection moves bytes: what the loop received goes through the filter (if any) and is fed to the protocol, whose events go to
+ * dispatch; replies that dispatch has ready are drained by the protocol into an `out` and sent.  All of that is pump(), which takes
+ * steps until neither end can move, then sends what was collected in one operation and sets the deadline for what is awaited next.
+ * Calls that come back from dispatch while pump runs (an inline handler's reply) only find it running: its loop goes on.
+ *
+ * Input is parsed where it was received; only what could not be parsed yet is copied (c->in), at most about 64 KiB: then receiving
+ * stops until half of that is left, and a hang-up is watched for instead.  Output that borrows from a reply keeps the exchange until
+ * it is sent; small replies are copied, so a batch of pipelined requests is answered by one send.
+ *
+ * One timer a connection: what is awaited sets deadline_ns with a plain store, and the timer, when it fires, looks whether that has
+ * moved.  So a request costs no timer operation.
+ *
+ * Departures: a reset, or a hang-up, ends the request's claim on anybody (dispatch_gone).  A FIN within 100 ms of the request is
+ * a half-close and is answered; a later one cancels, but the reply is still sent (close and shutdown look the same on TCP).
+ *
+ * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's thread.
+ */
+#include "conn.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define INPUT_HIGH ((size_t)64 * 1024)      /* unparsed input: stop receiving here */
+#define INPUT_LOW (INPUT_HIGH / 2)          /* and go on below this */
+#define DRAIN_BUDGET ((size_t)64 * 1024)    /* bytes of a streamed body in one send */
+#define LINGER_BYTES_MAX ((uint64_t)1 << 20)
+#define HALF_CLOSE_NS (100 * NS_PER_MS)
+#define DRAIN_IDLE_NS NS_PER_S
+#define OUT_SIZE ((size_t)8192)
+#define OUT_IOVS 24
+#define SPARE_OUTS_MAX 64
+#define SPARE_CONNS_MAX 256
+
+/* One send: what the protocol drained, until the loop has sent it.  An idle connection has none. */
+struct conn_out {
+	struct conn_out *next;
+	struct proto_out po;
+	struct msghdr msg;
+	struct iovec iov[OUT_IOVS];
+	struct stream *stream;          /* ends once this is sent: its reply is named by iov */
+	struct body_source *source;     /* lent po.lent bytes */
+	size_t left;                    /* bytes not sent yet */
+	struct buf cipher;              /* what the filter made of it */
+	char room[];
+};
+
+struct conn {
+	struct loop_io io;
+	struct conn_home *home;
+	struct proto *proto;
+	struct filter *filter;
+	struct list node;               /* home's busy or idle */
+	struct timer timer;
+	uint64_t deadline_ns;
+	uint64_t request_ns;            /* when the present request's head came */
+	uint64_t body_due_ns;           /* its body must have gone on by then */
+	struct slice direct;            /* received bytes that are being parsed in place; only within pump */
+	struct buf in;                  /* received bytes that could not be parsed yet */
+	struct conn_out *out;
+	uint64_t lingered;              /* bytes read and thrown away */
+	struct peer peer;
+	uint8_t awaits;                 /* enum awaits */
+	bool used;                      /* a request has come */
+	bool request_open;              /* its END has not come */
+	bool pumping, eof, paused;
+	bool refused;                   /* nothing more is fed */
+	bool closing_reply, aborted;    /* the last reply has been drained; it was broken off */
+	bool lingering, dead;
+	struct http1 http1;
+};
+
+enum awaits { AWAIT_NOTHING, AWAIT_IDLE, AWAIT_HEAD, AWAIT_BODY, AWAIT_WRITE, AWAIT_LINGER };
+
+static void pump(struct conn *c);
+static void conn_abort(struct conn *c);
+
+/* ---- memory ----------------------------------------------------------------------------------------------------------- */
+
+static struct conn_out *take_out(struct conn *c)
+{
+	struct conn_home *h = c->home;
+	struct conn_out *o = h->spare_outs;
+
+	if (c->out)
+		return c->out;
+	if (o) {
+		h->spare_outs = o->next;
+		h->nspare_outs--;
+	} else {
+		o = malloc(OUT_SIZE);
+		if (!o)
+			return NULL;
+		memset(o, 0, sizeof *o);
+	}
+	o->po = (struct proto_out){ .room = o->room, .room_n = OUT_SIZE - sizeof *o, .iov = o->iov, .iov_max = OUT_IOVS };
+	o->stream = NULL;
+	o->source = NULL;
+	c->out = o;
+	return o;
+}
+
+static void drop_out(struct conn *c)
+{
+	struct conn_home *h = c->home;
+	struct conn_out *o = c->out;
+
+	if (!o)
+		return;
+	c->out = NULL;
+	buf_fini(&o->cipher);
+	if (h->nspare_outs >= SPARE_OUTS_MAX) {
+		free(o);
+		return;
+	}
+	o->next = h->spare_outs;
+	h->spare_outs = o;
+	h->nspare_outs++;
+}
+
+static struct conn *new_conn(struct conn_home *h)
+{
+	struct conn *c = h->spare_conns;
+
+	if (c) {
+		h->spare_conns = (struct conn *)c->node.next;
+		h->nspare_conns--;
+	} else {
+		c = aligned_alloc(64, (sizeof *c + 63) & ~(size_t)63);
+	}
+	if (c)
+		memset(c, 0, sizeof *c);
+	return c;
+}
+
+static void free_conn(struct conn *c)
+{
+	struct conn_home *h = c->home;
+
+	if (h->nspare_conns >= SPARE_CONNS_MAX) {
+		free(c);
+		return;
+	}
+	c->node.next = (struct list *)h->spare_conns;
+	h->spare_conns = c;
+	h->nspare_conns++;
+}
+
+/* ---- deadlines -------------------------------------------------------------------------------------------------------- */
+
+static bool sending(const struct conn *c)
+{
+	return c->io.armed & LOOP_SEND;
+}
+
+static struct stream *stream_of(struct conn *c)
+{
+	return &c->http1.stream;
+}
+
+static void set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
+{
+	c->awaits = what;
+	c->deadline_ns = at_ns;
+	if (at_ns < c->timer.at_ns)
+		wheel_add(&c->home->loop->wheel, &c->timer, at_ns);
+}
+
+static uint64_t idle_deadline(const struct conn *c)
+{
+	const struct config *cf = c->home->config;
+	uint64_t now = c->home->loop->now_ns;
+
+	if (c->home->draining)
+		return now + DRAIN_IDLE_NS;
+	return clock_after_ms(now, (int64_t)(c->used ? cf->keepalive_ms : cf->head_timeout_ms));
+}
+
+/* In the list of those that wait for a request, or of those that work. */
+static void move_to(struct conn *c, struct list *list)
+{
+	list_del(&c->node);
+	list_push_back(list, &c->node);
+}
+
+/* Decides what is awaited next, and by when. */
+static void await(struct conn *c)
+{
+	struct conn_home *h = c->home;
+
+	if (c->lingering || sending(c))
+		return; /* set when that began */
+	if (stream_of(c)->req) {
+		bool body = c->request_open && !stream_of(c)->body_paused;
+
+		set_deadline(c, body ? AWAIT_BODY : AWAIT_NOTHING, body ? c->body_due_ns : NEVER);
+	} else if (c->in.n > 0 || !c->proto->ops->idle(c->proto)) {
+		if (c->awaits != AWAIT_HEAD)
+			set_deadline(c, AWAIT_HEAD, clock_after_ms(h->loop->now_ns, (int64_t)h->config->head_timeout_ms));
+	} else if (c->awaits != AWAIT_IDLE) {
+		set_deadline(c, AWAIT_IDLE, idle_deadline(c));
+		move_to(c, &h->idle);
+		return;
+	} else {
+		return;
+	}
+	if (c->awaits != AWAIT_IDLE)
+		move_to(c, &h->busy);
+}
+
+/* ---- closing ---------------------------------------------------------------------------------------------------------- */
+
+static void start_close(struct conn *c)
+{
+	if (c->dead)
+		return;
+	c->dead = true;
+	wheel_del(&c->home->loop->wheel, &c->timer);
+	loop_close(&c->io);
+}
+
+/* Ends the connection and what runs for it.  A reply that a send still names stays until `released`. */
+static void conn_abort(struct conn *c)
+{
+	struct dispatch *d = c->home->dispatch;
+
+	if (c->dead)
+		return;
+	if (sending(c) && c->out->po.borrowed)
+		dispatch_cancel(d, stream_of(c));
+	else
+		dispatch_gone(d, stream_of(c));
+	start_close(c);
+}
+
+/* As conn_abort, and throws away what the kernel has not sent, so that a client that does not read costs nothing. */
+static void conn_reset(struct conn *c)
+{
+	struct linger now = { 1, 0 };
+
+	(void)setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	conn_abort(c);
+}
+
+static void on_released(struct loop_io *io)
+{
+	struct conn *c = container_of(io, struct conn, io);
+	struct conn_home *h = c->home;
+
+	dispatch_gone(h->dispatch, stream_of(c));
+	drop_out(c);
+	buf_fini(&c->in);
+	c->proto->ops->fini(c->proto);
+	if (c->filter)
+		c->filter->ops->fini(c->filter);
+	list_del(&c->node);
+	free_conn(c);
+	h->nconns--;
+	metric_set(h->metrics, METRIC_CONNECTIONS, h->nconns);
+	if (h->closed)
+		h->closed(h);
+}
+
+/* The last reply is out.  What the client still sends is read and thrown away for a while: closing over unread data would
+ * reset the connection, and the client might never see the reply (RFC 9112 §9.6). */
+static void finish(struct conn *c)
+{
+	bool unread = c->refused || c->in.n > 0 || c->request_open;
+
+	if (c->aborted) {
+		conn_reset(c);
+		return;
+	}
+	if (c->eof || !unread) {
+		start_close(c);
+		return;
+	}
+	(void)shutdown(c->io.fd, SHUT_WR);
+	c->lingering = true;
+	buf_fini(&c->in);
+	set_deadline(c, AWAIT_LINGER, clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->linger_ms));
+}
+
+/* ---- output ----------------------------------------------------------------------------------------------------------- */
+
+static void end_stream(struct conn *c, struct stream *s)
+{
+	dispatch_sent(c->home->dispatch, s);
+	c->proto->ops->stream_end(c->proto, s);
+}
+
+/* Lets the protocol add to what will be sent next: true when it did. */
+static bool drain(struct conn *c)
+{
+	struct conn_out *o;
+	bool did;
+
+	if (sending(c) || c->closing_reply || (c->out && (c->out->stream || c->out->source)))
+		return false;
+	if (!stream_of(c)->reply && !c->http1.continue_due)
+		return false;
+	o = take_out(c);
+	if (!o) {
+		conn_abort(c);
+		return false;
+	}
+	o->po.finished = false;
+	o->po.date = http_date_text(&c->home->date, c->home->loop->now_ns);
+	did = c->proto->ops->drain(c->proto, &o->po, DRAIN_BUDGET);
+	if (o->po.lent > 0)
+		o->source = stream_of(c)->reply->body.source;
+	c->closing_reply = o->po.close;
+	c->aborted = o->po.aborted;
+	if (o->po.finished && o->po.borrowed)
+		o->stream = o->po.stream;
+	else if (o->po.finished)
+		end_stream(c, o->po.stream);
+	return did;
+}
+
+static void start_send(struct conn *c)
+{
+	struct conn_home *h = c->home;
+	int rc = loop_send(&c->io, &c->out->msg);
+
+	if (rc < 0) {
+		conn_abort(c);
+		return;
+	}
+	set_deadline(c, AWAIT_WRITE, clock_after_ms(h->loop->now_ns, (int64_t)h->config->write_timeout_ms));
+}
+
+/* Replaces plain text by what the filter makes of it. */
+static int encrypt(struct conn *c, struct conn_out *o)
+{
+	int rc = c->filter->ops->out(c->filter, o->iov, o->po.niov, &o->cipher);
+	struct slice s = buf_slice(&o->cipher);
+
+	o->iov[0] = (struct iovec){ (void *)(uintptr_t)s.p, s.n };
+	o->po.niov = 1;
+	o->po.bytes = s.n;
+	return rc;
+}
+
+/* Sends what was collected. */
+static void flush(struct conn *c)
+{
+	struct conn_out *o = c->out;
+
+	if (!o || sending(c))
+		return;
+	if (c->filter && encrypt(c, o) < 0) {
+		conn_abort(c);
+		return;
+	}
+	if (o->po.bytes == 0) {
+		drop_out(c);
+		if (c->closing_reply)
+			finish(c);
+		return;
+	}
+	o->left = o->po.bytes;
+	o->msg.msg_iov = o->iov;
+	o->msg.msg_iovlen = o->po.niov;
+	start_send(c);
+}
+
+/* Steps over n bytes that have been sent. */
+static void advance(struct msghdr *m, size_t n)
+{
+	while (n > 0 && n >= m->msg_iov->iov_len) {
+		n -= m->msg_iov->iov_len;
+		m->msg_iov++;
+		m->msg_iovlen--;
+	}
+	if (n > 0) {
+		m->msg_iov->iov_base = (char *)m->msg_iov->iov_base + n;
+		m->msg_iov->iov_len -= n;
+	}
+}
+
+static void all_sent(struct conn *c)
+{
+	struct conn_out *o = c->out;
+	struct stream *s = o->stream;
+
+	if (o->source)
+		o->source->taken(o->source, o->po.lent);
+	drop_out(c);
+	if (s)
+		end_stream(c, s);
+	if (c->closing_reply)
+		finish(c);
+	else
+		pump(c);
+}
+
+static void on_sent(struct loop_io *io, int res)
+{
+	struct conn *c = container_of(io, struct conn, io);
+
+	if (res <= 0) {
+		conn_abort(c);
+		return;
+	}
+	metric_add(c->home->metrics, METRIC_BYTES_OUT, res);
+	c->out->left -= (size_t)res;
+	if (c->out->left == 0) {
+		all_sent(c);
+		return;
+	}
+	advance(&c->out->msg, (size_t)res);
+	start_send(c);
+}
+
+/* ---- input ------------------------------------------------------------------------------------------------------------ */
+
+static void begin_request(struct conn *c, struct stream *s, const struct head *h)
+{
+	struct conn_home *home = c->home;
+
+	if (!c->used) {
+		c->used = true;
+		peer_of_fd(&c->peer, c->io.fd);
+	}
+	c->request_open = true;
+	c->request_ns = home->loop->now_ns;
+	c->body_due_ns = clock_after_ms(c->request_ns, (int64_t)home->config->body_grace_ms);
+	dispatch_head(home->dispatch, s, h);
+}
+
+/* Bytes of body put its deadline off by what they may take at the slowest rate allowed. */
+static void take_body(struct conn *c, struct stream *s, struct slice data)
+{
+	if (c->home->config->body_rate_min > 0)
+		c->body_due_ns += data.n * NS_PER_S / c->home->config->body_rate_min;
+	else
+		c->body_due_ns = NEVER;
+	dispatch_body(c->home->dispatch, s, data);
+}
+
+static struct slice input(const struct conn *c)
+{
+	if (c->direct.n > 0)
+		return c->direct;
+	return c->in.n > 0 ? buf_slice(&c->in) : SLICE("");
+}
+
+static void consume(struct conn *c, size_t n)
+{
+	if (c->direct.n > 0) {
+		c->direct.p += n;
+		c->direct.n -= n;
+	} else {
+		buf_consume(&c->in, n);
+	}
+}
+
+/* Feeds the protocol once: true when that moved something. */
+static bool feed(struct conn *c)
+{
+	struct dispatch *d = c->home->dispatch;
+	struct proto_event ev = { .kind = PROTO_MORE };
+	struct slice in = input(c);
+	size_t n;
+
+	if (c->closing_reply || c->refused || c->lingering)
+		return false;
+	n = c->proto->ops->feed(c->proto, in, &ev);
+	switch (ev.kind) {
+	case PROTO_MORE:
+	case PROTO_BUSY:
+		break;
+	case PROTO_HEAD:
+		begin_request(c, ev.stream, ev.head);
+		break;
+	case PROTO_BODY:
+		take_body(c, ev.stream, ev.data);
+		break;
+	case PROTO_END:
+		c->request_open = false;
+		dispatch_end(d, ev.stream, ev.head);
+		break;
+	case PROTO_REFUSE:
+		c->refused = true;
+		if (ev.status > 0)
+			dispatch_refuse(d, ev.stream, ev.status, ev.why);
+		else if (!ev.stream->req)
+			finish(c); /* the reply is out already */
+		break;
+	}
+	consume(c, n);
+	return n > 0 || (ev.kind != PROTO_MORE && ev.kind != PROTO_BUSY);
+}
+
+/* Receives, or not, as there is room for it. */
+static void update_recv(struct conn *c)
+{
+	unsigned armed = c->io.armed;
+
+	if (c->eof || c->dead)
+		return;
+	if (!c->paused && c->in.n >= INPUT_HIGH) {
+		c->paused = true;
+		loop_recv_stop(&c->io);
+		if (!(armed & LOOP_HUP))
+			(void)loop_poll_hup(&c->io); /* without it a departure is seen when the reply is sent */
+	} else if (c->paused && c->in.n < INPUT_LOW) {
+		c->paused = false;
+		loop_stop_ops(&c->io, LOOP_HUP);
+	}
+	if (!c->paused && !(armed & LOOP_RECV) && loop_recv(&c->io) < 0)
+		conn_abort(c);
+}
+
+/* After a FIN there is nothing to wait for but a reply that is being made. */
+static void close_if_over(struct conn *c)
+{
+	if (c->eof && !c->dead && !c->lingering && !sending(c) && !stream_of(c)->req)
+		start_close(c);
+}
+
+static void pump(struct conn *c)
+{
+	if (c->pumping || c->dead || c->lingering)
+		return;
+	c->pumping = true;
+	while (!c->dead && (drain(c) || feed(c)))
+		;
+	c->pumping = false;
+	if (c->dead)
+		return;
+	if (c->direct.n > 0 && buf_append(&c->in, c->direct.p, c->direct.n) < 0) {
+		conn_abort(c);
+		return;
+	}
+	c->direct = (struct slice){ NULL, 0 };
+	flush(c);
+	if (c->dead || c->lingering)
+		return;
+	close_if_over(c);
+	update_recv(c);
+	if (!c->dead)
+		await(c);
+}
+
+/* Cipher text becomes plain text in c->in; what the filter must say at once is sent with the next flush. */
+static int decrypt(struct conn *c, struct slice cipher)
+{
+	struct conn_out *o = take_out(c);
+
+	return o ? c->filter->ops->in(c->filter, cipher, &c->in, &o->cipher) : -ENOMEM;
+}
+
+static void take_bytes(struct conn *c, struct slice s)
+{
+	int rc = 0;
+
+	metric_add(c->home->metrics, METRIC_BYTES_IN, (int64_t)s.n);
+	if (c->lingering) {
+		c->lingered += s.n;
+		if (c->lingered > LINGER_BYTES_MAX)
+			start_close(c);
+		return;
+	}
+	if (c->filter)
+		rc = decrypt(c, s);
+	else if (c->in.n > 0)
+		rc = buf_append(&c->in, s.p, s.n);
+	else
+		c->direct = s;
+	if (rc < 0)
+		conn_abort(c);
+	else
+		pump(c);
+}
+
+static void on_fin(struct conn *c)
+{
+	struct stream *s = stream_of(c);
+	uint64_t now = c->home->loop->now_ns;
+
+	c->eof = true;
+	if (c->lingering) {
+		start_close(c);
+		return;
+	}
+	if (s->req && c->request_open && !s->reply) {
+		conn_abort(c); /* its body can never be whole */
+		return;
+	}
+	if (s->req && now - c->request_ns > HALF_CLOSE_NS)
+		dispatch_cancel(c->home->dispatch, s);
+	pump(c);
+	if (!c->dead)
+		close_if_over(c);
+}
+
+static void on_received(struct loop_io *io, int res, const struct loop_buf *buf, bool more)
+{
+	struct conn *c = container_of(io, struct conn, io);
+
+	(void)more;
+	if (res > 0) {
+		take_bytes(c, (struct slice){ buf->p, (size_t)res });
+		loop_lend_back(c->home->loop, buf);
+	} else if (res == 0) {
+		on_fin(c);
+	} else if (res == -ECANCELED) {
+		update_recv(c); /* it may be wanted again by now */
+	} else {
+		conn_abort(c);
+	}
+	if (res > 0 && !more && !c->dead && !c->pumping)
+		update_recv(c);
+}
+
+/* While receiving is paused. */
+static void on_hung_up(struct loop_io *io, int res)
+{
+	struct conn *c = container_of(io, struct conn, io);
+
+	if (res < 0)
+		return;
+	if (res & (POLLHUP | POLLERR))
+		conn_abort(c);
+	else if (stream_of(c)->req && c->home->loop->now_ns - c->request_ns > HALF_CLOSE_NS)
+		dispatch_cancel(c->home->dispatch, stream_of(c));
+}
+
+/* ---- deadlines that have passed --------------------------------------------------------------------------------------- */
+
+static void refuse_slow(struct conn *c, enum metric counter, const char *why)
+{
+	metric_add(c->home->metrics, counter, 1);
+	if (!stream_of(c)->req && c->request_open) {
+		start_close(c); /* answered already; this is the rest of its body */
+		return;
+	}
+	c->refused = true;
+	dispatch_refuse(c->home->dispatch, stream_of(c), 408, why);
+	pump(c);
+}
+
+static void on_deadline(struct conn *c)
+{
+	struct conn_home *h = c->home;
+
+	switch ((enum awaits)c->awaits) {
+	case AWAIT_NOTHING:
+		break;
+	case AWAIT_IDLE:
+	case AWAIT_LINGER:
+		start_close(c);
+		break;
+	case AWAIT_HEAD:
+		refuse_slow(c, METRIC_TIMEOUT_HEAD, "The request's head came too slowly");
+		break;
+	case AWAIT_BODY:
+		refuse_slow(c, METRIC_TIMEOUT_BODY, "The request's body came too slowly");
+		break;
+	case AWAIT_WRITE:
+		metric_add(h->metrics, METRIC_TIMEOUT_WRITE, 1);
+		conn_reset(c);
+		break;
+	}
+}
+
+static void on_timer(struct timer *t)
+{
+	struct conn *c = container_of(t, struct conn, timer);
+
+	if (c->home->loop->now_ns >= c->deadline_ns)
+		on_deadline(c);
+	else if (!c->dead && c->deadline_ns != NEVER)
+		wheel_add(&c->home->loop->wheel, &c->timer, c->deadline_ns);
+}
+
+/* ---- what dispatch calls ---------------------------------------------------------------------------------------------- */
+
+static struct conn *conn_of(struct stream *s)
+{
+	return container_of(s, struct conn, http1.stream);
+}
+
+static void reply_ready(struct stream *s)
+{
+	pump(conn_of(s));
+}
+
+static void want_body(struct stream *s)
+{
+	struct conn *c = conn_of(s);
+
+	c->body_due_ns = clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->body_grace_ms);
+	c->proto->ops->resume(c->proto, s);
+	pump(c);
+}
+
+static void reset(struct stream *s)
+{
+	conn_abort(conn_of(s));
+}
+
+static const struct stream_ops stream_ops = { reply_ready, want_body, reset };
+
+static const struct loop_io_ops io_ops = {
+	.received = on_received,
+	.sent = on_sent,
+	.hung_up = on_hung_up,
+	.released = on_released,
+};
+
+/* ---- all of a loop ---------------------------------------------------------------------------------------------------- */
+
+int conn_open(struct conn_home *h, int fd)
+{
+	struct conn *c = new_conn(h);
+
+	if (!c) {
+		close(fd);
+		return -ENOMEM;
+	}
+	c->home = h;
+	loop_io_init(&c->io, h->loop, fd, &io_ops);
+	http1_init(&c->http1, &h->http1);
+	c->proto = &c->http1.proto;
+	c->http1.stream.ops = &stream_ops;
+	c->http1.stream.peer = &c->peer;
+	c->filter = h->new_filter ? h->new_filter(h, fd) : NULL;
+	timer_init(&c->timer, on_timer);
+	list_init(&c->node);
+	h->nconns++;
+	metric_add(h->metrics, METRIC_ACCEPTED, 1);
+	metric_set(h->metrics, METRIC_CONNECTIONS, h->nconns);
+	await(c);
+	if (loop_recv(&c->io) < 0)
+		conn_abort(c);
+	return 0;
+}
+
+bool conn_close_idle(struct conn_home *h)
+{
+	struct conn *c;
+
+	if (list_empty(&h->idle))
+		return false;
+	c = container_of(h->idle.next, struct conn, node);
+	move_to(c, &h->busy);
+	start_close(c);
+	return true;
+}
+
+void conn_home_drain(struct conn_home *h)
+{
+	h->draining = h->http1.draining = true;
+	for (struct list *n = h->idle.next; n != &h->idle; n = n->next) {
+		struct conn *c = container_of(n, struct conn, node);
+
+		set_deadline(c, AWAIT_IDLE, h->loop->now_ns + DRAIN_IDLE_NS);
+	}
+}
+
+static void abort_list(struct list *list)
+{
+	for (struct list *n = list->next, *next; n != list; n = next) {
+		next = n->next;
+		conn_abort(container_of(n, struct conn, node));
+	}
+}
+
+void conn_home_abort(struct conn_home *h)
+{
+	abort_list(&h->idle);
+	abort_list(&h->busy);
+}
+
+int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m, const struct config *c)
+{
+	memset(h, 0, sizeof *h);
+	h->loop = l;
+	h->dispatch = d;
+	h->metrics = m;
+	h->config = c;
+	h->http1 = (struct http1_conf){ .target_max = c->target_max, .head_max = c->head_max, .fields_max = c->fields_max,
+		.discard_max = 65536 };
+	h->http1.fields = calloc((size_t)c->fields_max * 2 + 1, sizeof *h->http1.fields);
+	list_init(&h->busy);
+	list_init(&h->idle);
+	return h->http1.fields ? 0 : -ENOMEM;
+}
+
+void conn_home_fini(struct conn_home *h)
+{
+	while (h->spare_outs) {
+		struct conn_out *o = h->spare_outs;
+
+		h->spare_outs = o->next;
+		free(o);
+	}
+	while (h->spare_conns) {
+		struct conn *c = h->spare_conns;
+
+		h->spare_conns = (struct conn *)c->node.next;
+		free(c);
+	}
+	free(h->http1.fields);
+}

@@ -1,0 +1,50 @@
+/* conn.h: connections: the one place where loop, protocol and dispatch meet. */
+#ifndef OL_CONN_H
+#define OL_CONN_H
+
+#include "config.h"
+#include "dispatch.h"
+#include "http1.h"
+#include "loop.h"
+#include "metrics.h"
+
+struct conn;
+struct conn_out;
+
+/* The connections of one loop, on its thread. */
+struct conn_home {
+	struct loop *loop;
+	struct dispatch *dispatch;
+	struct metrics_loop *metrics;
+	const struct config *config;
+	struct http1_conf http1;
+	struct http_date date;
+	struct list busy, idle;             /* idle: longest idle first */
+	unsigned nconns;
+	struct conn_out *spare_outs;
+	struct conn *spare_conns;
+	unsigned nspare_outs, nspare_conns;
+	bool draining;
+	void (*closed)(struct conn_home *h); /* a connection has gone; may be NULL */
+	void *owner;
+	struct filter *(*new_filter)(struct conn_home *h, int fd);  /* for what is not cleartext; NULL: none */
+};
+
+/* config and dispatch are borrowed.  0 or -ENOMEM. */
+int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m, const struct config *c);
+/* No connection may be open. */
+void conn_home_fini(struct conn_home *h);
+
+/* Takes fd, a connected socket; on -ENOMEM it is closed. */
+int conn_open(struct conn_home *h, int fd);
+
+/* Closes the connection that has been idle longest, to make room: false when none is idle. */
+bool conn_close_idle(struct conn_home *h);
+
+/* From now on replies end their connection, and connections without a request end within a second. */
+void conn_home_drain(struct conn_home *h);
+
+/* Breaks all of them off. */
+void conn_home_abort(struct conn_home *h);
+
+#endif

@@ -1,0 +1,82 @@
+/* dispatch.h: from a request's head to its handler, in its lane, and back. */
+#ifndef OL_DISPATCH_H
+#define OL_DISPATCH_H
+
+#include "base/log.h"
+#include "config.h"
+#include "exchange.h"
+#include "metrics.h"
+
+/* A pool as requests see it. */
+struct dispatch_pool {
+	struct pool *pool;
+	const char *name;
+	unsigned streams_max;
+	_Atomic unsigned streams;       /* .stream requests on its threads; any loop */
+};
+
+/* What all loops of a server share.  Constant while it runs, but for the atomics. */
+struct dispatch_shared {
+	ol_server *server;
+	const struct config *config;
+	struct log *log;
+	const struct router *router;
+	const struct endpoint *endpoints;   /* by pattern index */
+	uint32_t nendpoints;
+	struct dispatch_pool *pools;
+	unsigned npools;
+	_Atomic uint64_t body_bytes;        /* buffered bodies of the process; relaxed: a bound, it orders nothing */
+	unsigned requests_max, fibers_max;  /* of each loop: its share of the server's */
+	void *_Atomic data;                 /* ol_app_data */
+};
+
+struct exchange_slot {
+	struct ol_req *req;
+	uint32_t gen;
+	uint32_t next_free;
+};
+
+/* One loop's, on its thread. */
+struct dispatch {
+	struct loop *loop;
+	struct dispatch_shared *shared;
+	struct metrics_loop *metrics;
+	struct fiber_pool *fibers;
+	struct pool_batch *batches;         /* by pool: jobs of this turn */
+	unsigned batched;
+	struct list live, spare;            /* exchanges */
+	unsigned nlive, nspare;
+	struct exchange_slot *slots;
+	uint32_t nslots, free_slot;
+};
+
+/* On the loop's thread.  0 or -errno. */
+int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *shared, struct metrics_loop *m);
+void dispatch_fini(struct dispatch *d);
+
+/* What the connection tells, in the order of proto.h's events.  On the loop's thread. */
+void dispatch_head(struct dispatch *d, struct stream *s, const struct head *h);
+void dispatch_body(struct dispatch *d, struct stream *s, struct slice data);
+void dispatch_end(struct dispatch *d, struct stream *s, const struct head *trailers);
+/* The protocol refuses the request, or what follows of it; or (408) it comes too slowly.  why: a static string. */
+void dispatch_refuse(struct dispatch *d, struct stream *s, int status, const char *why);
+/* The reply is on the wire, and the connection does not look at the exchange again. */
+void dispatch_sent(struct dispatch *d, struct stream *s);
+/* The client has left for good (reset), or the connection was closed under the request. */
+void dispatch_gone(struct dispatch *d, struct stream *s);
+/* The client has sent its FIN: nobody may be waiting any more, but the reply is still sent. */
+void dispatch_cancel(struct dispatch *d, struct stream *s);
+
+/* Hands the turn's jobs to the pools: the loop's before_wait. */
+void dispatch_flush(struct dispatch *d);
+
+/* Finds an exchange by its handle; NULL when stale. */
+struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen);
+
+/* wait.c: takes a suspended fiber's work back when it is still queued. */
+void offload_cancel(struct offload *off);
+/* For the bodies: takes or gives back bytes of the process's total; false when there is no room. */
+bool dispatch_body_room(struct dispatch_shared *s, size_t n);
+void dispatch_body_free(struct dispatch_shared *s, size_t n);
+
+#endif

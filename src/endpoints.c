@@ -1,0 +1,228 @@
+/* endpoints.c: checks an app's tables once, at start, and compiles them.
+ *
+ * The tables are const data of the app's, perhaps compiled against an older header whose structs were shorter: each element is
+ * copied, by the app's own stride, into a zeroed struct of ours, so a member it does not know reads as "not set".  Routers are
+ * mounted by walking them with the prefix; every route becomes one pattern of the router and, at the same index, one endpoint.
+ *
+ * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
+ */
+#include "endpoints.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOUNT_DEPTH_MAX 8
+#define DEFAULT_THREADS 40
+#define DEFAULT_QUEUE 1024
+
+static const char *const method_names[ROUTE_METHODS] = { [OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD",
+	[OL_METHOD_POST] = "POST", [OL_METHOD_PUT] = "PUT", [OL_METHOD_PATCH] = "PATCH", [OL_METHOD_DELETE] = "DELETE",
+	[OL_METHOD_OPTIONS] = "OPTIONS", [OL_METHOD_TRACE] = "TRACE" };
+
+struct build {
+	struct endpoints *e;
+	const struct config *config;
+	char *err;
+	size_t err_n;
+};
+
+static int __attribute__((format(printf, 2, 3))) refuse(struct build *b, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(b->err, b->err_n, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+/* Copies element i of a table whose elements may be shorter, or longer, than ours. */
+static void element(void *dst, size_t size, const void *table, size_t stride, size_t i)
+{
+	memset(dst, 0, size);
+	memcpy(dst, (const char *)table + i * stride, stride < size ? stride : size);
+}
+
+/* ---- pools ------------------------------------------------------------------------------------------------------------ */
+
+static int check_pool(struct build *b, const struct ol_pool *p)
+{
+	if (!p->name || !*p->name)
+		return refuse(b, "a pool has no name: set .name");
+	for (unsigned i = 0; i < b->e->npools; i++)
+		if (strcmp(b->e->pools[i].name, p->name) == 0)
+			return refuse(b, i == 0 ? "pool \"%s\": that one is always there; size it by --pool and --queue" :
+						  "pool \"%s\" is declared twice: give one another name", p->name);
+	if (p->threads > 10000 || p->queue > 10000000)
+		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..10000 and 1..10000000", p->name,
+			p->threads, p->queue);
+	return 0;
+}
+
+static int add_pools(struct build *b, const struct ol_app *app)
+{
+	struct endpoints *e = b->e;
+
+	e->pools = calloc(app->npools + 1, sizeof *e->pools);
+	if (!e->pools)
+		return refuse(b, "out of memory");
+	e->pools[e->npools++] = (struct ol_pool){ "default", b->config->pool_threads, b->config->pool_queue, 0 };
+	for (size_t i = 0; i < app->npools; i++) {
+		struct ol_pool *p = &e->pools[e->npools];
+		int rc;
+
+		element(p, sizeof *p, app->pools, app->pool_size, i);
+		rc = check_pool(b, p);
+		if (rc < 0)
+			return rc;
+		p->threads = p->threads ? p->threads : DEFAULT_THREADS;
+		p->queue = p->queue ? p->queue : DEFAULT_QUEUE;
+		e->npools++;
+	}
+	return 0;
+}
+
+/* ---- routes ----------------------------------------------------------------------------------------------------------- */
+
+static int find_pool(struct build *b, const char *route, const char *name, unsigned *out)
+{
+	for (unsigned i = 0; i < b->e->npools; i++) {
+		if (!name || strcmp(b->e->pools[i].name, name) == 0) {
+			*out = i;
+			return 0;
+		}
+	}
+	return refuse(b, "%s: no pool is called \"%s\": declare it with OL_POOLS", route, name);
+}
+
+static int check_route(struct build *b, const char *name, const struct ol_route *r)
+{
+	if (!r->async && !r->sync)
+		return refuse(b, "%s has no lane: set .async (runs on the loop) or .sync (runs on a pool)", name);
+	if (r->async && r->sync)
+		return refuse(b, "%s has two lanes: set either .async or .sync", name);
+	if (r->async && r->pool)
+		return refuse(b, "%s: .pool is for .sync routes: an .async one runs on the loop", name);
+	return 0;
+}
+
+static int grow(struct build *b)
+{
+	struct endpoints *e = b->e;
+	uint32_t room = e->room ? e->room * 2 : 32;
+	struct endpoint *all;
+
+	if (e->n < e->room)
+		return 0;
+	all = realloc(e->all, room * sizeof *all);
+	if (!all)
+		return refuse(b, "out of memory");
+	e->all = all;
+	e->room = room;
+	return 0;
+}
+
+/* data: what the router keeps for the pattern, the app's own element. */
+static int add_route(struct build *b, const char *prefix, const struct ol_route *r, const void *data)
+{
+	struct endpoints *e = b->e;
+	struct endpoint *p;
+	char *name;
+	int rc;
+
+	if (r->method <= 0 || r->method >= ROUTE_METHODS || !method_names[r->method] || !r->path)
+		return refuse(b, "%s%s: a route needs a method and a path: declare it with OL_GET, OL_POST, ...", prefix,
+			r->path ? r->path : "");
+	rc = grow(b);
+	if (rc < 0)
+		return rc;
+	if (asprintf(&name, "%s %s%s", method_names[r->method], prefix, r->path) < 0)
+		return refuse(b, "out of memory");
+	p = &e->all[e->n++];
+	*p = (struct endpoint){
+		.handler = r->async ? r->async : r->sync,
+		.sync = r->sync != NULL,
+		.stream = r->stream,
+		.index = e->n - 1,
+		.stack = r->stack,
+		.body_max = r->body_max ? r->body_max : b->config->body_max,
+		.data = r->data,
+		.name = name,
+	};
+	rc = check_route(b, name, r);
+	if (rc == 0)
+		rc = router_add(e->router, r->method, prefix, r->path, data, b->err, b->err_n);
+	if (rc == 0 && r->sync)
+		rc = find_pool(b, name, r->pool, &p->pool_index);
+	if (rc == 0 && r->sync)
+		p->pool_name = e->pools[p->pool_index].name;
+	return rc;
+}
+
+static int add_routes(struct build *b, const char *prefix, const struct ol_route *routes, size_t n, size_t stride,
+	unsigned depth);
+
+static int mount(struct build *b, const char *prefix, const struct ol_route *r, unsigned depth)
+{
+	char *whole;
+	int rc;
+
+	if (r->async || r->sync)
+		return refuse(b, "%s%s: a mount has no handler of its own", prefix, r->path ? r->path : "");
+	if (!r->path || r->path[0] != '/' || r->path[strlen(r->path) - 1] == '/')
+		return refuse(b, "mount \"%s\": a prefix begins with / and does not end with it", r->path ? r->path : "");
+	if (depth >= MOUNT_DEPTH_MAX)
+		return refuse(b, "%s%s: routers are mounted more than %d deep: is one mounted in itself?", prefix, r->path,
+			MOUNT_DEPTH_MAX);
+	if (asprintf(&whole, "%s%s", prefix, r->path) < 0)
+		return refuse(b, "out of memory");
+	rc = add_routes(b, whole, r->mount->routes, r->mount->nroutes, r->mount->route_size, depth + 1);
+	free(whole);
+	return rc;
+}
+
+static int add_routes(struct build *b, const char *prefix, const struct ol_route *routes, size_t n, size_t stride,
+	unsigned depth)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		struct ol_route r;
+
+		element(&r, sizeof r, routes, stride, i);
+		rc = r.mount ? mount(b, prefix, &r, depth) :
+			       add_route(b, prefix, &r, (const char *)routes + i * stride);
+	}
+	return rc;
+}
+
+int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err, size_t err_n)
+{
+	struct build b = { e, config, err, err_n };
+	int rc;
+
+	memset(e, 0, sizeof *e);
+	e->router = router_new();
+	rc = e->router ? add_pools(&b, app) : refuse(&b, "out of memory");
+	if (rc == 0)
+		rc = add_routes(&b, "", app->routes, app->nroutes, app->route_size, 0);
+	if (rc == 0 && e->n == 0)
+		rc = refuse(&b, "the app has no routes: declare them with OL_ROUTES");
+	for (uint32_t i = 0; rc == 0 && i < e->n; i++)
+		e->all[i].pattern = router_at(e->router, i);
+	if (rc < 0)
+		endpoints_free(e);
+	return rc;
+}
+
+void endpoints_free(struct endpoints *e)
+{
+	for (uint32_t i = 0; i < e->n; i++)
+		free((char *)(uintptr_t)e->all[i].name);
+	free(e->all);
+	free(e->pools);
+	router_free(e->router);
+	memset(e, 0, sizeof *e);
+}

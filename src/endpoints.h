@@ -1,0 +1,25 @@
+/* endpoints.h: from the app's tables to what dispatch runs. */
+#ifndef OL_ENDPOINTS_H
+#define OL_ENDPOINTS_H
+
+#include "config.h"
+#include "exchange.h"
+#include "offloop.h"
+#include "route.h"
+
+struct endpoints {
+	struct router *router;
+	struct endpoint *all;           /* by pattern index */
+	uint32_t n, room;
+	struct ol_pool *pools;          /* pools[0] is the default one */
+	unsigned npools;
+};
+
+/* Checks pools and routes, mounted ones too, and makes the table.  0, or -errno with one line in err that says what is wrong
+ * and what would be right. */
+int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err, size_t err_n);
+
+/* Harmless on zeroed memory. */
+void endpoints_free(struct endpoints *e);
+
+#endif

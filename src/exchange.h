@@ -1,0 +1,138 @@
+/* exchange.h: one request and its reply, from its head's arrival until the reply has been sent and the handler has returned. */
+#ifndef OL_EXCHANGE_H
+#define OL_EXCHANGE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "offloop.h"
+#include "park.h"
+#include "pipe.h"
+#include "pool.h"
+#include "proto.h"
+#include "route.h"
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct dispatch;
+
+/* A route as the server runs it: checked, with defaults filled in.  Constant once the server has started. */
+struct endpoint {
+	const struct route_pattern *pattern;
+	ol_handler *handler;
+	bool sync, stream;
+	uint32_t index;             /* its pattern's; the tag of its jobs and metrics */
+	unsigned pool_index;        /* of a sync route */
+	size_t stack, body_max;
+	const void *data;
+	const char *name;           /* "GET /reports/{id:int}", for logs and stack overflows */
+	const char *pool_name;      /* NULL for an async route */
+};
+
+/* Who works on an exchange.  The loop owns it in every state but RUNNING on a thread. */
+enum exchange_state {
+	EXCHANGE_HEAD,      /* being set up, or answered without a handler */
+	EXCHANGE_BODY,      /* the body is being buffered */
+	EXCHANGE_QUEUED,    /* on its way to a worker */
+	EXCHANGE_RUNNING,   /* the handler has started (for a queued job: may have) and has not returned */
+	EXCHANGE_DONE,      /* no handler runs, or will */
+};
+
+/* Who answers: OPEN until the handler's side commits a reply (HANDLER) or the loop gives the request up (LOOP). */
+enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_LOOP };
+
+struct query;           /* a decoded query parameter (request.c) */
+struct trailers;
+struct invalid;         /* one entry of a 422 (reply.c) */
+struct release;         /* what ol_bytes_new borrowed */
+struct offload;         /* a fiber's job on a worker (wait.c) */
+
+struct ol_req {
+#ifdef OL_DEBUG
+	uint32_t magic;
+#endif
+	enum exchange_state state;      /* loop */
+	uint32_t slot, gen;             /* its handle; gen changes when it ends */
+	struct dispatch *home;
+	struct stream *stream;          /* loop only; NULL once the connection is done with it */
+	const struct endpoint *endpoint;/* NULL when no route matched */
+	struct list node;               /* of all exchanges of the loop, or of the spare ones */
+	struct arena arena;
+	uint64_t start_ns;
+
+	/* request */
+	struct head head;               /* its bytes and fields in the arena */
+	const char *path;               /* decoded; NULL until asked for */
+	struct slice raw_path;          /* normalised, still encoded; the arena's */
+	const char *params[ROUTE_PARAMS_MAX];
+	struct query *query;            /* parsed when asked for (request.c) */
+	bool query_parsed;
+	struct peer peer;
+	struct buf body;
+	size_t body_read;               /* ol_body_read's place in it */
+	uint64_t body_seen;             /* bytes of body that have come */
+	bool body_whole;
+	json_t *json;
+	struct pipe *in, *out;          /* of a .stream request; of a streamed reply */
+	struct trailers *trailers;
+
+	/* reply */
+	struct reply reply;
+	struct reply_field **fields_end, **trailers_end;
+	bool replied, committed, streaming;
+	bool type_fixed;                /* the handler set Content-Type itself */
+	int latched;                    /* a status that a return below 0 turns into the reply */
+	struct invalid *invalid;
+	struct release *releases;
+	bool answered;                  /* the connection has sent it all */
+
+	/* running */
+	struct fiber *fiber;
+	struct park *park;              /* of whoever runs the handler now */
+	struct park own_park;
+	struct offload *offload;        /* loop only: what a suspended fiber waits for in a pool */
+	struct pool_job job;
+	struct loop_msg done;
+	_Atomic bool woken;             /* ol_wake came */
+	bool counted_stream;            /* holds a place of its pool's streams */
+	_Atomic int claim;
+	_Atomic bool cancelled;
+};
+
+#define EXCHANGE_SIZE ((size_t)4096)    /* struct and first piece of arena */
+#define EXCHANGE_MAGIC 0x6f6c7271u
+
+/* Debug builds check what each public function's comment promises: that its caller owns the request. */
+#ifdef OL_DEBUG
+bool exchange_owned(const struct ol_req *r);
+#define OWNS(r) assert((r)->magic == EXCHANGE_MAGIC && exchange_owned(r))
+#else
+#define OWNS(r) ((void)(r))
+#endif
+
+/* Sets up a new exchange (dispatch.c keeps the memory).  Copies the head.  0 or -ENOMEM. */
+int exchange_init(struct ol_req *r, struct dispatch *home, struct stream *s, const struct head *h, uint64_t now_ns);
+/* Gives back everything it holds but its own memory.  On the loop. */
+void exchange_fini(struct ol_req *r);
+
+/* Turns a handler's return into the reply: on the handler's thread, last thing it does with r.  Logs the failures. */
+void exchange_finish(struct ol_req *r, int rc);
+
+/* Claims for `who`: true when it was open, or who's already. */
+bool exchange_claim(struct ol_req *r, int who);
+
+/* Decodes and checks the parameters; a wrong one latches a 422: -EINVAL.  -ENOMEM. */
+int request_params(struct ol_req *r, const struct route_match *m);
+void request_fini(struct ol_req *r);
+/* Keeps the trailers of a chunked body. */
+int request_trailers(struct ol_req *r, const struct head *h);
+
+/* "the reply is {detail}" and the like, for the server's own answers: replace whatever there was, committed or not yet. */
+void reply_error(struct ol_req *r, int status, const char *detail);
+void reply_latched(struct ol_req *r);
+void reply_latch(struct ol_req *r, int status);
+void reply_reset(struct ol_req *r);
+void reply_fini(struct ol_req *r);
+int reply_field_add(struct ol_req *r, const char *name, struct slice value);
+
+#endif

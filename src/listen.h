@@ -1,0 +1,30 @@
+/* listen.h: listening sockets. */
+#ifndef OL_LISTEN_H
+#define OL_LISTEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Where a server listens: one socket a loop for TCP (SO_REUSEPORT spreads the clients over them), one for all on a unix path. */
+struct listen {
+	int *fds;               /* n of them; on a unix path each loop's is a duplicate of one socket */
+	unsigned n;
+	unsigned port;          /* the one bound; 0 for unix */
+	char address[160];      /* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock" */
+	char *unix_path;        /* removed when closed */
+};
+
+/* Binds and listens for n loops.  host is an address or a name; unix_path, when not NULL, is used instead of host and port.  A
+ * path where a dead server left its socket is taken over; one where somebody answers is in use.  0, or -errno with one line in
+ * err.  [setup] */
+int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog, char *err,
+	size_t err_n);
+
+/* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while handshakes
+ * under way complete and can be accepted.  Closing it 50 ms later resets nobody.  A unix listener: removes its path. */
+void listen_deafen(const struct listen *l, unsigned i);
+
+/* Closes what is still open, and removes a unix path. */
+void listen_close(struct listen *l);
+
+#endif

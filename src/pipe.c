@@ -1,0 +1,272 @@
+/* pipe.c: bytes between a loop and a handler.
+ *
+ * A streamed reply is a pipe that the handler writes and the loop lends to the protocol as iovecs; a streamed request body is a
+ * pipe that the loop pushes into and the handler reads.  The handler's side waits by its park, so it may be a fiber on the loop
+ * itself or a worker thread; the loop's side never waits.  All state is under one mutex that is held for a copy of at most one
+ * block or for pointer work.
+ *
+ * Telling the loop costs an eventfd write when it sleeps, so it is told once: `told` is set by the side that tells and is only
+ * cleared by the loop when it finds nothing left to do (lend finds no byte, or push finds the pipe full).  While bytes are on
+ * their way out, further writes cost no notice, and small writes leave together.
+ *
+ * Wakes are given under the lock, which the waiter takes before it goes on: so its park is alive.  A message to the loop is
+ * posted before the handler's end is, by the same thread, and so is run before the exchange that holds the pipe can be freed.
+ */
+#include "pipe.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_SIZE ((size_t)16 * 1024)
+
+struct pipe_block {
+	struct pipe_block *next;
+	size_t off, n;      /* content is data[off .. n) */
+	char data[BLOCK_SIZE - sizeof(void *) - 2 * sizeof(size_t)];
+};
+
+static int lend(struct body_source *src, struct iovec *iov, unsigned *n, size_t budget);
+static void taken(struct body_source *src, size_t bytes);
+
+static void on_message(struct loop_msg *m)
+{
+	struct pipe *p = container_of(m, struct pipe, msg);
+
+	p->ready(p);
+}
+
+void pipe_init(struct pipe *p, struct loop *l, void *owner, void (*ready)(struct pipe *p_))
+{
+	memset(p, 0, sizeof *p);
+	p->source = (struct body_source){ lend, taken };
+	pthread_mutex_init(&p->lock, NULL);
+	p->owner = owner;
+	p->loop = l;
+	p->msg.fn = on_message;
+	p->ready = ready;
+	p->asked = true;
+}
+
+void pipe_fini(struct pipe *p)
+{
+	while (p->head) {
+		struct pipe_block *b = p->head;
+
+		p->head = b->next;
+		free(b);
+	}
+	pthread_mutex_destroy(&p->lock);
+}
+
+/* Copies as much of src as fits the last block, or a new one: the bytes taken, 0 without memory. */
+static size_t append(struct pipe *p, const char *src, size_t n)
+{
+	struct pipe_block *b = p->tail;
+	size_t room;
+
+	if (!b || b->n == sizeof b->data) {
+		b = malloc(sizeof *b);
+		if (!b)
+			return 0;
+		b->next = NULL;
+		b->off = b->n = 0;
+		if (p->tail)
+			p->tail->next = b;
+		else
+			p->head = b;
+		p->tail = b;
+	}
+	room = sizeof b->data - b->n;
+	if (n > room)
+		n = room;
+	memcpy(b->data + b->n, src, n);
+	b->n += n;
+	p->bytes += n;
+	return n;
+}
+
+/* Drops n bytes at the front. */
+static void consume(struct pipe *p, size_t n)
+{
+	p->bytes -= n;
+	while (n > 0) {
+		struct pipe_block *b = p->head;
+		size_t have = b->n - b->off;
+
+		if (n < have) {
+			b->off += n;
+			return;
+		}
+		n -= have;
+		p->head = b->next;
+		if (!p->head)
+			p->tail = NULL;
+		free(b);
+	}
+}
+
+/* The loop will call ready.  Locked. */
+static void tell_loop(struct pipe *p)
+{
+	if (p->told)
+		return;
+	p->told = true;
+	loop_post(p->loop, &p->msg);
+}
+
+/* Locked. */
+static void wake_handler(struct pipe *p)
+{
+	if (p->waiting)
+		park_wake(p->waiting);
+}
+
+/* Gives up the lock while the handler waits. */
+static void wait_handler(struct pipe *p, struct park *w)
+{
+	p->waiting = w;
+	pthread_mutex_unlock(&p->lock);
+	(void)park_wait(w, NEVER); /* woken early or not, the caller looks again */
+	pthread_mutex_lock(&p->lock);
+	p->waiting = NULL;
+}
+
+int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n)
+{
+	const char *at = src;
+	int rc = 0;
+
+	pthread_mutex_lock(&p->lock);
+	while (n > 0) {
+		size_t took;
+
+		while (p->bytes >= PIPE_HIGH && !p->error)
+			wait_handler(p, w);
+		rc = p->error;
+		if (rc < 0)
+			break;
+		took = append(p, at, n);
+		if (took == 0) {
+			rc = -ENOMEM;
+			break;
+		}
+		at += took;
+		n -= took;
+		tell_loop(p);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n)
+{
+	char *at = dst;
+	size_t got = 0;
+	ssize_t rc;
+
+	if (n == 0)
+		return 0;
+	pthread_mutex_lock(&p->lock);
+	while (p->bytes == 0 && !p->ended) {
+		if (!p->asked)
+			tell_loop(p);
+		p->asked = true;
+		wait_handler(p, w);
+	}
+	while (got < n && p->bytes > 0) {
+		struct pipe_block *b = p->head;
+		size_t have = b->n - b->off, take = n - got < have ? n - got : have;
+
+		memcpy(at + got, b->data + b->off, take);
+		got += take;
+		consume(p, take);
+	}
+	if (p->bytes < PIPE_LOW && !p->ended)
+		tell_loop(p);
+	rc = got > 0 ? (ssize_t)got : p->error;
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+int pipe_push(struct pipe *p, const void *src, size_t n, bool *full)
+{
+	const char *at = src;
+	int rc = 0;
+
+	pthread_mutex_lock(&p->lock);
+	while (n > 0 && !p->ended) {
+		size_t took = append(p, at, n);
+
+		if (took == 0) {
+			rc = -ENOMEM;
+			break;
+		}
+		at += took;
+		n -= took;
+	}
+	*full = p->bytes >= PIPE_HIGH;
+	p->told = !*full; /* only a full pipe has anything to tell: that there is room again */
+	wake_handler(p);
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+void pipe_end(struct pipe *p, int error)
+{
+	pthread_mutex_lock(&p->lock);
+	if (!p->ended) {
+		p->ended = true;
+		p->error = error;
+		wake_handler(p);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+static int lend(struct body_source *src, struct iovec *iov, unsigned *n, size_t budget)
+{
+	struct pipe *p = container_of(src, struct pipe, source);
+	unsigned max = *n, k = 0;
+	size_t skip, left = budget;
+	int rc;
+
+	pthread_mutex_lock(&p->lock);
+	skip = p->lent;
+	for (struct pipe_block *b = p->head; b && k < max && left > 0; b = b->next) {
+		size_t have = b->n - b->off, take;
+
+		if (skip >= have) {
+			skip -= have;
+			continue;
+		}
+		take = have - skip < left ? have - skip : left;
+		iov[k].iov_base = b->data + b->off + skip;
+		iov[k++].iov_len = take;
+		p->lent += take;
+		left -= take;
+		skip = 0;
+	}
+	*n = k;
+	if (p->error)
+		rc = p->error;
+	else if (p->ended && p->lent == p->bytes)
+		rc = 0;
+	else
+		rc = 1;
+	p->told = k > 0;    /* nothing found: the next write tells again */
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+static void taken(struct body_source *src, size_t bytes)
+{
+	struct pipe *p = container_of(src, struct pipe, source);
+
+	pthread_mutex_lock(&p->lock);
+	p->lent -= bytes;
+	p->total += bytes;
+	consume(p, bytes);
+	if (p->bytes < PIPE_LOW)
+		wake_handler(p);
+	pthread_mutex_unlock(&p->lock);
+}

@@ -1,0 +1,530 @@
+/* server.c: an app, its listeners, its loop threads and its pools, from start to the last reply.
+ *
+ * Each loop thread has everything of its own: backend, listener, connections, dispatch, counters.  What they share is constant
+ * once they run (routes, pools, config) but for a few atomics.  A server is put together in steps, each of which can fail before
+ * the next has begun: server_new checks the app, server_listen takes the port, server_start starts the threads; server_free takes
+ * down whatever of it there is.
+ *
+ * Draining, on each loop: the listener turns deaf and is closed 50 ms later, when what had completed its handshake has been
+ * accepted; connections without a request end within a second; the others after their reply.  The thread ends when it has neither
+ * connections nor requests left, and the last one tells server_wait.
+ *
+ * Accepting rests while a loop has its share of --connections-max, after idle connections have been closed to make room; clients
+ * then wait in the kernel's backlog.
+ *
+ * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on its loop's.
+ */
+#include "server.h"
+
+#include "conn.h"
+#include "dispatch.h"
+#include "endpoints.h"
+#include "listen.h"
+#include "loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEAF_NS (50 * NS_PER_MS)
+#define ABANDON_NS (500 * NS_PER_MS)
+
+struct server_loop {
+	ol_server *server;
+	unsigned index;
+	struct loop *loop;
+	struct metrics_loop metrics;
+	struct dispatch dispatch;
+	struct conn_home home;
+	struct loop_io listener;
+	struct timer close_listener;
+	unsigned connections_max;       /* its share */
+	bool listening, full, draining;
+	pthread_t thread;
+	bool threaded;
+	struct loop_msg drain, abandon;
+};
+
+struct ol_server {
+	struct server_setup setup;
+	struct endpoints endpoints;
+	struct dispatch_shared shared;
+	struct listen listen;
+	struct server_loop *loops;
+	unsigned nloops;
+	const char *backend;
+	char backend_why[160];
+	pthread_mutex_t lock;           /* guards the three below */
+	pthread_cond_t changed;
+	unsigned ready, failed, ended;  /* loop threads that have got so far */
+	_Atomic bool serving;           /* relaxed: for /readyz only */
+};
+
+static int __attribute__((format(printf, 3, 4))) fail(char *err, size_t err_n, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err, err_n, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+/* ---- made ------------------------------------------------------------------------------------------------------------- */
+
+static unsigned share(unsigned whole, unsigned parts)
+{
+	return (whole + parts - 1) / parts;
+}
+
+static int make_pools(ol_server *s, char *err, size_t err_n)
+{
+	const struct config *c = s->setup.config;
+	unsigned n = s->endpoints.npools;
+
+	s->shared.pools = calloc(n, sizeof *s->shared.pools);
+	if (!s->shared.pools)
+		return fail(err, err_n, "out of memory");
+	s->shared.npools = n;
+	for (unsigned i = 0; i < n; i++) {
+		const struct ol_pool *p = &s->endpoints.pools[i];
+		struct dispatch_pool *dp = &s->shared.pools[i];
+		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
+			.idle_ns = c->idle_thread_ms * NS_PER_MS, .tags = s->endpoints.n };
+
+		dp->name = p->name;
+		dp->streams_max = c->streams_sync_max ? c->streams_sync_max : share(p->threads, 2);
+		dp->pool = pool_new(&pc);
+		if (!dp->pool)
+			return fail(err, err_n, "pool \"%s\": %s", p->name, strerror(errno));
+	}
+	return 0;
+}
+
+ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n)
+{
+	ol_server *s = calloc(1, sizeof *s);
+
+	if (!s) {
+		fail(err, err_n, "out of memory");
+		return NULL;
+	}
+	s->setup = *setup;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (endpoints_build(&s->endpoints, setup->app, setup->config, err, err_n) < 0 || make_pools(s, err, err_n) < 0) {
+		server_free(s);
+		return NULL;
+	}
+	s->nloops = setup->config->loops ? setup->config->loops : 1;
+	s->shared.server = s;
+	s->shared.config = setup->config;
+	s->shared.log = setup->log;
+	s->shared.router = s->endpoints.router;
+	s->shared.endpoints = s->endpoints.all;
+	s->shared.nendpoints = s->endpoints.n;
+	s->shared.requests_max = share(setup->config->requests_max, s->nloops);
+	s->shared.fibers_max = share(setup->config->fibers_max, s->nloops);
+	atomic_init(&s->shared.data, setup->app->data);
+	return s;
+}
+
+/* ---- listening -------------------------------------------------------------------------------------------------------- */
+
+/* Which backend: the one asked for, or io_uring if it can be had. */
+static int pick_backend(ol_server *s, bool *uring, char *err, size_t err_n)
+{
+	const char *stage = "";
+	int rc;
+
+	*uring = false;
+	if (s->setup.config->backend == BACKEND_EVENT)
+		return 0;
+	rc = loop_probe_uring(&stage);
+	*uring = rc == 0;
+	if (rc < 0 && s->setup.config->backend == BACKEND_URING)
+		return fail(err, err_n, "--backend uring: %s: %s; use --backend libevent or auto", stage, strerror(-rc));
+	if (rc < 0)
+		snprintf(s->backend_why, sizeof s->backend_why, "no io_uring: %s: %s", stage, strerror(-rc));
+	return 0;
+}
+
+static int make_loop(ol_server *s, unsigned i, bool uring)
+{
+	struct server_loop *l = &s->loops[i];
+	const char *stage;
+
+	l->server = s;
+	l->index = i;
+	l->connections_max = share(s->setup.config->connections_max, s->nloops);
+	l->loop = uring ? loop_new_uring(NULL, &stage) : loop_new_event(NULL);
+	if (!l->loop)
+		return -errno;
+	return metrics_loop_init(&l->metrics, s->endpoints.n);
+}
+
+int server_listen(ol_server *s, char *err, size_t err_n)
+{
+	const struct config *c = s->setup.config;
+	bool uring = false;
+	int rc = listen_open(&s->listen, c->host, c->port, c->unix_path, s->nloops, (int)c->backlog, err, err_n);
+
+	if (rc == 0)
+		rc = pick_backend(s, &uring, err, err_n);
+	if (rc < 0)
+		return rc;
+	s->backend = uring ? "io_uring" : "libevent";
+	s->loops = aligned_alloc(64, (s->nloops * sizeof *s->loops + 63) & ~(size_t)63);
+	if (!s->loops)
+		return fail(err, err_n, "out of memory");
+	memset(s->loops, 0, s->nloops * sizeof *s->loops);
+	for (unsigned i = 0; i < s->nloops && rc == 0; i++) {
+		rc = make_loop(s, i, uring);
+		if (rc < 0)
+			fail(err, err_n, "loop %u on %s: %s", i, s->backend, strerror(-rc));
+	}
+	return rc;
+}
+
+/* ---- a loop's thread -------------------------------------------------------------------------------------------------- */
+
+static void start_accepting(struct server_loop *l)
+{
+	if (l->listening && !l->full && !(l->listener.armed & LOOP_ACCEPT))
+		(void)loop_accept(&l->listener); /* cannot fail for an open listener with nothing armed */
+}
+
+static void log_accept_error(struct server_loop *l, int rc)
+{
+	struct log_field fields[] = {
+		LOG_FIELD_INT("loop", l->index),
+		LOG_FIELD_STR("error", slice_of(strerror(-rc))),
+		LOG_FIELD_INT("connections", l->home.nconns),
+	};
+
+	log_line(l->server->setup.log, LOG_WARN, SLICE("cannot accept connections for now"), fields, 3);
+}
+
+/* At its share of connections: room is made by closing an idle one, or accepting rests. */
+static void keep_bound(struct server_loop *l)
+{
+	if (l->home.nconns < l->connections_max || conn_close_idle(&l->home))
+		return;
+	l->full = true;
+	loop_stop_ops(&l->listener, LOOP_ACCEPT);
+}
+
+static void on_accepted(struct loop_io *io, int fd, bool more)
+{
+	struct server_loop *l = container_of(io, struct server_loop, listener);
+
+	if (fd >= 0) {
+		if (conn_open(&l->home, fd) < 0)
+			metric_add(&l->metrics, METRIC_ACCEPT_ERRORS, 1);
+		keep_bound(l);
+	} else if (fd != -ECANCELED) {
+		metric_add(&l->metrics, METRIC_ACCEPT_ERRORS, 1);
+		log_accept_error(l, fd);
+		(void)conn_close_idle(&l->home); /* a full table may have room for one then */
+	}
+	if (!more)
+		start_accepting(l);
+}
+
+static void on_conn_closed(struct conn_home *h)
+{
+	struct server_loop *l = h->owner;
+
+	if (l->full && h->nconns < l->connections_max) {
+		l->full = false;
+		start_accepting(l);
+	}
+}
+
+static void on_listener_released(struct loop_io *io)
+{
+	struct server_loop *l = container_of(io, struct server_loop, listener);
+
+	l->server->listen.fds[l->index] = -1;
+}
+
+static void close_listener(struct server_loop *l)
+{
+	if (!l->listening)
+		return;
+	l->listening = false;
+	wheel_del(&l->loop->wheel, &l->close_listener);
+	loop_close(&l->listener);
+}
+
+static void on_deaf(struct timer *t)
+{
+	close_listener(container_of(t, struct server_loop, close_listener));
+}
+
+static void on_drain(struct loop_msg *m)
+{
+	struct server_loop *l = container_of(m, struct server_loop, drain);
+
+	l->draining = true;
+	listen_deafen(&l->server->listen, l->index);
+	l->full = false;
+	start_accepting(l);
+	wheel_add(&l->loop->wheel, &l->close_listener, l->loop->now_ns + DEAF_NS);
+	conn_home_drain(&l->home);
+}
+
+static void on_abandon(struct loop_msg *m)
+{
+	struct server_loop *l = container_of(m, struct server_loop, abandon);
+
+	close_listener(l);
+	conn_home_abort(&l->home);
+}
+
+static bool over(const struct server_loop *l)
+{
+	return l->draining && l->server->listen.fds[l->index] < 0 && l->home.nconns == 0 && l->dispatch.nlive == 0;
+}
+
+static void before_wait(struct loop *loop)
+{
+	struct server_loop *l = loop->owner;
+
+	dispatch_flush(&l->dispatch);
+	if (l->draining && over(l))
+		loop_stop(loop);
+}
+
+static void report(ol_server *s, unsigned *what)
+{
+	pthread_mutex_lock(&s->lock);
+	++*what;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int set_up(struct server_loop *l)
+{
+	static const struct loop_io_ops listener_ops = { .accepted = on_accepted, .released = on_listener_released };
+	ol_server *s = l->server;
+	int rc = dispatch_init(&l->dispatch, l->loop, &s->shared, &l->metrics);
+
+	if (rc < 0)
+		return rc;
+	rc = conn_home_init(&l->home, l->loop, &l->dispatch, &l->metrics, s->setup.config);
+	if (rc < 0) {
+		dispatch_fini(&l->dispatch);
+		return rc;
+	}
+	l->home.closed = on_conn_closed;
+	l->home.owner = l;
+	l->loop->owner = l;
+	l->loop->before_wait = before_wait;
+	timer_init(&l->close_listener, on_deaf);
+	l->drain.fn = on_drain;
+	l->abandon.fn = on_abandon;
+	loop_io_init(&l->listener, l->loop, s->listen.fds[l->index], &listener_ops);
+	l->listening = true;
+	rc = loop_accept(&l->listener);
+	if (rc < 0) {
+		conn_home_fini(&l->home);
+		dispatch_fini(&l->dispatch);
+	}
+	return rc;
+}
+
+static void *loop_thread(void *arg)
+{
+	struct server_loop *l = arg;
+	ol_server *s = l->server;
+	char name[16];
+
+	snprintf(name, sizeof name, "ol-loop%u", l->index % 1000);
+	pthread_setname_np(pthread_self(), name);
+	if (set_up(l) < 0) {
+		report(s, &s->failed);
+		return NULL;
+	}
+	report(s, &s->ready);
+	loop_run(l->loop);
+	conn_home_fini(&l->home);
+	dispatch_fini(&l->dispatch);
+	report(s, &s->ended);
+	return NULL;
+}
+
+int server_start(ol_server *s, char *err, size_t err_n)
+{
+	unsigned started = 0, failed;
+	int rc = 0;
+
+	while (started < s->nloops && rc == 0) {
+		rc = -pthread_create(&s->loops[started].thread, NULL, loop_thread, &s->loops[started]);
+		if (rc == 0)
+			s->loops[started++].threaded = true;
+	}
+	pthread_mutex_lock(&s->lock);
+	while (s->ready + s->failed < started)
+		pthread_cond_wait(&s->changed, &s->lock);
+	failed = s->failed;
+	pthread_mutex_unlock(&s->lock);
+	if (rc == 0 && failed == 0) {
+		atomic_store_explicit(&s->serving, true, memory_order_relaxed);
+		return 0;
+	}
+	fail(err, err_n, "cannot start loop threads: %s", rc < 0 ? strerror(-rc) : "out of memory");
+	for (unsigned i = 0; i < started; i++)
+		loop_post(s->loops[i].loop, &s->loops[i].drain);
+	return rc < 0 ? rc : -ENOMEM;
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------------------------- */
+
+void server_drain(ol_server *s)
+{
+	atomic_store_explicit(&s->serving, false, memory_order_relaxed);
+	for (unsigned i = 0; i < s->nloops; i++)
+		loop_post(s->loops[i].loop, &s->loops[i].drain);
+}
+
+int server_wait(ol_server *s, uint64_t deadline_ns)
+{
+	struct timespec at = { (time_t)(deadline_ns / NS_PER_S), (long)(deadline_ns % NS_PER_S) };
+	int rc = 0;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->ended < s->ready && rc == 0)
+		rc = deadline_ns == NEVER ? pthread_cond_wait(&s->changed, &s->lock) :
+					    pthread_cond_timedwait(&s->changed, &s->lock, &at);
+	pthread_mutex_unlock(&s->lock);
+	return rc == 0 ? 0 : -ETIMEDOUT;
+}
+
+/* Requests of one route in flight on all loops. */
+static unsigned in_flight(const ol_server *s, uint32_t index)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->nloops; i++)
+		n += atomic_load_explicit(&s->loops[i].metrics.in_flight[index], memory_order_relaxed);
+	return n;
+}
+
+static unsigned name_stuck(const ol_server *s, char *names, size_t n)
+{
+	unsigned sum = 0;
+	size_t at = 0;
+
+	names[0] = '\0';
+	for (uint32_t i = 0; i < s->endpoints.n; i++) {
+		unsigned k = in_flight(s, i);
+
+		sum += k;
+		if (k > 0 && at < n)
+			at += (size_t)snprintf(names + at, n - at, "%s%s: %u request%s", at ? "\n" : "",
+				s->endpoints.all[i].name, k, k == 1 ? "" : "s");
+	}
+	return sum;
+}
+
+unsigned server_abandon(ol_server *s, char *names, size_t n)
+{
+	unsigned stuck = name_stuck(s, names, n);
+
+	for (unsigned i = 0; i < s->nloops; i++)
+		loop_post(s->loops[i].loop, &s->loops[i].abandon);
+	if (server_wait(s, clock_now_ns() + ABANDON_NS) < 0 && stuck == 0) {
+		snprintf(names, n, "a loop's thread does not end");
+		stuck = 1;
+	}
+	return stuck;
+}
+
+static void free_loop(struct server_loop *l)
+{
+	if (l->threaded)
+		pthread_join(l->thread, NULL);
+	loop_free(l->loop);
+	metrics_loop_fini(&l->metrics);
+}
+
+void server_free(ol_server *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; s->loops && i < s->nloops; i++)
+		free_loop(&s->loops[i]);
+	for (unsigned i = 0; i < s->shared.npools; i++)
+		pool_free(s->shared.pools[i].pool);
+	listen_close(&s->listen);
+	free(s->loops);
+	free(s->shared.pools);
+	endpoints_free(&s->endpoints);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+/* ---- what others ask -------------------------------------------------------------------------------------------------- */
+
+void server_info(const ol_server *s, struct server_info *info)
+{
+	*info = (struct server_info){
+		.backend = s->backend,
+		.backend_why = s->backend_why[0] ? s->backend_why : NULL,
+		.loops = s->nloops,
+		.port = s->listen.port,
+		.address = s->listen.address,
+		.ready = atomic_load_explicit(&s->serving, memory_order_relaxed),
+		.pools = s->shared.npools,
+	};
+}
+
+const struct router *server_router(const ol_server *s)
+{
+	return s->endpoints.router;
+}
+
+struct pool *server_pool(const ol_server *s, unsigned i)
+{
+	return s->shared.pools[i].pool;
+}
+
+const char *server_route_pool(const ol_server *s, uint32_t index)
+{
+	return s->endpoints.all[index].pool_name;
+}
+
+const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop)
+{
+	return &s->loops[loop].metrics;
+}
+
+void ol_server_stop(ol_server *s)
+{
+	if (s->setup.stop)
+		s->setup.stop(s->setup.stop_arg);
+}
+
+void ol_server_data_set(ol_server *s, void *data)
+{
+	/* Release: pairs with ol_app_data's acquire. */
+	atomic_store_explicit(&s->shared.data, data, memory_order_release);
+}
+
+void *ol_server_data(const ol_server *s)
+{
+	return atomic_load_explicit(&s->shared.data, memory_order_acquire);
+}
+
+const char *ol_option(const ol_server *s, const char *name)
+{
+	return s->setup.option ? s->setup.option(s->setup.option_arg, name) : NULL;
+}

@@ -1,0 +1,253 @@
+/* wait.c: sleeping, offloading, waiting for another thread, and the request's memory: the public calls that suspend.
+ *
+ * Each waits by the park of whoever runs the handler now (r->park): a fiber's own, or a thread's.  While a fiber's work is
+ * offloaded, the worker that runs it is the one who works for the request, so r->park is then a thread's, and the fiber sleeps
+ * on its own until the worker's message says that the work is done.  That message is the worker's last touch of the offload,
+ * which lives on the fiber's stack: the fiber cannot leave before it has been run.
+ *
+ * Cancellation never kills: it wakes the park, and what waits sees `cancelled` and returns -ECANCELED.  Work that has started in
+ * a pool is waited for; work that is still queued is taken back.
+ *
+ * A pool never waits for itself, nor for one before it in the table, so no circle of waiting pools can form.
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct offload {
+	struct pool_job job;
+	int (*fn)(void *arg);
+	void *arg;
+	int rc;
+	ol_req *req;
+	struct pool *pool;
+	struct park thread;     /* of the worker, or of the thread that waits */
+	struct loop_msg msg;
+	bool done;              /* loop */
+};
+
+int ol_cancelled(const ol_req *r)
+{
+	/* Relaxed: a hint by which no other memory is read. */
+	return atomic_load_explicit(&r->cancelled, memory_order_relaxed);
+}
+
+int ol_sleep(ol_req *r, int64_t ms)
+{
+	uint64_t deadline = clock_after_ms(clock_now_ns(), ms < 0 ? 0 : ms);
+
+	OWNS(r);
+	do {
+		if (ol_cancelled(r))
+			return -ECANCELED;
+	} while (park_wait(r->park, deadline) != -ETIMEDOUT);
+	return 0;
+}
+
+/* ---- offload ---------------------------------------------------------------------------------------------------------- */
+
+static void offload_done(struct loop_msg *m)
+{
+	struct offload *off = container_of(m, struct offload, msg);
+
+	off->done = true;
+	park_wake(&off->req->own_park);
+}
+
+static void run_for_fiber(struct pool_job *job)
+{
+	struct offload *off = container_of(job, struct offload, job);
+
+	off->rc = off->fn(off->arg);
+	loop_post(off->req->home->loop, &off->msg);
+}
+
+static void run_for_thread(struct pool_job *job)
+{
+	struct offload *off = container_of(job, struct offload, job);
+
+	off->rc = off->fn(off->arg);
+	park_wake(&off->thread);
+}
+
+static int offload_from_fiber(ol_req *r, unsigned index, struct offload *off)
+{
+	struct dispatch *d = r->home;
+
+	off->job.run = run_for_fiber;
+	off->msg.fn = offload_done;
+	r->park = &off->thread;
+	r->offload = off;
+	pool_batch_add(&d->batches[index], &off->job);
+	d->batched++;
+	while (!off->done)
+		(void)park_wait(&r->own_park, NEVER);
+	r->offload = NULL;
+	r->park = &r->own_park;
+	return off->rc;
+}
+
+static int offload_from_thread(struct offload *off)
+{
+	struct pool_batch batch = { 0 };
+
+	off->job.run = run_for_thread;
+	pool_batch_add(&batch, &off->job);
+	pool_splice(off->pool, &batch);
+	(void)park_wait(&off->thread, NEVER); /* the one wake there is */
+	return off->rc;
+}
+
+void offload_cancel(struct offload *off)
+{
+	if (off->done || !pool_drop(off->pool, &off->job))
+		return;
+	off->rc = -ECANCELED;
+	off->done = true;
+	park_wake(&off->req->own_park);
+}
+
+/* Index of a pool by name; -1 when there is none. */
+static int pool_index(const struct dispatch_shared *s, const char *name)
+{
+	for (unsigned i = 0; i < s->npools; i++)
+		if (!name || strcmp(s->pools[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static unsigned index_of_current(const struct dispatch_shared *s, const struct pool *here)
+{
+	unsigned i = 0;
+
+	while (i < s->npools && s->pools[i].pool != here)
+		i++;
+	return i;
+}
+
+int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
+{
+	struct dispatch_shared *s = r->home->shared;
+	struct pool *here = pool_current();
+	int i = pool_index(s, pool);
+	struct offload off = { .fn = fn, .arg = arg, .req = r, .job.tag = r->endpoint->index };
+
+	OWNS(r);
+	if (i < 0)
+		return -ENOENT;
+	off.pool = s->pools[i].pool;
+	if (here == off.pool)
+		return fn(arg);
+	if (here && index_of_current(s, here) > (unsigned)i)
+		return -EDEADLK;
+	if (ol_cancelled(r))
+		return -ECANCELED;
+	if (!pool_admit(off.pool))
+		return -EAGAIN;
+	park_init_thread(&off.thread);
+	return here ? offload_from_thread(&off) : offload_from_fiber(r, (unsigned)i, &off);
+}
+
+/* ---- handles ---------------------------------------------------------------------------------------------------------- */
+
+struct post {
+	struct loop_msg msg;
+	struct dispatch *home;
+	uint32_t slot, gen;
+	void (*fn)(ol_req *r, void *arg);
+	void *arg;
+};
+
+ol_handle ol_handle_of(ol_req *r)
+{
+	OWNS(r);
+	return (ol_handle){ r->home, r->slot, r->gen };
+}
+
+static void run_post(struct loop_msg *m)
+{
+	struct post *p = container_of(m, struct post, msg);
+
+	p->fn(dispatch_lookup(p->home, p->slot, p->gen), p->arg);
+	free(p);
+}
+
+int ol_post(ol_handle h, void (*fn)(ol_req *r, void *arg), void *arg)
+{
+	struct post *p = malloc(sizeof *p);
+
+	if (!p)
+		return -ENOMEM;
+	*p = (struct post){ .msg.fn = run_post, .home = h.loop_, .slot = h.slot_, .gen = h.gen_, .fn = fn, .arg = arg };
+	loop_post(p->home->loop, &p->msg);
+	return 0;
+}
+
+int ol_wait(ol_req *r, int64_t timeout_ms)
+{
+	uint64_t deadline = timeout_ms < 0 ? NEVER : clock_after_ms(clock_now_ns(), timeout_ms);
+	int rc = 0;
+
+	OWNS(r);
+	/* Acquire: what the waker wrote before ol_wake is seen. */
+	while (!atomic_exchange_explicit(&r->woken, false, memory_order_acquire)) {
+		if (ol_cancelled(r))
+			return -ECANCELED;
+		if (rc < 0)
+			return rc;
+		rc = park_wait(r->park, deadline);
+	}
+	return 0;
+}
+
+void ol_wake(ol_req *r)
+{
+	atomic_store_explicit(&r->woken, true, memory_order_release);
+	park_wake(r->park);
+}
+
+/* ---- memory and the log ----------------------------------------------------------------------------------------------- */
+
+void *ol_alloc(ol_req *r, size_t n)
+{
+	OWNS(r);
+	return arena_alloc(&r->arena, n);
+}
+
+char *ol_strdup(ol_req *r, const char *s)
+{
+	OWNS(r);
+	return arena_strndup(&r->arena, s, strlen(s));
+}
+
+char *ol_printf_(ol_req *r, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+
+	OWNS(r);
+	va_start(ap, fmt);
+	text = arena_vprintf(&r->arena, NULL, fmt, ap);
+	va_end(ap);
+	return text;
+}
+
+void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...)
+{
+	struct log_field route = LOG_FIELD_STR("route", slice_of(r->endpoint->name));
+	char text[2048];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	log_line(r->home->shared->log, (enum log_level)level,
+		(struct slice){ text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1 }, &route, 1);
+}

@@ -88,9 +88,33 @@ backend() {
 	[ "$2" != uring ] || "$OFFLOOP_BUILD/tests/have_uring"
 }
 
+# Wire scripts are varnishtest's, the client's side only: they find the server at ${addr}, HOST:PORT.  The server must end
+# well, too: that is where leaks are reported.
 wire() {
+	local log=$logs/wire.server server address='' try status=0
 	backend "$@"
-	tests/run tests/wire/run
+	rm -rf "$OFFLOOP_BUILD/wire-data"
+	mkdir -p "$OFFLOOP_BUILD/wire-data"
+	TEST_TIMEOUT=600 tests/run "$OFFLOOP_BUILD/atlas" --host 127.0.0.1 --port 0 --control off \
+		--data "$OFFLOOP_BUILD/wire-data" >"$log" 2>&1 &
+	server=$!
+	# shellcheck disable=SC2064 # this server's
+	trap "kill $server 2>/dev/null" EXIT
+	for ((try = 0; try < 300; try++)); do
+		address=$(sed -nE '/listening on/{s/.*listening on ([0-9.]+:[0-9]+).*/\1/p;q}' "$log")
+		[ -z "$address" ] || break
+		sleep 0.1
+	done
+	varnishtest -k -j "$jobs" -t 120 -D addr="$address" tests/wire/*.vtc >"$logs/wire.out" 2>&1 || status=$?
+	cat "$logs/wire.out"
+	sed -nE 's/^# +top +TEST ([^ ]+) skipped.*/skipped: \1/p' "$logs/wire.out"
+	awk '/ TEST .* passed/ { passed++ } / TEST .* FAILED/ { failed++ } / TEST .* skipped/ { skipped++ }
+		END { print passed + 0, failed + 0, skipped + 0 }' "$logs/wire.out" >"$tally"
+	kill "$server"
+	wait "$server" || status=$?
+	trap - EXIT
+	say "---- the server's log" && cat "$log"
+	return "$status"
 }
 
 scenario() {
@@ -141,12 +165,18 @@ step_distcheck() {
 	make -C "$build" -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror
 }
 
-# The man pages are well formed, and every link between the project's documents leads somewhere.
+# The man pages are well formed, and every file that the documents link to is there.
 step_docs() {
-	local page
+	local page target status=0
 	for page in man/*.[1-9]; do
-		mandoc -Tlint -Wwarning "$page"
+		mandoc -Tlint -Wwarning "$page" || status=1
 	done
+	for page in *.md; do
+		while read -r target; do
+			[ -e "$target" ] || { say "$page: no $target" && status=1; }
+		done < <(grep -oE '\]\([^)#:]+\)' "$page" | tr -d '])(')
+	done
+	return "$status"
 }
 
 test_all() {

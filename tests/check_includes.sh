@@ -24,21 +24,21 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 	}
 	BEGIN {
 		put("1 wheel", "wheel")
-		put("1 fiber", "fiber fiber_x86_64 fiber_aarch64")
+		put("1 fiber", "fiber fiber_switch fiber_x86_64 fiber_aarch64")
 		put("1 percent", "percent")
 		put("1 config", "config")
 		put("1 metrics", "metrics")
 		put("1 cpus", "cpus")
 		put("1 proto", "proto")
-		put("2 loop", "loop loop_uring loop_uring_probe loop_event")
+		put("2 loop", "loop loop_backend loop_uring loop_uring_probe loop_event")
 		put("2 http1", "http1 http1_parse http1_scan http1_write")
 		put("2 route", "route")
 		put("2 pool", "pool")
 		put("2 json", "json json_write json_read")
 		put("3 park", "park pipe")
-		put("4 exchange", "exchange request reply dispatch sync")
+		put("4 exchange", "exchange request reply dispatch sync wait")
 		put("5 conn", "conn")
-		put("6 server", "app server listen control options")
+		put("6 server", "app server endpoints listen control control_metrics options options_value signals")
 	}
 	{
 		file = $1

@@ -208,29 +208,39 @@ static void log_pools(const struct process *p, const struct server_info *info)
 		struct pool_stats stats;
 
 		pool_stats(pool, &stats);
-		log_printf(p->log, LOG_INFO, "pool %s: %u threads, %u requests may wait", pool_name(pool), stats.limit,
-			stats.queue_max);
+		log_line(p->log, LOG_INFO, SLICE("pool"), (struct log_field[]){ LOG_FIELD_STR("name", slice_of(pool_name(pool))),
+			LOG_FIELD_INT("threads", stats.limit), LOG_FIELD_INT("queue", stats.queue_max) }, 3);
 	}
 }
 
-/* The numbers that hold, however they came about. */
+/* An address as a browser takes it; a unix socket as it is. */
+static void url(char *dst, size_t n, const char *address)
+{
+	snprintf(dst, n, "%s%s", strncmp(address, "unix:", 5) == 0 ? "" : "http://", address);
+}
+
+/* The numbers that hold, however they came about.  The line that says "listening on" is the sign of readiness. */
 static void log_start(const struct process *p)
 {
 	const struct config *c = &p->config;
+	char address[256], control[256] = "off", text[768];
 	struct server_info info;
 
 	server_info(p->server, &info);
 	if (info.backend_why)
 		log_printf(p->log, LOG_WARN, "running on %s: %s", info.backend, info.backend_why);
-	log_pools(p, &info);
 	if (c->connections_max < p->connections_asked)
 		log_printf(p->log, LOG_WARN, "--connections-max %u lowered to %u: this process may open %" PRIu64 " files",
 			p->connections_asked, (unsigned)c->connections_max, p->files);
-	log_printf(p->log, LOG_INFO, "%s listening on %s%s, %u loop%s on %s, at most %u connections and %u requests, grace %g s, "
-		"control plane %s%s", p->app->name ? p->app->name : p->name, c->unix_path ? "" : "http://", info.address, info.loops, info.loops == 1 ? "" : "s",
-		info.backend, (unsigned)c->connections_max, (unsigned)c->requests_max, (double)c->grace_ms / 1000,
-		!p->control || strncmp(control_address(p->control), "unix:", 5) == 0 ? "" : "http://",
-		p->control ? control_address(p->control) : "off");
+	log_pools(p, &info);
+	url(address, sizeof(address), info.address);
+	if (p->control)
+		url(control, sizeof(control), control_address(p->control));
+	snprintf(text, sizeof(text), "%s listening on %s", p->app->name ? p->app->name : p->name, address);
+	log_line(p->log, LOG_INFO, slice_of(text), (struct log_field[]){ LOG_FIELD_STR("control", slice_of(control)),
+		LOG_FIELD_INT("loops", info.loops), LOG_FIELD_STR("backend", slice_of(info.backend)),
+		LOG_FIELD_INT("connections_max", c->connections_max), LOG_FIELD_INT("requests_max", c->requests_max),
+		LOG_FIELD_INT("grace_ms", (int64_t)c->grace_ms) }, 6);
 }
 
 static int call_on_start(const struct process *p)
@@ -290,7 +300,7 @@ static int serve(struct process *p)
 			complain(p, err);
 		} else {
 			log_start(p);
-			stopping(p, true);
+			(void)stopping(p, true);
 			drain(p);
 		}
 	}

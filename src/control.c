@@ -29,6 +29,7 @@
 struct control {
 	const ol_server *main;
 	const struct log *log;
+	double started;                 /* the process */
 	struct config config;
 	struct address address;
 	ol_server *server;
@@ -113,7 +114,7 @@ static int show_metrics(ol_req *r)
 	struct buf b = { 0 };
 	struct slice text;
 
-	if (control_metrics(c->main, c->log, &b)) {
+	if (control_metrics(c->main, c->log, c->started, &b)) {
 		buf_fini(&b);
 		return -ENOMEM;
 	}
@@ -255,6 +256,7 @@ int control_start(struct control **out, const ol_server *main_server, const stru
 		goto failed;
 	c->main = main_server;
 	c->log = log;
+	c->started = control_process_start();
 	set_config(c, config);
 	if ((rc = start_server(c, log, why, sizeof(why))))
 		goto failed;

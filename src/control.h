@@ -20,8 +20,13 @@ void control_stop(struct control *c);
 /* Where it listens, as in server_info. */
 const char *control_address(const struct control *c);
 
-/* The text of /metrics, appended to b: the loops', pools', routes' and process's figures.  0 or -ENOMEM.  Any thread. */
-int control_metrics(const ol_server *s, const struct log *log, struct buf *b);
+/* When this process started, in seconds since 1970; 0 when that cannot be read.  Asked for once: the clocks it is made from
+ * drift apart, and the answer must not change. */
+double control_process_start(void);
+
+/* The text of /metrics, appended to b: the loops', pools', routes' and process's figures.  started: as above.  0 or -ENOMEM.
+ * Any thread. */
+int control_metrics(const ol_server *s, const struct log *log, double started, struct buf *b);
 
 /* The loops' counters: how many there are, with `out` pointing to an array that is the caller's to free. */
 unsigned control_loops(const ol_server *s, const struct metrics_loop ***out);

@@ -224,23 +224,22 @@ static bool read_proc(const char *path, char *dst, size_t n)
 	return got > 0;
 }
 
-/* When the process started: its age on the boot clock (proc(5): field 22 of stat, in ticks), taken from the time of day. */
-static bool start_time(double *seconds)
+double control_process_start(void)
 {
 	unsigned long long ticks;
 	struct timespec boot, now;
 	char text[1024], *after;
+	double started;
 
 	/* the command's name, in parentheses, may hold anything: count from the last one */
 	if (!read_proc("/proc/self/stat", text, sizeof(text)) || !(after = strrchr(text, ')')) ||
 		sscanf(after + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ticks) != 1)
-		return false;
+		return 0;
 	clock_gettime(CLOCK_BOOTTIME, &boot);
 	clock_gettime(CLOCK_REALTIME, &now);
-	*seconds = (double)(now.tv_sec - boot.tv_sec) + (double)(now.tv_nsec - boot.tv_nsec) / 1e9 +
+	started = (double)(now.tv_sec - boot.tv_sec) + (double)(now.tv_nsec - boot.tv_nsec) / 1e9 +
 		(double)ticks / (double)sysconf(_SC_CLK_TCK);
-	*seconds = (double)(long long)(*seconds * 100) / 100;   /* a tick's precision */
-	return true;
+	return (double)(long long)(started * 100) / 100;        /* a tick's precision */
 }
 
 static bool open_files(double *count)
@@ -267,14 +266,15 @@ static bool resident(double *bytes)
 	return true;
 }
 
-static void process(struct page *p)
+static void process(struct page *p, double started)
 {
 	struct timespec cpu;
 	struct rlimit files;
 	double v;
 
-	if (start_time(&v))
-		single(p, "process_start_time_seconds", METRIC_TYPE_GAUGE, "When the process started, in seconds since 1970.", v);
+	if (started > 0)
+		single(p, "process_start_time_seconds", METRIC_TYPE_GAUGE, "When the process started, in seconds since 1970.",
+			started);
 	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
 		single(p, "process_cpu_seconds_total", METRIC_TYPE_COUNTER, "CPU time the process has used.",
 			(double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);
@@ -286,7 +286,7 @@ static void process(struct page *p)
 		single(p, "process_resident_memory_bytes", METRIC_TYPE_GAUGE, "Memory that is in use.", v);
 }
 
-int control_metrics(const ol_server *s, const struct log *log, struct buf *b)
+int control_metrics(const ol_server *s, const struct log *log, double started, struct buf *b)
 {
 	struct page p = { .server = s, .router = server_router(s), .b = b };
 	const char *build[] = { "version", OL_VERSION, "backend", NULL, NULL };
@@ -300,6 +300,6 @@ int control_metrics(const ol_server *s, const struct log *log, struct buf *b)
 	pools(&p);
 	single(&p, "offloop_log_dropped_total", METRIC_TYPE_COUNTER, "Log lines lost because nobody read them in time.",
 		(double)log_dropped(log));
-	process(&p);
+	process(&p, started);
 	return p.rc;
 }

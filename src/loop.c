@@ -1,8 +1,8 @@
 /* loop.c: the part of the event loop that does not depend on how the kernel is asked.
  *
- * A turn: messages from other threads (at most 64), timers, before_wait, operations that could not go on are tried again,
- * then the backend's wait, which submits, sleeps and runs completions, and last what is due: `released`, and the end of
- * operations that were stopped while nothing of theirs was in flight.
+ * A turn: before_wait, another try for operations that could not go on, the backend's wait, which submits, sleeps and runs
+ * completions, then messages from other threads (at most 64), timers, and last what is due: `released`, and the end of
+ * operations that were stopped while nothing of theirs was in flight.  So what a sleep was ended by has run with the turn.
  *
  * The inbox is a stack whose head is NULL, LOOP_ARMED or the newest message (Treiber, 1986).  Before it sleeps the loop
  * replaces NULL by ARMED, and does not sleep if it cannot; the one thread that replaces ARMED by its message wakes the loop.
@@ -244,10 +244,6 @@ int loop_turn(struct loop *l, uint64_t deadline_ns)
 	int rc;
 
 	loop_count(&l->count.turns, 1);
-	if (!l->todo)
-		l->todo = take_inbox(l, false);
-	run_messages(l);
-	wheel_run(&l->wheel, l->now_ns);
 	if (l->before_wait)
 		l->before_wait(l);
 	retry_accepts(l);
@@ -263,6 +259,8 @@ int loop_turn(struct loop *l, uint64_t deadline_ns)
 	rc = l->backend->wait(l, armed ? deadline_ns : 0);
 	if (!l->todo)
 		l->todo = take_inbox(l, armed);
+	run_messages(l);
+	wheel_run(&l->wheel, l->now_ns);
 	run_due(l);
 	return rc;
 }

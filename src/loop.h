@@ -122,8 +122,8 @@ int loop_probe_uring(const char **stage);
  * not while it runs.  Messages that were not run are forgotten. */
 void loop_free(struct loop *l);
 
-/* Runs until loop_stop: completions, messages (at most 64 a turn), timers, before_wait, wait.  The calling thread is the
- * loop's from then on. */
+/* Runs until loop_stop: before_wait, wait, completions, messages (at most 64 a turn), timers, and so on.  The calling thread
+ * is the loop's from then on. */
 int loop_run(struct loop *l);                               /* 0 after loop_stop, or the -errno of a wait that failed */
 void loop_stop(struct loop *l);                             /* [loop] */
 

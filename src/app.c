@@ -141,11 +141,21 @@ static int read_options(struct process *p, int argc, char **argv, const struct o
 	return 0;
 }
 
-/* Raises the soft limit of open files to the hard one, and bounds the connections by it: beyond that, accept would only fail.
- * Some descriptors are left for listeners, loops, the log and the app. */
+/* Descriptors that are not connections: those of each loop and of the control plane, its clients, the log, and what the app
+ * opens in each thread of the pool, as databases do.  A small table is shared out instead. */
+static uint64_t spare_files(const struct config *c, uint64_t files)
+{
+	uint64_t spare = 48 + 6 * (uint64_t)c->loops + 2 * (uint64_t)c->pool_threads;
+
+	return spare < files / 4 * 3 ? spare : files / 4 * 3;
+}
+
+/* Raises the soft limit of open files to the hard one, and bounds the connections by it: with a full table not even the control
+ * plane could answer. */
 static void limit_files(struct process *p)
 {
 	struct rlimit files;
+	uint64_t room;
 
 	p->connections_asked = p->config.connections_max;
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
@@ -160,10 +170,9 @@ static void limit_files(struct process *p)
 	p->files = files.rlim_cur;
 	if (p->files == RLIM_INFINITY)
 		return;
-	uint64_t spare = p->files / 4 < 128 ? p->files / 4 : 128, room = p->files > spare + 1 ? p->files - spare : 1;
-
+	room = p->files - spare_files(&p->config, p->files);
 	if (p->config.connections_max > room)
-		p->config.connections_max = (uint32_t)room;
+		p->config.connections_max = room ? (uint32_t)room : 1;
 }
 
 /* ---- up --------------------------------------------------------------------------------------------------------------- */

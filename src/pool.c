@@ -1,21 +1,24 @@
 /* pool.c: a bounded queue of jobs and the threads that run them.
  *
- * One mutex guards the queue, the counts and the histograms; it is held for a few dozen nanoseconds and never across a system
- * call.  A worker takes it once per job: to book the job it has run and to take the next.  Idle workers lie on a stack, each
- * asleep on a futex of its own, so that the last to go idle is woken first and those below reach their idle time and end.
+ * One mutex guards the queue, the counts and the histograms; it is held for a few dozen nanoseconds and never across a
+ * system call.  A worker takes it once per job: to book the job it has run and to take the next.  Idle workers lie on
+ * a stack, each asleep on a futex of its own: the last to go idle is woken first, those below reach their idle time
+ * and end.
  *
- * Whoever changes the state calls plan() before unlocking and perform() after it.  plan() decides how many workers to wake or
- * to start: a woken (or starting) worker counts as `waking` until it holds the lock, and while one is, nobody wakes another;
- * the woken one makes its own plan before it runs its job.  So a batch of short jobs costs a wake or two, and yet no job waits
- * for a running one to end while a worker could be had.  Where the next job's kind runs long, up to WIDE may be waking.
+ * Whoever changes the state calls plan() before unlocking and perform() after it.  plan() decides whom to wake or
+ * start: a woken (or starting) worker counts as `waking` until it holds the lock, and while one is, nobody wakes
+ * another; the woken one makes its own plan before it runs its job.  So a batch of short jobs costs a wake or two, and
+ * yet no job waits for a running one to end while a worker could be had.  Where the next job's kind runs long, up to
+ * WIDE may be waking.
  *
  * Invariants, whenever the mutex is free:
- *  - running + idle + starting = threads, and a job starts only while running < limit: after lowering the limit nothing
- *    starts until enough have ended.  A worker that finds more threads than the limit ends; a limit of 0 closes the pool.
+ *  - running + idle + starting = threads, and a job starts only while running < limit: after lowering the limit
+ *    nothing starts until enough have ended.  A worker that finds more threads than the limit ends; a limit of 0
+ *    closes the pool.
  *  - if a job is queued and running + waking < limit, then a worker is waking, or no thread could be started.
  *  - a worker whose `woken` is set never ends before it has taken that wake.
- * Admission is two counters that only grow: `entered` (whoever admits) and `left` (under the mutex).  A stale `left` is too
- * small, so it can refuse a job but never let in one too many.
+ * Admission is two counters that only grow: `entered` (whoever admits) and `left` (under the mutex).  A stale `left`
+ * is too small, so it can refuse a job but never let in one too many.
  *
  * Any thread may splice, drop, resize and read.  What a job does, and in which order jobs end, is not known here. */
 #include "pool.h"
@@ -38,7 +41,7 @@
 #define IDLE_NS (10 * NS_PER_S)
 #define SPAWN_RETRY_NS (10 * NS_PER_MS) /* after a thread could not be started, before the next is tried */
 #define LONG_NS (50 * NS_PER_US)        /* a kind of job that runs longer than this is woken for widely */
-#define SAMPLE_NS_MAX (4 * LONG_NS)     /* a run counts as this at most, so that one preempted thread makes no kind long */
+#define SAMPLE_NS_MAX (4 * LONG_NS)     /* a run counts as at most this: one preempted thread makes no kind long */
 #define WIDE 4                          /* workers that may be waking at once for those */
 #define MEAN_SHIFT 4                    /* the running mean moves by 1/16 of the difference */
 #define STACK_MIN ((size_t)64 << 10)
@@ -50,7 +53,8 @@ const uint64_t pool_bucket_ns[POOL_BUCKETS] = {
 
 LOCK_ROLE(pool_role);
 
-/* What is known of one kind of job. */
+/* What is known of one kind of job.  Kept once, under the mutex: a copy for each worker would take tags × workers, and
+ * leaving the histograms out altogether did not measure. */
 struct kind {
 	struct pool_hist wait, run;
 	uint64_t mean_ns;                       /* of run, the recent ones counting more */
@@ -91,7 +95,7 @@ struct pool {
 	uint64_t started GUARDED_BY(pool_role), spawn_failed GUARDED_BY(pool_role);
 	uint64_t spawn_after_ns GUARDED_BY(pool_role);
 	bool has_ended GUARDED_BY(pool_role);
-	pthread_t ended GUARDED_BY(pool_role);  /* the last thread to end, to be joined by the next one or by pool_free */
+	pthread_t ended GUARDED_BY(pool_role);  /* the last thread to end: the next one joins it, or pool_free does */
 	pthread_cond_t gone;                    /* alive has become 0 */
 };
 
@@ -186,8 +190,8 @@ static void plan_wake(struct pool *p, struct list *node, struct calls *c)
 	c->wake[c->nwake++] = w;
 }
 
-/* Decides whom to wake and how many threads to start, and counts them as waking from now on.  Starting a thread takes ten
- * times as long as waking one, so a loop starts only the first and leaves the others to that. */
+/* Decides whom to wake and how many threads to start, and counts them as waking from now on.  Starting a thread takes
+ * ten times as long as waking one, so a loop starts only the first and leaves the others to that. */
 static void plan(struct pool *p, uint64_t now, struct calls *c)
 {
 	unsigned width = wake_width(p), nspawn_max = current == p ? WIDE : 1;
@@ -238,7 +242,7 @@ static int start_thread(struct pool *p)
 	return -err;
 }
 
-/* Makes the calls of a plan.  Where threads cannot be started, idle workers that came meanwhile are looked for again. */
+/* Makes the calls of a plan.  Where threads cannot be started, it looks again for idle workers that came meanwhile. */
 static void perform(struct pool *p, struct calls *c)
 {
 	while (c->nwake + c->nspawn > 0) {
@@ -495,9 +499,9 @@ static void retry(struct pool *p)
 
 bool pool_admit(struct pool *p)
 {
-	/* `entered` is read before `left`: when they differ by the capacity, that many were inside at the second reading.  When
-	 * the exchange succeeds `entered` has not moved, and `left` can only have grown.  Acquire keeps that order; the counts
-	 * carry no other data, so the rest is relaxed. */
+	/* `entered` is read before `left`: when they differ by the capacity, that many were inside at the second
+	 * reading. When the exchange succeeds `entered` has not moved, and `left` can only have grown.  Acquire keeps
+	 * that order; the counts carry no other data, so the rest is relaxed. */
 	uint64_t entered = atomic_load_explicit(&p->entered, memory_order_acquire);
 	uint64_t left = atomic_load_explicit(&p->left_seen, memory_order_relaxed);
 

@@ -10,8 +10,8 @@
 
 struct pool;
 
-/* One piece of work, embedded in its owner.  `run` is called exactly once, on a worker, unless pool_drop took the job back.
- * The pool does not touch the job after run has started (run may free it). */
+/* One piece of work, embedded in its owner.  `run` is called exactly once, on a worker, unless pool_drop took the job
+ * back.  The pool does not touch the job after run has started (run may free it). */
 struct pool_job {
 	struct pool_job *next, *prev;               /* the pool's */
 	void (*run)(struct pool_job *job);
@@ -37,8 +37,9 @@ struct pool *pool_new(const struct pool_conf *conf);
 /* Waits for running jobs and ends the threads.  Nothing may be queued.  Takes NULL. */
 void pool_free(struct pool *p);
 
-/* Takes a place for one job: false when threads + queue jobs are admitted already (counted as rejected).  An admitted job
- * must reach pool_splice.  Any thread. */
+/* Takes a place for one job: false when threads + queue jobs are admitted already (counted as rejected).  A place is
+ * given back when the job's run has returned or pool_drop took it.  An admitted job must reach pool_splice.  Any
+ * thread. */
 bool pool_admit(struct pool *p);
 
 /* Jobs on their way to a pool, collected by one thread.  Zeroed memory is an empty batch. */
@@ -49,19 +50,19 @@ struct pool_batch {
 
 void pool_batch_add(struct pool_batch *b, struct pool_job *job);
 
-/* Queues the batch under one lock hold, and wakes or starts a worker where that is needed: at most one worker is waking at a
- * time, and a worker that finds more queued wakes the next before it runs its own job; the last to go idle is woken first.
- * Empties the batch.  Any thread.
+/* Queues the batch under one lock hold, and wakes or starts a worker where that is needed: at most one worker is waking
+ * at a time (four for a tag that runs long), and a worker that finds more queued wakes the next before it runs its own
+ * job; the last to go idle is woken first.  Empties the batch.  Any thread.
  * Where no thread can be started (EAGAIN) jobs stay queued: for the workers there are, or else until the next splice or
  * refused pool_admit tries again.  A splice of an empty batch does so too, and costs nothing otherwise. */
 void pool_splice(struct pool *p, struct pool_batch *b);
 
-/* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued.  Any thread;
- * the caller must know that the job's memory is alive. */
+/* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued (not yet
+ * spliced).  Any thread; the caller must know that the job's memory is alive. */
 bool pool_drop(struct pool *p, struct pool_job *job);
 
-/* Changes the limit and the queue bound while running.  Raising it wakes waiters at once; lowering never preempts: a thread
- * over the limit ends when its job does. */
+/* Changes the limit and the queue bound while running.  Raising it wakes waiters at once; lowering never preempts: a
+ * thread over the limit ends when its job does.  At a limit of 0 jobs are queued and none starts.  Any thread. */
 void pool_resize(struct pool *p, unsigned threads, unsigned queue);
 
 /* The pool whose worker is the calling thread; NULL elsewhere. */
@@ -74,13 +75,13 @@ struct pool_stats {
 	unsigned threads, running, idle, starting;  /* threads = running + idle + starting */
 	unsigned queued, waking;
 	uint64_t oldest_queued_ns;                  /* when the head of the queue came; 0 when empty */
-	uint64_t done, rejected, dropped, started;  /* counters since pool_new: jobs run, refused, taken back; threads started */
-	uint64_t spawn_failed;                      /* counter: threads that could not be started */
+	uint64_t done, rejected, dropped;           /* counters since pool_new: jobs run, refused, taken back */
+	uint64_t started, spawn_failed;             /* counters: threads started, threads that could not be */
 };
 void pool_stats(const struct pool *p, struct pool_stats *s);
 
-/* Histogram buckets of seconds, for wait and run: bounds in ns, the last NEVER.  Bucket i counts what is at most bound i and
- * more than bound i - 1 (not cumulative). */
+/* Histogram buckets of seconds, for wait and run: bounds in ns, the last NEVER.  Bucket i counts what is at most bound
+ * i and more than bound i - 1 (not cumulative). */
 #define POOL_BUCKETS 14
 extern const uint64_t pool_bucket_ns[POOL_BUCKETS];
 struct pool_hist {

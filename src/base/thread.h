@@ -1,9 +1,9 @@
 /* thread.h: claims about locks that clang proves (`clang -Wthread-safety`); comments under other compilers.
  *
- * In C a member's claim cannot name the mutex beside it, so what guards is a role: one name for each kind of lock, which
- * exists for the compiler only.  The two functions that lock and unlock that kind take and leave the role (UNCHECKED, since
- * their bodies speak to pthreads), all other code is checked.  Claims of functions stand on prototypes: gcc has no place for
- * them on a definition.
+ * In C a member's claim cannot name the mutex beside it, so what guards is a role: one name for each kind of lock,
+ * which exists for the compiler only.  The two functions that lock and unlock that kind take and leave the role
+ * (UNCHECKED, for their bodies speak to pthreads); all other code is checked.  Claims of functions stand on
+ * prototypes: gcc has no place for them on a definition.
  *
  *	LOCK_ROLE(pool_role);
  *	struct pool { pthread_mutex_t mutex; unsigned queued GUARDED_BY(pool_role); };
@@ -25,7 +25,7 @@ struct THREAD_CLAIM_(capability("lock")) lock_role {
 };
 #define LOCK_ROLE(name) extern struct lock_role name                    /* never defined: only claims name it */
 
-#define GUARDED_BY(role) THREAD_CLAIM_(guarded_by(role))                /* a member: touched only while the lock is held */
+#define GUARDED_BY(role) THREAD_CLAIM_(guarded_by(role))                /* a member: touched only under the lock */
 #define REQUIRES(role) THREAD_CLAIM_(requires_capability(role))         /* a function: called and left with it held */
 #define ACQUIRES(role) THREAD_CLAIM_(acquire_capability(role))          /* called without it, left with it */
 #define RELEASES(role) THREAD_CLAIM_(release_capability(role))          /* called with it, left without it */

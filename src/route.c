@@ -1,23 +1,26 @@
 /* route.c: the trie of path patterns.
  *
- * A pattern is cut at its slashes; each segment is an edge of the trie: a literal, a parameter {name}, or {name:path} for all
- * that is left.  So "/a" has one segment, "/a/" two, the last empty, and "/" has one empty segment.  A node keeps at most one
- * edge of each of the two parameter kinds (two names for one place are one edge; names and types are a pattern's own, since
- * GET and DELETE of one path may call its parameters differently) and, where a pattern ends, one pattern per method.
+ * A pattern is cut at its slashes; each segment is an edge of the trie: a literal, a parameter {name}, or {name:path}
+ * for all that is left.  So "/a" has one segment, "/a/" two, the last empty, and "/" has one empty segment.  A node
+ * keeps at most one edge of each of the two parameter kinds (two names for one place are one edge; names and types are
+ * a pattern's own, since GET and DELETE of one path may call its parameters differently) and, where a pattern ends, one
+ * pattern per method.
  *
- * Literal edges of all nodes stand in one hash table, open addressing, keyed by (node, segment).  A lookup therefore costs the
- * same whether a node has one literal child or ten thousand.  What a client sends is only ever looked up, never stored, so it
- * cannot make the probes longer and the hash needs no secret.
+ * Literal edges of all nodes stand in one hash table, open addressing, keyed by (node, segment).  A lookup therefore
+ * costs the same whether a node has one literal child or ten thousand.  What a client sends is only ever looked up,
+ * never stored, so it cannot make the probes longer and the hash needs no secret.
  *
- * Matching goes down recursively and tries literal, parameter, rest in this order, going back when a branch fails.  The node
- * decides how many segments have been consumed, hence no node is visited twice, and the depth is that of the deepest pattern.
- * A pattern without the method asked for does not end the search; its methods are collected for the Allow field.
+ * Matching goes down recursively and tries literal, parameter, rest in this order, going back when a branch fails.  The
+ * node decides how many segments have been consumed, hence no node is visited twice, and the depth is that of the
+ * deepest pattern.  A pattern without the method asked for does not end the search; its methods are collected for the
+ * Allow field.
  *
- * A path that begins with "//" can match {name:path} alone, because a pattern's first segment is never empty when more follow.
- * Hence a redirect to the path with or without its last slash never points to "//other-host/".
+ * A path that begins with "//" can match {name:path} alone, because a pattern's first segment is never empty when more
+ * follow.  Hence a redirect to the path with or without its last slash never points to "//other-host/".
  *
- * Adding is for one thread, before matching begins; then everything is constant and any thread may match.  Nothing is removed.
- * A failed router_add may leave nodes where no pattern ends: they are harmless.  Types are not looked at while matching.
+ * Adding is for one thread, before matching begins; then everything is constant and any thread may match.  Nothing is
+ * removed.  A failed router_add may leave nodes where no pattern ends: they are harmless.  Types are not looked at
+ * while matching.
  */
 #include "route.h"
 #include "offloop.h"
@@ -62,18 +65,32 @@ static uint64_t mix(uint64_t h, uint64_t word)
 	return h ^ h >> 32;
 }
 
+/* All bytes of p in one word, n below 8: two halves that may overlap, or the first, middle and last byte. */
+static uint64_t short_word(const char *p, size_t n)
+{
+	uint32_t first, last;
+
+	if (n >= 4) {
+		memcpy(&first, p, 4);
+		memcpy(&last, p + n - 4, 4);
+		return (uint64_t)last << 32 | first;
+	}
+	if (n == 0)
+		return 0;
+	first = (unsigned char)p[0];
+	last = (unsigned char)p[n - 1];
+	return first << 16 | last << 8 | (unsigned char)p[n / 2];
+}
+
 static uint32_t edge_hash(const struct node *parent, struct slice s)
 {
 	uint64_t h = mix(s.n, (uintptr_t)parent), word;
-	size_t i = 0;
 
-	for (; s.n - i >= 8; i += 8) {
-		memcpy(&word, s.p + i, 8);
+	for (; s.n >= 8; s.p += 8, s.n -= 8) {
+		memcpy(&word, s.p, 8);
 		h = mix(h, word);
 	}
-	word = 0;
-	memcpy(&word, s.p + i, s.n - i);
-	return (uint32_t)mix(h, word);
+	return (uint32_t)mix(h, short_word(s.p, s.n));
 }
 
 /* The place of the edge in the table: where it is, or the free place where it belongs. */
@@ -208,8 +225,12 @@ __attribute__((format(printf, 3, 4))) static int refuse(const struct draft *d, i
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
-	if (d->err_n > 0)
-		snprintf(d->err, d->err_n, "%s \"%s\": %s", method_name(d->pattern->method), d->pattern->text, why);
+	if (d->err_n == 0)
+		return error;
+	snprintf(d->err, d->err_n, "%s \"%s\": %s", method_name(d->pattern->method), d->pattern->text, why);
+	for (char *c = d->err; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?'; /* of the pattern; this is to be one line */
 	return error;
 }
 
@@ -265,8 +286,8 @@ static int read_param(const struct draft *d, struct slice inside, bool last)
 	enum route_param_type type = ROUTE_STR;
 
 	if (!name_ok(name))
-		return refuse(d, -EINVAL, "\"%.*s\" is no name for a parameter; use letters, digits and '_', as in {item_id}",
-			CUT(name));
+		return refuse(d, -EINVAL,
+			"\"%.*s\" is no name for a parameter; use letters, digits and '_', as in {item_id}", CUT(name));
 	for (unsigned i = 0; i < p->nparams; i++)
 		if (slice_eq(p->params[i].name, name))
 			return refuse(d, -EINVAL, "two parameters are called \"%.*s\"; rename one", CUT(name));
@@ -279,7 +300,8 @@ static int read_param(const struct draft *d, struct slice inside, bool last)
 				CUT(word), CUT(name));
 	}
 	if (type == ROUTE_PATH && !last)
-		return refuse(d, -EINVAL, "{%.*s:path} takes the rest of the path, so it must be the last segment", CUT(name));
+		return refuse(d, -EINVAL, "{%.*s:path} takes the rest of the path, so it must be the last segment",
+			CUT(name));
 	if (p->nparams == ROUTE_PARAMS_MAX)
 		return refuse(d, -EINVAL, "more than %d parameters; pass some in the query", ROUTE_PARAMS_MAX);
 	p->params[p->nparams++] = (struct route_param){ name, type };
@@ -327,7 +349,8 @@ static int end_pattern(struct router *r, const struct draft *d, struct leaf **le
 		return refuse(d, -ENOMEM, "not enough memory");
 	other = (*leaf)->by_method[p->method];
 	if (other)
-		return refuse(d, -EEXIST, "cannot be told apart from %s \"%s\", which was declared before; change or remove one",
+		return refuse(d, -EEXIST,
+			"cannot be told apart from %s \"%s\", which was declared before; change or remove one",
 			method_name(other->method), other->text);
 	(*leaf)->by_method[p->method] = p;
 	(*leaf)->methods |= UINT32_C(1) << p->method;
@@ -384,7 +407,8 @@ static int check_start(const struct draft *d, const char *prefix, const char *pa
 	if (n > 0 && prefix[0] != '/')
 		return refuse(d, -EINVAL, "the prefix \"%s\" must begin with '/'", prefix);
 	if (n > 0 && prefix[n - 1] == '/')
-		return refuse(d, -EINVAL, "the prefix \"%s\" must not end with '/', since paths begin with one", prefix);
+		return refuse(d, -EINVAL, "the prefix \"%s\" must not end with '/', since paths begin with one",
+			prefix);
 	if (path[0] != '/' && (n == 0 || path[0] != '\0'))
 		return refuse(d, -EINVAL, "the path must begin with '/': \"/%s\"", path);
 	return 0;
@@ -447,22 +471,27 @@ struct walk {
 	bool escaped;           /* there is a '%' in it */
 };
 
-/* The child behind the literal that the segment stands for, or NULL.  Out of line, so that the buffer is not in every frame
- * of descend. */
-__attribute__((noinline)) static const struct node *find_literal(const struct walk *w, const struct node *from, struct slice s)
+static const struct node *find_literal(const struct router *r, const struct node *from, struct slice s)
+{
+	return *edge_place(r, from, s, edge_hash(from, s));
+}
+
+/* The same for a segment with escapes.  Out of line, so that the buffer is not in every frame of descend. */
+__attribute__((noinline)) static const struct node *find_encoded(const struct router *r, const struct node *from,
+	struct slice s)
 {
 	char decoded[3 * ROUTE_LITERAL_MAX]; /* what is longer encoded is also longer than any literal decoded */
+	ssize_t n = s.n > sizeof(decoded) ? -1 : percent_decode(decoded, s, false);
 
+	return n < 0 ? NULL : find_literal(r, from, (struct slice){ decoded, (size_t)n });
+}
+
+/* The child behind the literal that the segment stands for, or NULL. */
+static inline const struct node *literal_of(const struct walk *w, const struct node *from, struct slice s)
+{
 	if (!from->has_literals)
 		return NULL;
-	if (w->escaped && memchr(s.p, '%', s.n)) {
-		ssize_t n = s.n > sizeof(decoded) ? -1 : percent_decode(decoded, s, false);
-
-		if (n < 0)
-			return NULL;
-		s = (struct slice){ decoded, (size_t)n };
-	}
-	return *edge_place(w->r, from, s, edge_hash(from, s));
+	return w->escaped && memchr(s.p, '%', s.n) ? find_encoded(w->r, from, s) : find_literal(w->r, from, s);
 }
 
 /* The leaf's pattern for the method, or NULL. */
@@ -480,11 +509,13 @@ static const struct route_pattern *choose(struct walk *w, const struct leaf *lea
 	return p;
 }
 
-/* The pattern that matches from `node` on: the segment at offset `at` has not been consumed, `nvalues` values have been set. */
+/* The pattern that matches from `node` on: the segment at offset `at` has not been consumed, `nvalues` values have been
+ * set. */
 static const struct route_pattern *descend(struct walk *w, const struct node *node, size_t at, unsigned nvalues);
 
 /* The same once an edge has led to `to`, consuming the segment that ends at `end`. */
-static const struct route_pattern *arrive(struct walk *w, const struct node *to, size_t end, bool last, unsigned nvalues)
+static const struct route_pattern *arrive(struct walk *w, const struct node *to, size_t end, bool last,
+	unsigned nvalues)
 {
 	if (!last)
 		return descend(w, to, end + 1, nvalues);
@@ -499,7 +530,7 @@ static const struct route_pattern *descend(struct walk *w, const struct node *no
 	struct slice segment = { rest.p, slash ? (size_t)(slash - rest.p) : left };
 	bool last = !slash && !(w->extra_slash && at <= w->n);
 	const struct route_pattern *found = NULL;
-	const struct node *literal = find_literal(w, node, segment);
+	const struct node *literal = literal_of(w, node, segment);
 
 	if (literal)
 		found = arrive(w, literal, at + segment.n, last, nvalues);

@@ -42,9 +42,9 @@ void router_free(struct router *r);
  * empty the path may be "".  Both may hold parameters.  A literal is written as it reads, decoded: "/naïve", never
  * "/na%C3%AFve".  "/a" and "/a/" are two patterns.  The strings are copied; data is the caller's.
  * 0, or a negative errno with one line in err (what is wrong, what would be right):
- * -EINVAL no path or method; a bad pattern: not starting with '/', a parameter that is not a whole segment, unknown type, bad or repeated
- *         name, {x:path} not last, too many parameters, an escape, a character a path cannot hold, an empty segment
- *         before the last, dot segments;
+ * -EINVAL no path or method; a bad pattern: not starting with '/', a parameter that is not a whole segment, unknown
+ *         type, bad or repeated name, {x:path} not last, too many parameters, an escape, a character a path cannot
+ *         hold, an empty segment before the last, dot segments;
  * -EEXIST it could not be told apart from an earlier pattern of the method (err names both);  -ENOMEM. */
 int router_add(struct router *r, unsigned method, const char *prefix, const char *path, const void *data,
 	char *err, size_t err_n);
@@ -66,16 +66,18 @@ struct route_match {
 	uint32_t allow;                         /* bit per enum ol_method; HEAD where GET is, OPTIONS always.  Else 0 */
 };
 
-/* Looks up a path: begins with '/', no query, dot segments removed, escapes valid (path_normalize).  Literal segments are
- * compared decoded.  HEAD falls back to GET.  Of the patterns that match and have the method the most literal one from the
- * left wins: a literal segment before {name}, {name} (not empty) before {x:path} (may be empty).  Types are not checked here.
- * No allocation; at most one visit per node of the trie and try (the path as it is, then for ROUTE_SLASH with and without the
- * slash), so the time is bounded by the table, not by the request.  Any thread, once all patterns are added. */
+/* Looks up a path: begins with '/', no query, dot segments removed, escapes valid (path_normalize).  Literal segments
+ * are compared decoded.  HEAD falls back to GET.  Of the patterns that match and have the method the most literal one
+ * from the left wins: a literal segment before {name}, {name} (not empty) before {x:path} (may be empty).  Types are
+ * not checked here.  No allocation; at most one visit per node of the trie and try (the path as it is, then for
+ * ROUTE_SLASH with and without the slash), so the time is bounded by the table, not by the request.  Any thread, once
+ * all patterns are added. */
 enum route_result router_match(const struct router *r, unsigned method, struct slice path, struct route_match *m);
 
-/* Whether a decoded value is of the type, and for int and float its number: int is an optional '-' and 1 to 19 digits within
- * int64_t; float is an optional '-', digits, an optional fraction and exponent, finite, at most 255 characters (no inf, nan,
- * hex), read the same in every locale; uuid is RFC 9562 §4 in any case.  ROUTE_STR and ROUTE_PATH: always.  *out only if true. */
+/* Whether a decoded value is of the type, and for int and float its number: int is an optional '-' and 1 to 19 digits
+ * within int64_t; float is an optional '-', digits, an optional fraction and exponent, finite, at most 255 characters
+ * (no inf, nan, hex), read the same in every locale; uuid is RFC 9562 §4 in any case.  ROUTE_STR and ROUTE_PATH:
+ * always.  *out only if true. */
 bool route_value_int(struct slice v, int64_t *out);
 bool route_value_float(struct slice v, double *out);
 bool route_value_uuid(struct slice v);

@@ -1,9 +1,9 @@
 /* json_bench.c: what writing JSON costs, ours against jansson's json_dumpb.
  *
- * Usage: json_bench [seconds per measurement, default 0.3].  Each value is written again and again into the same memory, as a
- * server's exchange would; json_dumpb gets a buffer that is large enough, so that neither side pays for malloc.  The two are
- * measured in turns and the fastest turn of each counts, because a machine that is busy with something else only ever makes a
- * turn slower.
+ * Usage: json_bench [seconds per measurement, default 0.3].  Each value is written again and again into the same
+ * memory, as a server's exchange would; json_dumpb gets a buffer that is large enough, so that neither side pays for
+ * malloc.  The two are measured in turns and the fastest turn of each counts, because a machine that is busy with
+ * something else only ever makes a turn slower.
  */
 #include "base/clock.h"
 #include "json.h"
@@ -69,9 +69,10 @@ static json_t *mixed_objects(int n)
 
 	for (int i = 0; i < n; i++)
 		json_array_append_new(list,
-			json_pack("{s:i,s:s,s:s,s:b,s:f,s:n,s:[s,s],s:{s:i,s:s}}", "id", 1000 + i, "name", "Ada Lovelace", "email",
-				"ada@example.org", "active", i % 2, "balance", i * 1.37, "deleted_at", "tags", "engine", "notes",
-				"address", "number", 12 + i, "street", "St James's Square"));
+			json_pack("{s:i,s:s,s:s,s:b,s:f,s:n,s:[s,s],s:{s:i,s:s}}", "id", 1000 + i, "name",
+				"Ada Lovelace", "email", "ada@example.org", "active", i % 2, "balance", i * 1.37,
+				"deleted_at", "tags", "engine", "notes", "address", "number", 12 + i, "street",
+				"St James's Square"));
 	return list;
 }
 

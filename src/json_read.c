@@ -1,12 +1,12 @@
 /* json_read.c: JSON text read by jansson, behind a check of its depth.
  *
- * jansson's parser is recursive, and what a client sends must not decide how deep the stack gets.  So one pass over the text
- * counts open brackets outside of strings first.  As long as the text is well-formed the pass and the parser agree on what is a
- * string, and the parser stops where it is not; hence its recursion is never deeper than what was counted.
+ * jansson's parser is recursive, and what a client sends must not decide how deep the stack gets.  So one pass over the
+ * text counts open brackets outside of strings first.  As long as the text is well-formed the pass and the parser agree
+ * on what is a string, and the parser stops where it is not; hence its recursion is never deeper than what was counted.
  *
- * Strings that hold \u0000 are refused, as jansson does unless told otherwise, although RFC 8259 allows them: to a handler in C
- * a string ends at its first NUL, and one that is checked by length and used by NUL is a hole.  Any value may stand at the top.
- * Of members with one name the last wins.
+ * Strings that hold \u0000 are refused, as jansson does unless told otherwise, although RFC 8259 allows them: to a
+ * handler in C a string ends at its first NUL, and one that is checked by length and used by NUL is a hole.  Any value
+ * may stand at the top.  Of members with one name the last wins.
  *
  * Complaints are jansson's, cut to one line: its text quotes what is near, and that is the client's.
  *

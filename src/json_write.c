@@ -1,22 +1,23 @@
 /* json_write.c: jansson's values written as compact JSON text, byte for byte as json_dumpb would.
  *
- * jansson writes through a callback, one call per piece, looks at strings a character at a time, formats numbers with snprintf
- * and keeps a hash table of open containers to find cycles.  Here the text grows in one piece of the arena: it first takes what
- * is left of the present block, doubles when that is full, and gives back the rest at the end, so that a small reply costs no
- * allocation of its own.  Cycles are found by the depth limit.  The way back up is an array of 64 frames instead of recursion,
- * because this runs on a fiber's stack.
+ * jansson writes through a callback, one call per piece, looks at strings a character at a time, formats numbers with
+ * snprintf and keeps a hash table of open containers to find cycles.  Here the text grows in one piece of the arena: it
+ * first takes what is left of the present block, doubles when that is full, and gives back the rest at the end, so that
+ * a small reply costs no allocation of its own.  Cycles are found by the depth limit.  The way back up is an array of
+ * 64 frames instead of recursion, because this runs on a fiber's stack.
  *
- * Strings are copied 16 or 8 bytes at a time while they are looked at; what needs an escape ends the run.  The one invariant:
- * inside a string there is always room for the bytes that are still to be read plus the closing quote, so that only an escape
- * has to ask for room.
+ * Strings are copied 16 or 8 bytes at a time while they are looked at; what needs an escape ends the run.  The one
+ * invariant: inside a string there is always room for the bytes that are still to be read plus the closing quote, so
+ * that only an escape has to ask for room.
  *
- * Reals have 17 significant digits, as "%.17g" gives (jansson up to 2.14).  For magnitudes from about 1e-11 to 1e43 all of the
- * arithmetic fits in 128 bits and is exact: m * 2^e * 10^k is an integer, or one shift or division away from it, and rounding
- * to even is decided by the remainder.  Others come from snprintf, of which only the digits are used, so that the locale's
- * decimal point does not matter.  Later versions of jansson write the shortest digits that read back as the same number; there
- * reals are left to json_dumpb.
+ * Reals have 17 significant digits, as "%.17g" gives (jansson up to 2.14).  For magnitudes from about 1e-11 to 1e43 all
+ * of the arithmetic fits in 128 bits and is exact: m * 2^e * 10^k is an integer, or one shift or division away from it,
+ * and rounding to even is decided by the remainder.  Others come from snprintf, of which only the digits are used, so
+ * that the locale's decimal point does not matter.  Later versions of jansson write the shortest digits that read back
+ * as the same number; there reals are left to json_dumpb.
  *
- * Pure functions of their arguments, on any thread that owns the value.  Not done: indentation, sorted keys, ASCII-only text.
+ * Pure functions of their arguments, on any thread that owns the value.  Not done: indentation, sorted keys, ASCII-only
+ * text.
  */
 #include "json.h"
 #include <assert.h>
@@ -106,8 +107,8 @@ static inline bool plain(unsigned char c)
 	return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
-/* Whether all 8 bytes are plain.  Each difference has a byte's high bit set if that byte is what is looked for; a borrow can
- * set others too, but only above a byte that is. */
+/* Whether all 8 bytes are plain.  Each difference has a byte's high bit set if that byte is what is looked for; a
+ * borrow can set others too, but only above a byte that is. */
 static inline bool plain8(uint64_t w)
 {
 	uint64_t low = w - EACH_BYTE(0x20), quote = (w ^ EACH_BYTE('"')) - EACH_BYTE(1),
@@ -179,8 +180,8 @@ static inline size_t utf8_sequence(const char *s, size_t n)
 	if (within(s[0], 0xc2, 0xdf))
 		return n >= 2 && within(s[1], 0x80, 0xbf) ? 2 : 0;
 	if (within(s[0], 0xe0, 0xef))
-		return n >= 3 && within(s[1], c == 0xe0 ? 0xa0 : 0x80, c == 0xed ? 0x9f : 0xbf) && within(s[2], 0x80, 0xbf)
-			? 3 : 0;
+		return n >= 3 && within(s[1], c == 0xe0 ? 0xa0 : 0x80, c == 0xed ? 0x9f : 0xbf) &&
+			within(s[2], 0x80, 0xbf) ? 3 : 0;
 	if (within(s[0], 0xf0, 0xf4))
 		return n >= 4 && within(s[1], c == 0xf0 ? 0x90 : 0x80, c == 0xf4 ? 0x8f : 0xbf) &&
 			within(s[2], 0x80, 0xbf) && within(s[3], 0x80, 0xbf) ? 4 : 0;
@@ -193,8 +194,8 @@ static inline void copy_few(char *dst, const char *s, size_t n)
 		*dst++ = *s++;
 }
 
-/* Copies plain bytes and well-formed UTF-8 from the start of s; how many.  dst as above.  Behind the first byte that is not ASCII
- * there are likely to be more, so the next 32 are taken one character at a time. */
+/* Copies plain bytes and well-formed UTF-8 from the start of s; how many.  dst as above.  Behind the first byte that is
+ * not ASCII there are likely to be more, so the next 32 are taken one character at a time. */
 static inline size_t copy_text(char *dst, const char *s, size_t n)
 {
 	size_t i = copy_plain(dst, s, n);
@@ -378,7 +379,7 @@ static uint64_t pow5(int n)
 /* The 17 digits of v > 0 by exact arithmetic; false when v is too large or too small for it. */
 static bool decimal_exact(double v, struct decimal *d)
 {
-	const uint64_t low = UINT64_C(10000000000000000), high = low * 10; /* integers of 17 digits */
+	const uint64_t high = UINT64_C(100000000000000000); /* the least integer of 18 digits */
 	uint64_t bits, m, q;
 	int e, x;
 
@@ -416,10 +417,7 @@ static bool decimal_exact(double v, struct decimal *d)
 			q++;
 		break;
 	}
-	if (q == high) {
-		q = low;
-		x++;
-	}
+	assert(q < high); /* no double of this range is so little below a power of ten that it would round up to it */
 	put_digits(d->digits, q, PRECISION);
 	d->exponent = x;
 	return true;
@@ -444,7 +442,8 @@ static char *put_chars(char *dst, const char *p, int n)
 	return dst + n;
 }
 
-/* Lays the number out as "%.17g" does, but with ".0" behind what looks like an integer, and no '+' or zeros in the exponent. */
+/* Lays the number out as "%.17g" does, but with ".0" behind what looks like an integer, and no '+' or zeros in the
+ * exponent. */
 static char *put_decimal(char *dst, const struct decimal *d)
 {
 	static const char zeros[] = "0000000000000000";

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The arena is compiled here once more, over an allocator that can be told to fail; the linker then has no use for the library's
- * own. */
+/* The arena is compiled here once more, over an allocator that can be told to fail; the linker then has no use for the
+ * library's own. */
 static long heap_allowed = -1; /* allocations that still succeed; below 0: all */
 
 static void *scarce_heap(size_t n)
@@ -77,7 +77,8 @@ static void same(json_t *v)
 static json_t *random_string(void)
 {
 	static const char *const pieces[] = { "a", "hello", "\"", "\\", "/", "\b\f\n\r\t", "\x01\x1f\x7f", "\xc3\xa9",
-		"\xe2\x80\xa8", "\xf0\x9f\x98\x80", "0123456789abcdef", "plain text, long enough for a vector or two ", "\xed\x9f\xbf",
+		"\xe2\x80\xa8", "\xf0\x9f\x98\x80", "0123456789abcdef", "plain text, long enough for a vector or two ",
+		"\xed\x9f\xbf",
 		"\xef\xbf\xbf", "\xf4\x8f\xbf\xbf" };
 	char s[600];
 	size_t n = 0;
@@ -174,10 +175,10 @@ END_TEST
 
 START_TEST(doubles_at_the_edges_have_the_same_digits)
 {
-	static const double edges[] = { 0.0, -0.0, 1.0, -1.0, 0.1, 0.5, 100.0, 1e5, 1e15, 1e16, 1e17, 1e18, 1e22, 1e23, 1e-4,
-		9.9999999999999991e-5, 1e-5, 1e-11, 1e-12, 1e42, 1e43, 1e44, 1e45, 5e-324, 2.2250738585072014e-308,
-		2.2250738585072009e-308, 1.7976931348623157e308, 9007199254740992.0, 9007199254740993.0, 99999999999999999.0,
-		0.3, 2.5, 1.0000000000000002, 123456789012345678.0, 4503599627370496.5 };
+	static const double edges[] = { 0.0, -0.0, 1.0, -1.0, 0.1, 0.5, 100.0, 1e5, 1e15, 1e16, 1e17, 1e18, 1e22, 1e23,
+		1e-4, 9.9999999999999991e-5, 1e-5, 1e-11, 1e-12, 1e42, 1e43, 1e44, 1e45, 5e-324,
+		2.2250738585072014e-308, 2.2250738585072009e-308, 1.7976931348623157e308, 9007199254740992.0, 9007199254740993.0,
+		99999999999999999.0, 0.3, 2.5, 1.0000000000000002, 123456789012345678.0, 4503599627370496.5 };
 
 	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
 		for (int step = -2; step <= 2; step++) {
@@ -286,8 +287,8 @@ START_TEST(malformed_utf8_is_refused_exactly_where_jansson_refuses_it)
 		int ours;
 
 		for (size_t k = 0; k < n; k++) {
-			static const unsigned char likely[] = { 0x80, 0xbf, 0xc2, 0xc0, 0xdf, 0xe0, 0xed, 0xef, 0xf0, 0xf4, 0xf5,
-				0xff, 0xa0, 0x9f, 0x90, 0x8f, 'x' };
+			static const unsigned char likely[] = { 0x80, 0xbf, 0xc2, 0xc0, 0xdf, 0xe0, 0xed, 0xef, 0xf0,
+				0xf4, 0xf5, 0xff, 0xa0, 0x9f, 0x90, 0x8f, 'x' };
 
 			s[k] = likely[below(sizeof(likely))];
 		}
@@ -522,7 +523,7 @@ START_TEST(siblings_are_not_levels)
 	json_t *v;
 
 	for (int i = 0; i < 100; i++)
-		memcpy(text + 1 + i * 4, "{},", 4), text[1 + i * 4 + 3] = ' ';
+		memcpy(text + 1 + i * 4, "{}, ", 4);
 	memcpy(text + 1 + 99 * 4, "[] ]", 4);
 	v = json_parse(&arena, (struct slice){ text, 401 }, &why, &at);
 	ck_assert_ptr_nonnull(v);

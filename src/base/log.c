@@ -13,10 +13,11 @@
  * The descriptor is a duplicate, so that the owner may close its own at any time.  It may be blocking or not; a pipe is
  * given whole lines, no more than PIPE_BUF at once, when poll(2) finds room: such a write does not block, and is not torn
  * by other processes that log to the same pipe.  A pipe whose reader is gone ends the writing for good (all later lines
- * count as dropped); a full disk loses what it could not take.
+ * count as dropped); a full disk loses what it could not take, and the line after that begins on a line of its own.
  *
- * log_free waits a bounded time.  If the writer is then still stuck, the memory becomes the writer's, which frees it when
- * the write returns, if ever.  Who frees is decided under the lock: `finished` and `abandoned` are never both set first.
+ * log_free waits a bounded time.  If the writer is then still stuck, the log becomes the writer's, which frees it when its
+ * write returns, if ever.  The lock decides who frees: log_free, when it has seen `finished`; the writer, when it sees
+ * `abandoned` as it finishes.
  *
  * Threads: log_line, log_printf, log_flush and log_dropped by any; log_new and log_free by the owner, once.  The writer
  * blocks all signals, so SIGPIPE stays pending there and is lost.  Not async-signal-safe, and not usable in a child of fork.
@@ -414,15 +415,17 @@ static ssize_t write_some(struct log *l, const char *p, size_t n)
 {
 	struct pollfd ready = { .fd = l->fd, .events = POLLOUT };
 	ssize_t done;
+	int error;
 
 	if (poll(&ready, 1, POLL_MS) <= 0)
 		return 0;
 	done = write(l->fd, p, piece_of(l, p, n));
+	error = done < 0 ? errno : EIO;
 	if (done > 0)
 		return done;
-	if (done == 0)
-		return -EIO;
-	return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+	if (error == EAGAIN)            /* somebody else was faster, or poll sees room where there is too little */
+		poll(NULL, 0, 1);
+	return error == EINTR || error == EAGAIN ? 0 : -error;
 }
 
 /* Writes it all.  0, or -errno with *p and *n at what was not written; -ECANCELED when the log was abandoned. */
@@ -442,18 +445,25 @@ static int write_all(struct log *l, const char **p, size_t *n)
 	return 0;
 }
 
-/* "123 lines dropped", on a line of its own even where a failed write left half a line. */
+/* Ends the half line that a failed write has left. */
+static int mend(struct log *l)
+{
+	const char *newline = "\n";
+	size_t n = l->torn;
+
+	return write_all(l, &newline, &n);
+}
+
+/* "123 lines dropped". */
 static int write_notice(struct log *l, uint64_t lines)
 {
 	struct line o;
 	char msg[48];
-	const char *p = o.bytes, *newline = "\n";
-	size_t n, one = 1;
+	const char *p = o.bytes;
+	size_t n;
 
 	snprintf(msg, sizeof(msg), "%ju line%s dropped", (uintmax_t)lines, lines == 1 ? "" : "s");
 	n = compose(&o, l->format == LOG_JSON, LOG_WARN, slice_of(msg), NULL, 0);
-	if (l->torn && write_all(l, &newline, &one) < 0)
-		return -EIO;
 	return write_all(l, &p, &n);
 }
 
@@ -466,7 +476,7 @@ static void give_up_writing(struct log *l)
 	l->handled = l->queued;
 }
 
-/* Writes what waits; the lock is left meanwhile. */
+/* Writes what waits, and what had to be dropped; the lock is left meanwhile. */
 static void write_waiting(struct log *l)
 {
 	uint64_t queued = l->queued, told = 0;
@@ -480,7 +490,9 @@ static void write_waiting(struct log *l)
 	l->writing = batch;
 	l->n = 0;
 	unlock(l);
-	failed = write_all(l, &p, &n);
+	failed = mend(l);
+	if (!failed)
+		failed = write_all(l, &p, &n);
 	if (!failed && untold && write_notice(l, untold) == 0)
 		told = untold;
 	lock(l);

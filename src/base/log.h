@@ -1,4 +1,8 @@
-/* log.h: lines for people and machines, written by a thread of their own. */
+/* log.h: lines for people and machines, written by a thread of their own.
+ *
+ *	2026-11-22T07:53:25.123Z info  request method=GET route=/x/{id} agent="a b" took=12.345ms
+ *	{"time":"2026-11-22T07:53:25.123Z","level":"info","msg":"request","method":"GET","route":"/x/{id}","took":0.012345}
+ */
 #ifndef OL_LOG_H
 #define OL_LOG_H
 
@@ -12,8 +16,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG }; /* same order as en
 
 /* One more thing a line says: a name and a string or a number. */
 struct log_field {
-	const char *name;
-	enum { LOG_STR, LOG_INT, LOG_US } kind;     /* LOG_US: microseconds, written as seconds with six decimals in JSON, "1.234ms" in text */
+	const char *name;                       /* a word of the program's own: it is written as it is */
+	enum { LOG_STR, LOG_INT, LOG_US } kind; /* LOG_US: microseconds; "1.234ms" in text, seconds in JSON: 0.001234 */
 	struct slice str;
 	int64_t num;
 };
@@ -23,10 +27,10 @@ struct log_field {
 #define LOG_FIELD_US(name_, us_) { .name = name_, .kind = LOG_US, .num = us_ }
 
 struct log_conf {
-	int fd;                 /* where lines go, borrowed; never made non-blocking (it may be shared) */
+	int fd;                 /* where lines go; duplicated.  Never made non-blocking (it may be shared) */
 	enum log_format format;
 	enum log_level level;   /* lines above it are not written */
-	size_t capacity;        /* bytes of lines that may wait for the writer; 0: 1 MiB */
+	size_t capacity;        /* bytes of lines that may wait for the writer, which holds as many again; 0: 1 MiB */
 };
 
 /* Starts the writer.  NULL with errno. */

@@ -7,8 +7,8 @@
  *
  * A handler starts when its request is whole, so that a slow client holds no worker; a .stream route's starts with the head.
  *
- * Every exchange ends in `release`, called when both its handler has ended (state DONE) and its connection is done with it
- * (stream == NULL), in whichever order they come.  Exchanges keep their memory for the next: a handle is its slot and a
+ * Every exchange ends in `release`, called whenever one of these may have become true, and working when all are: its handler
+ * has ended (state DONE), its connection is done with it (stream == NULL), no message of its pipes is on its way.  Exchanges keep their memory for the next: a handle is its slot and a
  * generation that changes at release.
  *
  * All of this runs on the loop's thread, except run_job (worker) and the two dispatch_body_ functions (any).
@@ -84,11 +84,17 @@ static void count_in_flight(struct ol_req *r, int n)
 	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + (uint32_t)n, memory_order_relaxed);
 }
 
+/* Read when no handler writes any more. */
+static bool message_pending(const struct pipe *p)
+{
+	return p && p->posted;
+}
+
 static void release(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
 
-	if (r->state != EXCHANGE_DONE || r->stream)
+	if (r->state != EXCHANGE_DONE || r->stream || message_pending(r->in) || message_pending(r->out))
 		return;
 	if (!r->answered)
 		metric_add(d->metrics, METRIC_DISCARDED, 1);
@@ -220,6 +226,18 @@ static void answer_slash(struct ol_req *r)
 	r->reply.status = 307;
 	(void)reply_field_add(r, "Location", (struct slice){ p, n });
 	answer(r);
+}
+
+void dispatch_stream_ready(struct pipe *p)
+{
+	struct ol_req *r = p->owner;
+
+	if (!r->stream) {
+		release(r);
+		return;
+	}
+	r->stream->reply = &r->reply;
+	r->stream->ops->reply_ready(r->stream);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------------------- */
@@ -361,8 +379,10 @@ static void body_ready(struct pipe *p)
 {
 	struct ol_req *r = p->owner;
 
-	if (!r->stream)
+	if (!r->stream) {
+		release(r);
 		return;
+	}
 	r->stream->body_paused = false;
 	r->stream->ops->want_body(r->stream);
 }

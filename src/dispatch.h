@@ -73,6 +73,9 @@ void dispatch_flush(struct dispatch *d);
 /* Finds an exchange by its handle; NULL when stale. */
 struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen);
 
+/* A streamed reply's pipe has something to send. */
+void dispatch_stream_ready(struct pipe *p);
+
 /* wait.c: takes a suspended fiber's work back when it is still queued. */
 void offload_cancel(struct offload *off);
 /* For the bodies: takes or gives back bytes of the process's total; false when there is no room. */

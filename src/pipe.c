@@ -9,8 +9,8 @@
  * cleared by the loop when it finds nothing left to do (lend finds no byte, or push finds the pipe full).  While bytes are on
  * their way out, further writes cost no notice, and small writes leave together.
  *
- * Wakes are given under the lock, which the waiter takes before it goes on: so its park is alive.  A message to the loop is
- * posted before the handler's end is, by the same thread, and so is run before the exchange that holds the pipe can be freed.
+ * Wakes are given under the lock, which the waiter takes before it goes on: so its park is alive.  A message to the loop may
+ * still be on its way when a handler on the loop itself has ended: `posted` says so, and the exchange stays until it has come.
  */
 #include "pipe.h"
 
@@ -33,6 +33,9 @@ static void on_message(struct loop_msg *m)
 {
 	struct pipe *p = container_of(m, struct pipe, msg);
 
+	pthread_mutex_lock(&p->lock);
+	p->posted = false;
+	pthread_mutex_unlock(&p->lock);
 	p->ready(p);
 }
 
@@ -111,7 +114,7 @@ static void tell_loop(struct pipe *p)
 {
 	if (p->told)
 		return;
-	p->told = true;
+	p->told = p->posted = true;
 	loop_post(p->loop, &p->msg);
 }
 

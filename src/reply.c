@@ -6,7 +6,7 @@
  * first ol_write.  Fields are checked when they are set (RFC 9110 §5.5): a request can never add a field, or a second reply, by
  * what a handler copies from it.
  *
- * Everything runs on the handler's thread, except stream_ready (loop) and the reply_* functions that dispatch calls before a
+ * Everything runs on the handler's thread, except the reply_* functions that dispatch calls before a
  * handler has started (loop, which owns the exchange then).
  */
 #include "exchange.h"
@@ -515,17 +515,6 @@ void reply_latched(struct ol_req *r)
 
 /* ---- streams ---------------------------------------------------------------------------------------------------------- */
 
-static void stream_ready(struct pipe *p)
-{
-	struct ol_req *r = p->owner;
-	struct stream *s = r->stream;
-
-	if (!s)
-		return;
-	s->reply = &r->reply;
-	s->ops->reply_ready(s);
-}
-
 int ol_stream(ol_req *r, int status, const char *type)
 {
 	struct slice t;
@@ -540,7 +529,7 @@ int ol_stream(ol_req *r, int status, const char *type)
 		r->replied = false;
 		return -ENOMEM;
 	}
-	pipe_init(r->out, r->home->loop, r, stream_ready);
+	pipe_init(r->out, r->home->loop, r, dispatch_stream_ready);
 	r->streaming = true;
 	r->reply.kind = BODY_PULL;
 	r->reply.body.source = &r->out->source;

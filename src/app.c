@@ -1,17 +1,19 @@
 /* app.c: a process around a server, from argv to the exit status.
  *
- * ol_main reads the options, then brings things up in an order in which whatever can fail does so before the app's on_start
- * has opened anything: signals, log, server, listeners, control plane (which says "not ready" from here on), on_start, loops.
- * It then waits for a reason to stop, and takes all down in the opposite order.  Each step that failed leaves one line on
- * stderr, "NAME: what was wrong"; the steps before it are undone, and the status is 1 (2 for wrong options).
+ * ol_main reads the options, then brings things up in an order in which whatever can fail does so before the app's
+ * on_start has opened anything: signals, log, server, listeners, control plane (which says "not ready" from here on),
+ * on_start, loops.  It then waits for a reason to stop, and takes all down in the opposite order.  Each step that
+ * failed leaves one line on stderr, "NAME: what was wrong"; the steps before it are undone, and the status is 1 (2 for
+ * wrong options).
  *
- * The end.  SIGTERM, SIGINT or ol_server_stop: the server drains, for --grace at most.  When all that was accepted has been
- * answered, everything is freed and the status is 0.  When not, what still runs is cancelled; then the routes that did not
- * end are named in the log.  If any are left their threads cannot be joined, nor can what they use be freed, nor can on_stop
- * close it under them: the process ends at once with status 1.  A second signal does the same at any time.
+ * The end.  SIGTERM, SIGINT or ol_server_stop: the server drains, for --grace at most.  When all that was accepted has
+ * been answered, everything is freed and the status is 0.  When not, what still runs is cancelled; then the routes that
+ * did not end are named in the log.  If any are left their threads cannot be joined, nor can what they use be freed,
+ * nor can on_stop close it under them: the process ends at once with status 1.  A second signal does the same at any
+ * time.
  *
- * Threads: ol_main's own; that of the signals, which calls caught(); and whoever calls ol_server_stop.  The last two say so
- * through an eventfd that only ol_main's thread reads.
+ * Threads: ol_main's own; that of the signals, which calls caught(); and whoever calls ol_server_stop.  The last two
+ * say so through an eventfd that only ol_main's thread reads.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -51,7 +53,7 @@ struct process {
 
 extern char **environ;
 
-/* ---- what is said ----------------------------------------------------------------------------------------------------- */
+/* ---- what is said ------------------------------------------------------------------------------------------------ */
 
 static void complain(const struct process *p, const char *what)
 {
@@ -74,7 +76,7 @@ static void set_name(struct process *p, const char *argv0)
 	snprintf(p->name, sizeof(p->name), "%s", slash ? slash + 1 : *argv0 ? argv0 : "offloop");
 }
 
-/* ---- why it stops ----------------------------------------------------------------------------------------------------- */
+/* ---- why it stops ------------------------------------------------------------------------------------------------ */
 
 static void stop(void *arg)
 {
@@ -109,7 +111,7 @@ static bool stopping(const struct process *p, bool wait)
 	return n > 0;
 }
 
-/* ---- before there are threads ----------------------------------------------------------------------------------------- */
+/* ---- before there are threads ------------------------------------------------------------------------------------ */
 
 /* Prints what options_new had to tell. */
 static void tell(const struct process *p, const struct buf *text, int status)
@@ -141,8 +143,8 @@ static int read_options(struct process *p, int argc, char **argv, const struct o
 	return 0;
 }
 
-/* Descriptors that are not connections: those of each loop and of the control plane, its clients, the log, and what the app
- * opens in each thread of the pool, as databases do.  A small table is shared out instead. */
+/* Descriptors that are not connections: those of each loop and of the control plane, its clients, the log, and what
+ * the app opens in each thread of the pool, as databases do.  A small table is shared out instead. */
 static uint64_t spare_files(const struct config *c, uint64_t files)
 {
 	uint64_t spare = 48 + 6 * (uint64_t)c->loops + 2 * (uint64_t)c->pool_threads;
@@ -150,8 +152,8 @@ static uint64_t spare_files(const struct config *c, uint64_t files)
 	return spare < files / 4 * 3 ? spare : files / 4 * 3;
 }
 
-/* Raises the soft limit of open files to the hard one, and bounds the connections by it: with a full table not even the control
- * plane could answer. */
+/* Raises the soft limit of open files to the hard one, and bounds the connections by it: with a full table not even
+ * the control plane could answer. */
 static void limit_files(struct process *p)
 {
 	struct rlimit files;
@@ -175,7 +177,7 @@ static void limit_files(struct process *p)
 		p->config.connections_max = room ? (uint32_t)room : 1;
 }
 
-/* ---- up --------------------------------------------------------------------------------------------------------------- */
+/* ---- up ---------------------------------------------------------------------------------------------------------- */
 
 static const char *app_option(void *arg, const char *name)
 {
@@ -217,8 +219,9 @@ static void log_pools(const struct process *p, const struct server_info *info)
 		struct pool_stats stats;
 
 		pool_stats(pool, &stats);
-		log_line(p->log, LOG_INFO, SLICE("pool"), (struct log_field[]){ LOG_FIELD_STR("name", slice_of(pool_name(pool))),
-			LOG_FIELD_INT("threads", stats.limit), LOG_FIELD_INT("queue", stats.queue_max) }, 3);
+		log_line(p->log, LOG_INFO, SLICE("pool"), (struct log_field[]){
+			LOG_FIELD_STR("name", slice_of(pool_name(pool))), LOG_FIELD_INT("threads", stats.limit),
+			LOG_FIELD_INT("queue", stats.queue_max) }, 3);
 	}
 }
 
@@ -239,7 +242,8 @@ static void log_start(const struct process *p)
 	if (info.backend_why)
 		log_printf(p->log, LOG_WARN, "running on %s: %s", info.backend, info.backend_why);
 	if (c->connections_max < p->connections_asked)
-		log_printf(p->log, LOG_WARN, "--connections-max %u lowered to %u: this process may open %" PRIu64 " files",
+		log_printf(p->log, LOG_WARN,
+			"--connections-max %u lowered to %u: this process may open %" PRIu64 " files",
 			p->connections_asked, (unsigned)c->connections_max, p->files);
 	log_pools(p, &info);
 	url(address, sizeof(address), info.address);
@@ -261,7 +265,7 @@ static int call_on_start(const struct process *p)
 	return rc < 0 ? rc : 0;
 }
 
-/* ---- down ------------------------------------------------------------------------------------------------------------- */
+/* ---- down -------------------------------------------------------------------------------------------------------- */
 
 /* One line each in the log. */
 static void log_lines(struct log *log, char *lines)

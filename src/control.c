@@ -1,16 +1,17 @@
 /* control.c: what the process tells about itself, on a listener and a thread of its own.
  *
- * The control plane is an offloop app like any other: a table of routes with .async handlers, run as a second server with one
- * loop on libevent and small limits.  So the second backend is exercised in every process, and nothing here speaks HTTP.  It
- * must answer while every loop and every worker of the main server is stuck, so its handlers never wait for them: they read
- * atomics, the pools' statistics (a lock held for a few instructions) and /proc.
+ * The control plane is an offloop app like any other: a table of routes with .async handlers, run as a second server
+ * with one loop on libevent and small limits.  So the second backend is exercised in every process, and nothing here
+ * speaks HTTP.  It must answer while every loop and every worker of the main server is stuck, so its handlers never
+ * wait for them: they read atomics, the pools' statistics (a lock held for a few instructions) and /proc.
  *
- * It starts before the app's on_start, so that /readyz says 503 while that runs, and stops after the main server has drained.
+ * It starts before the app's on_start, so that /readyz says 503 while that runs, and stops after the main server has
+ * drained.
  *
- * A request that names a foreign Host is refused, so that a web page cannot read this through a name of its own that resolves
- * to this machine (DNS rebinding): what is let in are addresses of the loopback, "localhost", the host of --control, and any
- * literal address when --control is a wildcard address, since nobody can rebind a literal address.  HTTP/1.0 without a Host
- * is no browser.  A unix socket is guarded by its file's permissions alone.
+ * A request that names a foreign Host is refused, so that a web page cannot read this through a name of its own that
+ * resolves to this machine (DNS rebinding): what is let in are addresses of the loopback, "localhost", the host of
+ * --control, and any literal address when --control is a wildcard address, since nobody can rebind a literal address.
+ * HTTP/1.0 without a Host is no browser.  A unix socket is guarded by its file's permissions alone.
  *
  * Threads: control_start and control_stop on the main thread, handlers on the control loop.
  */
@@ -36,7 +37,7 @@ struct control {
 	char listening[160];
 };
 
-/* ---- who may ask ------------------------------------------------------------------------------------------------------ */
+/* ---- who may ask ------------------------------------------------------------------------------------------------- */
 
 /* A Host without its port and brackets; false when it is too long to be one of ours. */
 static bool host_name(const char *host, char *dst, size_t n)
@@ -82,7 +83,7 @@ static bool may_ask(const struct control *c, const char *host)
 		slice_eq_nocase(slice_of(name), slice_of(c->address.host));
 }
 
-/* ---- what they are told ----------------------------------------------------------------------------------------------- */
+/* ---- what they are told ------------------------------------------------------------------------------------------ */
 
 static int show_index(ol_req *r)
 {
@@ -156,10 +157,11 @@ static json_t *pool_json(const struct pool *pool)
 	now = clock_now_ns();
 	if (s.queued && s.oldest_queued_ns && s.oldest_queued_ns < now)
 		oldest = now - s.oldest_queued_ns;
-	return json_pack("{ss si si si si si si si sI sI sI sI sf}", "name", pool_name(pool), "limit", (int)s.limit, "queue",
-		(int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running, "idle", (int)s.idle, "starting",
-		(int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "rejected", (json_int_t)s.rejected,
-		"dropped", (json_int_t)s.dropped, "started", (json_int_t)s.started, "oldest_queued_seconds", (double)oldest / 1e9);
+	return json_pack("{ss si si si si si si si sI sI sI sI sf}", "name", pool_name(pool), "limit", (int)s.limit,
+		"queue", (int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running, "idle", (int)s.idle,
+		"starting", (int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "rejected",
+		(json_int_t)s.rejected, "dropped", (json_int_t)s.dropped, "started", (json_int_t)s.started,
+		"oldest_queued_seconds", (double)oldest / 1e9);
 }
 
 static int show_pools(ol_req *r)
@@ -174,7 +176,7 @@ static int show_pools(ol_req *r)
 	return ol_json_new(r, 200, all);
 }
 
-/* ---- the app ---------------------------------------------------------------------------------------------------------- */
+/* ---- the app ----------------------------------------------------------------------------------------------------- */
 
 /* What stands behind a route once its Host has been looked at. */
 struct view {
@@ -242,8 +244,8 @@ static int start_server(struct control *c, struct log *log, char *err, size_t er
 	return 0;
 }
 
-int control_start(struct control **out, const ol_server *main_server, const struct config *config, struct log *log, char *err,
-	size_t err_n)
+int control_start(struct control **out, const ol_server *main_server, const struct config *config, struct log *log,
+	char *err, size_t err_n)
 {
 	struct control *c = NULL;
 	char why[400] = "";
@@ -277,7 +279,8 @@ void control_stop(struct control *c)
 	if (!c)
 		return;
 	server_drain(c->server);
-	if (server_wait(c->server, clock_after_ms(clock_now_ns(), STOP_MS)) && server_abandon(c->server, names, sizeof(names)))
+	if (server_wait(c->server, clock_after_ms(clock_now_ns(), STOP_MS)) &&
+		server_abandon(c->server, names, sizeof(names)))
 		return;         /* its thread is stuck: what it uses stays */
 	server_free(c->server);
 	free(c);

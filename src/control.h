@@ -9,10 +9,10 @@
 
 struct control;
 
-/* Serves what `main_server` does on config->control.  Everything is borrowed until control_stop.  0 and *out; *out is NULL
- * when the address is "off".  -errno with one line in err. */
-int control_start(struct control **out, const ol_server *main_server, const struct config *config, struct log *log, char *err,
-	size_t err_n);
+/* Serves what `main_server` does on config->control.  Everything is borrowed until control_stop.  0 and *out; *out
+ * is NULL when the address is "off".  -errno with one line in err. */
+int control_start(struct control **out, const ol_server *main_server, const struct config *config, struct log *log,
+	char *err, size_t err_n);
 
 /* Ends it within a second.  Before server_free of the main server.  Takes NULL. */
 void control_stop(struct control *c);
@@ -20,12 +20,12 @@ void control_stop(struct control *c);
 /* Where it listens, as in server_info. */
 const char *control_address(const struct control *c);
 
-/* When this process started, in seconds since 1970; 0 when that cannot be read.  Asked for once: the clocks it is made from
- * drift apart, and the answer must not change. */
+/* When this process started, in seconds since 1970; 0 when that cannot be read.  Asked for once: the clocks it is
+ * made from drift apart, and the answer must not change. */
 double control_process_start(void);
 
-/* The text of /metrics, appended to b: the loops', pools', routes' and process's figures.  started: as above.  0 or -ENOMEM.
- * Any thread. */
+/* The text of /metrics, appended to b: the loops', pools', routes' and process's figures.  started: as above.  0 or
+ * -ENOMEM.  Any thread. */
 int control_metrics(const ol_server *s, const struct log *log, double started, struct buf *b);
 
 /* The loops' counters: how many there are, with `out` pointing to an array that is the caller's to free. */

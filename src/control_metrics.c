@@ -3,12 +3,13 @@
  * Gathers what others count: the loops (metrics.c), the pools, the routes' lanes, the log, and the process itself as
  * Prometheus's client libraries name it.  A family's samples stand together, so there is one pass a family.
  *
- * Pools and lanes are told by route template.  Two methods may share a template, and Prometheus refuses a page that has a
- * sample twice: such routes are one sample, shown where the first of them stands.  Jobs of a pool are tagged with the index
- * of their route's pattern, for ol_offload too, so a route may show up in several pools; it is shown where it ran.
+ * Pools and lanes are told by route template.  Two methods may share a template, and Prometheus refuses a page that has
+ * a sample twice: such routes are one sample, shown where the first of them stands.  Jobs of a pool are tagged with the
+ * index of their route's pattern, for ol_offload too, so a route may show up in several pools; it is shown where it
+ * ran.
  *
- * A figure of the process that cannot be read (no descriptor left to read it with) is left out.  Nothing here waits for a
- * loop or a worker.  The first error ends the writing; it can only be -ENOMEM.  Any thread.
+ * A figure of the process that cannot be read (no descriptor left to read it with) is left out.  Nothing here waits for
+ * a loop or a worker.  The first error ends the writing; it can only be -ENOMEM.  Any thread.
  */
 #include "control.h"
 #include "pool.h"
@@ -60,7 +61,7 @@ static void single(struct page *p, const char *name, enum metric_type type, cons
 	sample(p, name, NULL, value);
 }
 
-/* ---- loops and routes ------------------------------------------------------------------------------------------------- */
+/* ---- loops and routes -------------------------------------------------------------------------------------------- */
 
 static const char *lane(const struct page *p, const struct route_pattern *pattern)
 {
@@ -99,14 +100,15 @@ static void lanes(struct page *p)
 		for (size_t j = 0; j < i && !shown; j++) {
 			const struct route_pattern *before = router_at(p->router, j);
 
-			shown = strcmp(before->text, pattern->text) == 0 && strcmp(lane(p, before), lane(p, pattern)) == 0;
+			shown = strcmp(before->text, pattern->text) == 0 &&
+				strcmp(lane(p, before), lane(p, pattern)) == 0;
 		}
 		if (!shown)
 			sample(p, "offloop_route_lane", labels, 1);
 	}
 }
 
-/* ---- pools ------------------------------------------------------------------------------------------------------------ */
+/* ---- pools ------------------------------------------------------------------------------------------------------- */
 
 /* One family with one sample a pool, and perhaps one more label. */
 static void each_pool(struct page *p, const char *name, enum metric_type type, const char *help, const char *label,
@@ -199,18 +201,20 @@ static void pool_hists(struct page *p, const char *name, const char *help, bool 
 
 static void pools(struct page *p)
 {
-	each_pool(p, "offloop_pool_limit", METRIC_TYPE_GAUGE, "Jobs of a pool that may run at once.", NULL, NULL, limit_of);
-	each_pool(p, "offloop_pool_queued", METRIC_TYPE_GAUGE, "Jobs that wait for a thread of the pool.", NULL, NULL, queued_of);
+	each_pool(p, "offloop_pool_limit", METRIC_TYPE_GAUGE, "Jobs of a pool that may run at once.", NULL, NULL,
+		limit_of);
+	each_pool(p, "offloop_pool_queued", METRIC_TYPE_GAUGE, "Jobs that wait for a thread of the pool.", NULL, NULL,
+		queued_of);
 	pool_threads(p);
-	each_pool(p, "offloop_pool_rejected_total", METRIC_TYPE_COUNTER, "Jobs a pool did not take.", "reason", "queue_full",
-		rejected_of);
-	each_pool(p, "offloop_pool_dropped_total", METRIC_TYPE_COUNTER, "Queued jobs that were taken back before they ran.",
-		"reason", "client_left", dropped_of);
+	each_pool(p, "offloop_pool_rejected_total", METRIC_TYPE_COUNTER, "Jobs a pool did not take.", "reason",
+		"queue_full", rejected_of);
+	each_pool(p, "offloop_pool_dropped_total", METRIC_TYPE_COUNTER,
+		"Queued jobs that were taken back before they ran.", "reason", "client_left", dropped_of);
 	pool_hists(p, "offloop_pool_queue_wait_seconds", "Time from a job's queueing to its start.", false);
 	pool_hists(p, "offloop_pool_run_seconds", "Time a job ran on its thread.", true);
 }
 
-/* ---- the process ------------------------------------------------------------------------------------------------------ */
+/* ---- the process ------------------------------------------------------------------------------------------------- */
 
 /* A small file of /proc, NUL-terminated; false when it cannot be read. */
 static bool read_proc(const char *path, char *dst, size_t n)
@@ -233,7 +237,8 @@ double control_process_start(void)
 
 	/* the command's name, in parentheses, may hold anything: count from the last one */
 	if (!read_proc("/proc/self/stat", text, sizeof(text)) || !(after = strrchr(text, ')')) ||
-		sscanf(after + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ticks) != 1)
+		sscanf(after + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+		&ticks) != 1)
 		return 0;
 	clock_gettime(CLOCK_BOOTTIME, &boot);
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -273,8 +278,8 @@ static void process(struct page *p, double started)
 	double v;
 
 	if (started > 0)
-		single(p, "process_start_time_seconds", METRIC_TYPE_GAUGE, "When the process started, in seconds since 1970.",
-			started);
+		single(p, "process_start_time_seconds", METRIC_TYPE_GAUGE,
+			"When the process started, in seconds since 1970.", started);
 	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
 		single(p, "process_cpu_seconds_total", METRIC_TYPE_COUNTER, "CPU time the process has used.",
 			(double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);

@@ -1,14 +1,14 @@
 /* cpus.c: how many CPUs this process may use.
  *
- * The host's cores are the wrong number for a server in a container: with a quota of two CPUs on a machine of 64, 64 loops
- * would be throttled for most of every period.  Three things limit a process: its affinity mask (taskset, cpusets), and the
- * bandwidth quota of its cgroup, in version 2 (`cpu.max`: "max 100000" or "200000 100000", quota and period in microseconds)
- * or version 1 (`cpu.cfs_quota_us`, -1 for none, and `cpu.cfs_period_us`).  Any ancestor's quota counts too, so the path
- * that /proc/self/cgroup gives is walked up to the root, and the least wins.
+ * The host's cores are the wrong number for a server in a container: with a quota of two CPUs on a machine of 64, 64
+ * loops would be throttled for most of every period.  Three things limit a process: its affinity mask (taskset,
+ * cpusets), and the bandwidth quota of its cgroup, in version 2 (`cpu.max`: "max 100000" or "200000 100000", quota and
+ * period in microseconds) or version 1 (`cpu.cfs_quota_us`, -1 for none, and `cpu.cfs_period_us`).  Any ancestor's
+ * quota counts too, so the path that /proc/self/cgroup gives is walked up to the root, and the least wins.
  *
- * Directories that do not exist are skipped.  That also serves containers without a cgroup namespace, where the path is the
- * host's but the mount shows only the container's own part, as its root.  The hierarchies are looked for where systemd and
- * every container runtime mount them, in /sys/fs/cgroup; mountinfo is not read.
+ * Directories that do not exist are skipped.  That also serves containers without a cgroup namespace, where the path is
+ * the host's but the mount shows only the container's own part, as its root.  The hierarchies are looked for where
+ * systemd and every container runtime mount them, in /sys/fs/cgroup; mountinfo is not read.
  *
  * A fraction counts as a whole CPU: 1.5 CPUs are used better by two loops than by one.  Whatever cannot be read limits
  * nothing.  Called once at start, on one thread.
@@ -55,7 +55,8 @@ static bool first_line(const char *root, const char *dir, const char *path, cons
 	FILE *f;
 	bool got;
 
-	if (snprintf(name, sizeof(name), "%s%s%s/%s", root, dir, path, file) >= (int)sizeof(name) || !(f = fopen(name, "re")))
+	if (snprintf(name, sizeof(name), "%s%s%s/%s", root, dir, path, file) >= (int)sizeof(name) ||
+		!(f = fopen(name, "re")))
 		return false;
 	got = fgets(line, n, f) != NULL;
 	fclose(f);
@@ -76,7 +77,8 @@ static uint64_t quota_v2(const char *root, const char *dir, const char *path)
 	long long quota, period;
 	char line[128];
 
-	if (!first_line(root, dir, path, "cpu.max", line, sizeof(line)) || sscanf(line, "%lld %lld", &quota, &period) != 2)
+	if (!first_line(root, dir, path, "cpu.max", line, sizeof(line)) ||
+		sscanf(line, "%lld %lld", &quota, &period) != 2)
 		return NO_LIMIT;        /* also "max 100000" */
 	return whole_cpus(quota, period);
 }

@@ -1,20 +1,20 @@
 /* metrics.c: counters with one writer each, summed on reading; and the text they are shown as.
  *
- * A loop counts in memory of its own (struct metrics_loop) with plain relaxed loads and stores: it is the only writer, so no
- * increment is lost, and the control plane, which reads while the loop writes, needs each number whole but no order between
- * them.  A sum over loops is therefore not a snapshot of one moment; it never runs backwards.
+ * A loop counts in memory of its own (struct metrics_loop) with plain relaxed loads and stores: it is the only writer,
+ * so no increment is lost, and the control plane, which reads while the loop writes, needs each number whole but no
+ * order between them.  A sum over loops is therefore not a snapshot of one moment; it never runs backwards.
  *
- * Durations are kept by route, method and status.  A histogram is made when its first request ends, linked in front of its
- * route's list with a release store, and never taken out before metrics_loop_fini: a reader's acquire load of a link sees
- * the histogram behind it complete.  A route has few methods and statuses, so its list is short, and after the first few
- * requests nothing allocates.
+ * Durations are kept by route, method and status.  A histogram is made when its first request ends, linked in front of
+ * its route's list with a release store, and never taken out before metrics_loop_fini: a reader's acquire load of a
+ * link sees the histogram behind it complete.  A route has few methods and statuses, so its list is short, and after
+ * the first few requests nothing allocates.
  *
- * The text is Prometheus's exposition format 0.0.4, written so that `promtool check metrics` has nothing to say: seconds and
- * bytes as units, counters that end in _total, cumulative buckets of which the last is +Inf and equals _count.  Numbers are
- * the shortest decimals that read back as the same value, whatever the locale.
+ * The text is Prometheus's exposition format 0.0.4, written so that `promtool check metrics` has nothing to say:
+ * seconds and bytes as units, counters that end in _total, cumulative buckets of which the last is +Inf and equals
+ * _count.  Numbers are the shortest decimals that read back as the same value, whatever the locale.
  *
- * metrics_loop_init and _fini: by the loop's owner.  metrics_text_*: the reader's thread.  Process and pool figures are the
- * control plane's business.
+ * metrics_loop_init and _fini: by the loop's owner.  metrics_text_*: the reader's thread.  Process and pool figures are
+ * the control plane's business.
  */
 #include "metrics.h"
 #include "base/clock.h"
@@ -27,10 +27,10 @@
 #define US NS_PER_US
 #define MS NS_PER_MS
 
-const uint64_t metric_bucket_ns[METRIC_BUCKETS] = { 100 * US, 250 * US, 500 * US, 1 * MS, 2500 * US, 5 * MS, 10 * MS, 25 * MS,
-	50 * MS, 100 * MS, 250 * MS, 500 * MS, 1000 * MS, 2500 * MS, 5000 * MS, 10000 * MS, NEVER };
+const uint64_t metric_bucket_ns[METRIC_BUCKETS] = { 100 * US, 250 * US, 500 * US, 1 * MS, 2500 * US, 5 * MS, 10 * MS,
+	25 * MS, 50 * MS, 100 * MS, 250 * MS, 500 * MS, 1000 * MS, 2500 * MS, 5000 * MS, 10000 * MS, NEVER };
 
-/* ---- counting --------------------------------------------------------------------------------------------------------- */
+/* ---- counting ---------------------------------------------------------------------------------------------------- */
 
 int metrics_loop_init(struct metrics_loop *m, uint32_t nroutes)
 {
@@ -97,7 +97,7 @@ void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, in
 	bump(&h->sum_ns, ns);
 }
 
-/* ---- text ------------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static int append(struct buf *b, const char *s)
 {
@@ -115,8 +115,8 @@ int metrics_text_family(struct buf *b, const char *name, enum metric_type type, 
 	return rc;
 }
 
-/* The shortest decimal that reads back as v.  printf and strtod may use another decimal point than '.'; they agree with each
- * other, and whatever the point is it is replaced at the end. */
+/* The shortest decimal that reads back as v.  printf and strtod may use another decimal point than '.'; they agree
+ * with each other, and whatever the point is it is replaced at the end. */
 static void number(char *dst, size_t n, double v)
 {
 	char *at = dst;
@@ -222,7 +222,7 @@ int metrics_text_hist(struct buf *b, const char *name, const char *const *labels
 	return rc ? rc : integer_line(b, name, "_count", labels, NULL, count);
 }
 
-/* ---- the loops' ------------------------------------------------------------------------------------------------------- */
+/* ---- the loops' -------------------------------------------------------------------------------------------------- */
 
 static uint64_t value_of(const struct metrics_loop *m, int id)
 {
@@ -286,9 +286,9 @@ static bool has(const struct metrics_loop *const *loops, unsigned n, uint32_t ro
 
 const char *metrics_method(unsigned method)
 {
-	static const char *const names[] = { [OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD", [OL_METHOD_POST] = "POST",
-		[OL_METHOD_PUT] = "PUT", [OL_METHOD_PATCH] = "PATCH", [OL_METHOD_DELETE] = "DELETE",
-		[OL_METHOD_OPTIONS] = "OPTIONS", [OL_METHOD_TRACE] = "TRACE" };
+	static const char *const names[] = { [OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD",
+		[OL_METHOD_POST] = "POST", [OL_METHOD_PUT] = "PUT", [OL_METHOD_PATCH] = "PATCH",
+		[OL_METHOD_DELETE] = "DELETE", [OL_METHOD_OPTIONS] = "OPTIONS", [OL_METHOD_TRACE] = "TRACE" };
 
 	return method && method < sizeof(names) / sizeof(names[0]) ? names[method] : "_OTHER";
 }
@@ -307,8 +307,8 @@ static int durations(struct buf *b, const struct metrics_loop *const *loops, uns
 		for (; !rc && h; h = atomic_load_explicit(&h->next, memory_order_acquire)) {
 			uint64_t bucket[METRIC_BUCKETS] = { 0 }, sum_ns = 0;
 			char status[8];
-			const char *const labels[] = { "route", info->route, "method", metrics_method(h->method), "status", status,
-				"lane", info->lane, NULL };
+			const char *const labels[] = { "route", info->route, "method", metrics_method(h->method),
+				"status", status, "lane", info->lane, NULL };
 
 			if (has(loops, i, route, h))
 				continue;
@@ -347,7 +347,8 @@ int metrics_text_loops(struct buf *b, const struct metrics_loop *const *loops, u
 #undef GAUGE
 	if (rc || n == 0)
 		return rc;
-	rc = metrics_text_family(b, DURATION, METRIC_TYPE_HISTOGRAM, "Time from a request's head to the end of its reply.");
+	rc = metrics_text_family(b, DURATION, METRIC_TYPE_HISTOGRAM,
+		"Time from a request's head to the end of its reply.");
 	for (uint32_t route = 0; !rc && route <= loops[0]->nroutes; route++) {
 		struct metrics_route_info info = describe(arg, route);
 

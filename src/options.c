@@ -1,17 +1,17 @@
 /* options.c: one table of options, and the four places they are read from.
  *
- * Every option of the server stands once in `table`: its name, kind, place in struct config, default, range and help.  The
- * flag (--head-max), the variable (OFFLOOP_HEAD_MAX), the key of the JSON file ("head-max"), the lines of --help and the
- * errors are all made from that.  An app's own options are turned into entries of the same kind and appended, so nothing
- * below knows two sorts.
+ * Every option of the server stands once in `table`: its name, kind, place in struct config, default, range and help.
+ * The flag (--head-max), the variable (OFFLOOP_HEAD_MAX), the key of the JSON file ("head-max"), the lines of --help
+ * and the errors are all made from that.  An app's own options are turned into entries of the same kind and appended,
+ * so nothing below knows two sorts.
  *
- * All values are text until option_parse has checked them, whichever layer they come from; a JSON value of the right type is
- * turned into the text a flag would have had.  Layers are read from the weakest (table, app) to the strongest (flags), but
- * flags before file and environment, since they may name the file: a value is kept unless a stronger layer has set the option
- * already.  So a wrong value is refused even where it would lose, and says where it was found.
+ * All values are text until option_parse has checked them, whichever layer they come from; a JSON value of the right
+ * type is turned into the text a flag would have had.  Layers are read from the weakest (table, app) to the strongest
+ * (flags), but flags before file and environment, since they may name the file: a value is kept unless a stronger layer
+ * has set the option already.  So a wrong value is refused even where it would lose, and says where it was found.
  *
- * Every mistake is refused, also an OFFLOOP_ variable or a key nobody knows, as a limit that was misspelt is a limit that is
- * not there.  An empty variable counts as unset.  The first mistake ends the reading; its message is one line.
+ * Every mistake is refused, also an OFFLOOP_ variable or a key nobody knows, as a limit that was misspelt is a limit
+ * that is not there.  An empty variable counts as unset.  The first mistake ends the reading; its message is one line.
  *
  * Nothing here depends on the locale.  Used by one thread; options_app_value and options_config only read.
  */
@@ -28,7 +28,8 @@ enum kind { STRING, NUMBER, SECONDS, BYTES, BOOL, ENUM, ADDRESS, FILE_NAME, ACTI
 enum group { WHERE, LANES, LIMITS, LOGS, OTHER, APP, GROUPS };
 enum layer { DEFAULTS, FILE_, ENVIRONMENT, FLAGS };
 
-static const char *const group_titles[GROUPS] = { "Where it listens", "Loops and pools", "Limits", "Log", "Other", NULL };
+static const char *const group_titles[GROUPS] = { [WHERE] = "Where it listens", [LANES] = "Loops and pools",
+	[LIMITS] = "Limits", [LOGS] = "Log", [OTHER] = "Other" };
 
 struct option {
 	const char *name;
@@ -69,15 +70,20 @@ static const struct option table[] = {
 
 	{ "loops", NUMBER, LANES, MEMBER(loops), "0", 0, 1024, "N", "event loops; 0: one a CPU this process may use" },
 	{ "pool", NUMBER, LANES, MEMBER(pool_threads), "40", 1, 10000, "N", "threads of the default pool" },
-	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, 10000000, "N", "requests that wait for it; over it 503" },
-	{ "pool-idle", SECONDS, LANES, MEMBER(idle_thread_ms), "10", 1, DAY, "SECONDS", "an idle pool thread ends after" },
+	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, 10000000, "N",
+		"requests that wait for it; over it 503" },
+	{ "pool-idle", SECONDS, LANES, MEMBER(idle_thread_ms), "10", 1, DAY, "SECONDS",
+		"an idle pool thread ends after" },
 	{ "sync-streams-max", NUMBER, LANES, MEMBER(streams_sync_max), "0", 0, 10000, "N",
 		"streaming requests on one pool's threads; 0: half of them" },
-	{ "backend", ENUM, LANES, MEMBER(backend), "auto", .arg = "auto|uring|libevent", .help = "what drives the loops" },
-	{ "grace", SECONDS, LANES, MEMBER(grace_ms), "30", 0, DAY, "SECONDS", "time to answer what was accepted, at the end" },
+	{ "backend", ENUM, LANES, MEMBER(backend), "auto", .arg = "auto|uring|libevent",
+		.help = "what drives the loops" },
+	{ "grace", SECONDS, LANES, MEMBER(grace_ms), "30", 0, DAY, "SECONDS",
+		"time to answer what was accepted, at the end" },
 
 	{ "connections-max", NUMBER, LIMITS, MEMBER(connections_max), "10000", 1, 10000000, "N", "open connections" },
-	{ "requests-max", NUMBER, LIMITS, MEMBER(requests_max), "10000", 1, 10000000, "N", "requests in flight; over it 503" },
+	{ "requests-max", NUMBER, LIMITS, MEMBER(requests_max), "10000", 1, 10000000, "N",
+		"requests in flight; over it 503" },
 	{ "fibers-max", NUMBER, LIMITS, MEMBER(fibers_max), "10000", 1, 10000000, "N",
 		"async handlers in flight; over it 503" },
 	{ "target-max", BYTES, LIMITS, MEMBER(target_max), "8k", 16, 1024 * K, "BYTES", "request target; over it 414" },
@@ -100,7 +106,8 @@ static const struct option table[] = {
 		"reading on after an early error, so that it arrives" },
 
 	{ "log-format", ENUM, LOGS, MEMBER(log_format), "text", .arg = "text|json", .help = "how lines look" },
-	{ "log-level", ENUM, LOGS, MEMBER(log_level), "info", .arg = "error|warn|info|debug", .help = "what is logged" },
+	{ "log-level", ENUM, LOGS, MEMBER(log_level), "info", .arg = "error|warn|info|debug",
+		.help = "what is logged" },
 	{ "access-log", BOOL, LOGS, MEMBER(access_log), "false", .help = "log every request" },
 
 	{ "config", FILE_NAME, OTHER, .arg = "FILE", .help = "read options from a JSON file: {\"port\": 8000, ...}" },
@@ -114,7 +121,7 @@ _Static_assert(BACKEND_AUTO == 0 && BACKEND_URING == 1 && BACKEND_EVENT == 2, "c
 _Static_assert(LOG_TEXT == 0 && LOG_JSON == 1, "choices of --log-format");
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "choices of --log-level");
 
-/* ---- what is said ----------------------------------------------------------------------------------------------------- */
+/* ---- what is said ------------------------------------------------------------------------------------------------ */
 
 static void out_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
@@ -161,7 +168,7 @@ static int no_memory(struct options *o)
 	return -ENOMEM;
 }
 
-/* ---- values ----------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 /* Something like a number, so that it is out of range rather than no number at all. */
 static bool numeric(const char *s)
@@ -184,7 +191,8 @@ static int wrong_value(struct options *o, const struct option *opt, const char *
 		return wrong(o, "%s: \"%s\" is not a time in %s..%llu s, written like 30, 2.5 or 500ms", where, text,
 			min ? "0.001" : "0", max / S);
 	case BYTES:
-		return wrong(o, "%s: \"%s\" is not a size in %llu..%llu, written like 1000, 64k, 1M or 1G", where, text, min, max);
+		return wrong(o, "%s: \"%s\" is not a size in %llu..%llu, written like 1000, 64k, 1M or 1G", where, text,
+			min, max);
 	case ENUM:
 		return wrong(o, "%s: \"%s\" is not one of %s", where, text, opt->arg);
 	case BOOL:
@@ -264,7 +272,7 @@ static int option_set(struct options *o, struct option *opt, enum layer layer, c
 	return 0;
 }
 
-/* ---- names ------------------------------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static struct option *option_find(const struct options *o, const char *name, size_t n)
 {
@@ -300,7 +308,7 @@ static void flag_style(char *dst, const char *name, size_t n)
 	dst[n] = 0;
 }
 
-/* ---- the app's options and defaults ----------------------------------------------------------------------------------- */
+/* ---- the app's options and defaults ------------------------------------------------------------------------------ */
 
 void options_element(void *dst, size_t dst_n, const void *from, size_t stride, size_t i)
 {
@@ -365,7 +373,8 @@ static int set_defaults(struct options *o)
 		options_element(&d, sizeof(d), o->app.defaults, o->app.default_size, i);
 		opt = d.option ? option_find(o, d.option, strlen(d.option)) : NULL;
 		if (!opt || opt >= o->list + o->server_n || opt->kind == FILE_NAME || opt->kind == ACTION)
-			return wrong(o, "the app's defaults: \"%s\" is not an option of the server", d.option ? d.option : "");
+			return wrong(o, "the app's defaults: \"%s\" is not an option of the server",
+				d.option ? d.option : "");
 		opt->value = d.value;
 	}
 	for (size_t i = 0; !rc && i < o->n; i++) {
@@ -378,7 +387,7 @@ static int set_defaults(struct options *o)
 	return rc;
 }
 
-/* ---- flags ------------------------------------------------------------------------------------------------------------ */
+/* ---- flags ------------------------------------------------------------------------------------------------------- */
 
 static int wrong_flag(struct options *o, const char *arg, size_t n)
 {
@@ -444,7 +453,7 @@ static int read_flags(struct options *o)
 	return 0;
 }
 
-/* ---- the environment -------------------------------------------------------------------------------------------------- */
+/* ---- the environment --------------------------------------------------------------------------------------------- */
 
 static int read_variable(struct options *o, const char *var)
 {
@@ -481,7 +490,7 @@ static int read_environment(struct options *o)
 	return rc;
 }
 
-/* ---- the file --------------------------------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------------------------- */
 
 /* The line of the outermost object's key, 0 when it is not found (written with escapes): jansson forgets lines. */
 static unsigned line_of_key(const char *json, size_t size, const char *key)
@@ -517,8 +526,9 @@ static unsigned line_of_key(const char *json, size_t size, const char *key)
 }
 
 static const char *const wanted_types[] = { [STRING] = "a string", [NUMBER] = "a whole number",
-	[SECONDS] = "a number of seconds, or a string like \"500ms\"", [BYTES] = "a whole number, or a string like \"64k\"",
-	[BOOL] = "true or false", [ENUM] = "a string", [ADDRESS] = "a string" };
+	[SECONDS] = "a number of seconds, or a string like \"500ms\"",
+	[BYTES] = "a whole number, or a string like \"64k\"", [BOOL] = "true or false",
+	[ENUM] = "a string", [ADDRESS] = "a string" };
 
 /* A JSON value as the text a flag would have; false when it is of the wrong type. */
 static bool json_text(const struct option *opt, const json_t *v, char *dst, size_t n, const char **text)
@@ -526,7 +536,8 @@ static bool json_text(const struct option *opt, const json_t *v, char *dst, size
 	*text = dst;
 	if (json_is_string(v) && opt->kind != NUMBER && opt->kind != BOOL)
 		*text = json_string_value(v);
-	else if (json_is_integer(v) && (opt->kind == NUMBER || opt->kind == SECONDS || opt->kind == BYTES || opt->group == APP))
+	else if (json_is_integer(v) && (opt->kind == NUMBER || opt->kind == SECONDS || opt->kind == BYTES ||
+		opt->group == APP))
 		snprintf(dst, n, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
 	else if (json_is_real(v) && opt->kind == SECONDS && json_real_value(v) >= 0 && json_real_value(v) < 1e12)
 		snprintf(dst, n, "%llums", (unsigned long long)(json_real_value(v) * 1000 + 0.5));
@@ -609,14 +620,14 @@ out:
 	return rc;
 }
 
-/* ---- help ------------------------------------------------------------------------------------------------------------- */
+/* ---- help -------------------------------------------------------------------------------------------------------- */
 
 static void help_line(const struct options *o, const struct option *opt)
 {
 	char left[128];
 
-	snprintf(left, sizeof(left), "%s--%s%s%s", strcmp(opt->name, "help") == 0 ? "-h, " : "", opt->name, opt->arg ? " " : "",
-		opt->arg ? opt->arg : "");
+	snprintf(left, sizeof(left), "%s--%s%s%s", strcmp(opt->name, "help") == 0 ? "-h, " : "", opt->name,
+		opt->arg ? " " : "", opt->arg ? opt->arg : "");
 	out_printf(o->out, "  %-30s %s", left, opt->help);
 	if (opt->value && opt->kind != BOOL)
 		out_printf(o->out, " [%s]", opt->value);
@@ -642,11 +653,12 @@ static void help(const struct options *o)
 			help_line(o, &o->list[i]);
 		}
 	}
-	out_printf(o->out, "\nAn option is also read from the environment (--head-max as OFFLOOP_HEAD_MAX) and from the file of\n"
-		"--config (\"head-max\").  A flag wins over the environment, that over the file, that over the defaults in [].\n");
+	out_printf(o->out, "\nAn option is also read from the environment (--head-max as OFFLOOP_HEAD_MAX) and from\n"
+		"the file of --config (\"head-max\").  A flag wins over the environment, that over the file, that\n"
+		"over the defaults in [].\n");
 }
 
-/* ---- all together ----------------------------------------------------------------------------------------------------- */
+/* ---- all together ------------------------------------------------------------------------------------------------ */
 
 /* The members an older caller knows; what it does not know stays zero. */
 static int copy_app(struct options *o)
@@ -654,7 +666,8 @@ static int copy_app(struct options *o)
 	const struct ol_app *app = o->in.app;
 
 	if (app->size < offsetof(struct ol_app, pools) || app->size > 4096)
-		return wrong(o, "the app is not a struct ol_app that begins with OL_APP_INIT: its size says %zu", app->size);
+		return wrong(o, "the app is not a struct ol_app that begins with OL_APP_INIT: its size says %zu",
+			app->size);
 	if (app->size > sizeof(o->app))
 		return wrong(o, "the app was built for a newer offloop than %s", OL_VERSION);
 	memcpy(&o->app, app, app->size);

@@ -1,8 +1,8 @@
 /* options_value.c: the texts of options as values.
  *
- * Numbers, durations, sizes, choices, switches and addresses, as people write them.  All of it is decimal digits and ASCII,
- * read without the C library's number functions, because those follow the locale ("2,5") and accept more than is meant
- * (" 8", "0x10", "1e3").  A value that does not fit 64 bits is no value; ranges are options.c's business.
+ * Numbers, durations, sizes, choices, switches and addresses, as people write them.  All of it is decimal digits and
+ * ASCII, read without the C library's number functions, because those follow the locale ("2,5") and accept more than is
+ * meant (" 8", "0x10", "1e3").  A value that does not fit 64 bits is no value; ranges are options.c's business.
  *
  * Pure functions, any thread, no allocation.
  */

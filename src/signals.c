@@ -1,12 +1,12 @@
 /* signals.c: SIGTERM and SIGINT, waited for by a thread of their own.
  *
- * A thread of its own, because the second signal must end the process whatever the others do: the main thread may be in the
- * app's on_start or on_stop, or waiting for stuck handlers.  The two signals are blocked in every thread (they inherit the
- * mask of the one that called signals_new, before there were others) and read from a signalfd, so that no code runs in a
- * signal handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
+ * A thread of its own, because the second signal must end the process whatever the others do: the main thread may be in
+ * the app's on_start or on_stop, or waiting for stuck handlers.  The two signals are blocked in every thread (they
+ * inherit the mask of the one that called signals_new, before there were others) and read from a signalfd, so that no
+ * code runs in a signal handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
  *
- * SIGPIPE is ignored while the server runs: a client that has left is an EPIPE.  SIGHUP and all others stay as they are.
- * Two signals that arrive before the first was read are one, as signals are.
+ * SIGPIPE is ignored while the server runs: a client that has left is an EPIPE.  SIGHUP and all others stay as they
+ * are.  Two signals that arrive before the first was read are one, as signals are.
  */
 #include "signals.h"
 #include <errno.h>

@@ -1,12 +1,12 @@
 /* nearest.c: which of these names was meant.
  *
  * Whoever mistypes an option, a variable, a key or a command is asked about the name that is nearest by edit distance
- * (Damerau's, in its restricted form: insert, delete, change, swap two neighbours, each for one).  Three rows of the usual
- * table suffice, since a swap looks back two rows.  A name is near enough when at most a third of its letters differ (and
- * always one); farther away a question would only mislead.  Among equals the first offered wins.
+ * (Damerau's, in its restricted form: insert, delete, change, swap two neighbours, each for one).  Three rows of the
+ * usual table suffice, since a swap looks back two rows.  A name is near enough when at most a third of its letters
+ * differ (and always one); farther away a question would only mislead.  Among equals the first offered wins.
  *
- * Pure functions, any thread.  It also belongs to the `offloop` program, which sees only the library's public symbols, so it
- * depends on nothing.
+ * Pure functions, any thread.  It also belongs to the `offloop` program, which sees only the library's public symbols,
+ * so it depends on nothing.
  */
 #include "base/nearest.h"
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* help.c: `offloop help [COMMAND]`.
  *
  * Lists the commands, or says more of one.  What there is to say stands with each command, in its own file, so this one
- * knows none of them by name.  The options of an app are not repeated here: `offloop run APP.so --help` prints the table
- * that ol_main reads them with, the app's own among them.
+ * knows none of them by name.  The options of an app are not repeated here: `offloop run APP.so --help` prints the
+ * table that ol_main reads them with, the app's own among them.
  */
 #include "cli/cli.h"
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* main.c: the `offloop` program.
  *
- * A table of commands, each in a file of its own; this one finds the command that argv names.  The program uses the library
- * as any app does, through its public names, so that an app it loads and the program share one copy of the library.
+ * A table of commands, each in a file of its own; this one finds the command that argv names.  The program uses the
+ * library as any app does, through its public names, so that an app it loads and the program share one copy of the
+ * library.
  *
  * Exit status: the command's; 2 when there is no such command.
  */

@@ -1,12 +1,12 @@
 /* run.c: `offloop run APP.so[:SYMBOL] [options]`.
  *
- * Loads an app from a shared object and runs it as its own main would: ol_main does the rest, with the same table of options,
- * and is told the program's name as "offloop run APP.so".  The symbol is a `const struct ol_app`, "app" when none is named; a
- * colon behind the last slash separates it.  A name without a slash is a file of the working directory: the search path
- * of shared libraries is no place for apps.
+ * Loads an app from a shared object and runs it as its own main would: ol_main does the rest, with the same table of
+ * options, and is told the program's name as "offloop run APP.so".  The symbol is a `const struct ol_app`, "app" when
+ * none is named; a colon behind the last slash separates it.  A name without a slash is a file of the working
+ * directory: the search path of shared libraries is no place for apps.
  *
- * Whether the symbol is an app at all shows in the size it begins with; ol_main looks at that.  The object stays loaded until
- * the process ends, since the app's threads may still be in its code.
+ * Whether the symbol is an app at all shows in the size it begins with; ol_main looks at that.  The object stays loaded
+ * until the process ends, since the app's threads may still be in its code.
  */
 #include "cli/cli.h"
 #include "offloop.h"
@@ -42,7 +42,8 @@ static const struct ol_app *load(const char *path, const char *symbol)
 	if (!object)
 		fprintf(stderr, "offloop run: %s\n", dlerror());
 	else if (!app)
-		fprintf(stderr, "offloop run: %s has no symbol \"%s\": it must hold a const struct ol_app\n", path, symbol);
+		fprintf(stderr, "offloop run: %s has no symbol \"%s\": it must hold a const struct ol_app\n", path,
+			symbol);
 	return app;
 }
 

@@ -72,7 +72,8 @@ END_TEST
 
 START_TEST(the_locale_does_not_change_the_decimal_point)
 {
-	if (!setlocale(LC_NUMERIC, "de_DE.UTF-8") && !setlocale(LC_NUMERIC, "de_DE.utf8") && !setlocale(LC_NUMERIC, "fr_FR.UTF-8"))
+	if (!setlocale(LC_NUMERIC, "de_DE.UTF-8") && !setlocale(LC_NUMERIC, "de_DE.utf8") &&
+		!setlocale(LC_NUMERIC, "fr_FR.UTF-8"))
 		return;         /* not installed: the other tests have shown the point in the C locale */
 	metrics_text_sample(&text, "x", NULL, 2.5);
 	setlocale(LC_NUMERIC, "C");
@@ -115,7 +116,8 @@ END_TEST
 
 static struct metrics_route_info describe(void *arg, uint32_t route)
 {
-	static const struct metrics_route_info infos[] = { { "/a", "async" }, { "/b/{id:int}", "sync" }, { "none", "none" } };
+	static const struct metrics_route_info infos[] = { { "/a", "async" }, { "/b/{id:int}", "sync" },
+		{ "none", "none" } };
 
 	(void)arg;
 	ck_assert_uint_lt(route, 3);
@@ -139,7 +141,8 @@ START_TEST(counters_are_summed_and_gauges_told_apart_by_loop)
 	ck_assert_int_eq(metrics_text_loops(&text, loops, 2, describe, NULL), 0);
 	all = written();
 	ck_assert_ptr_nonnull(strstr(all, "\n# TYPE offloop_requests_total counter\noffloop_requests_total 7\n"));
-	ck_assert_ptr_nonnull(strstr(all, "\noffloop_loop_connections{loop=\"0\"} 3\noffloop_loop_connections{loop=\"1\"} 9\n"));
+	ck_assert_ptr_nonnull(strstr(all,
+		"\noffloop_loop_connections{loop=\"0\"} 3\noffloop_loop_connections{loop=\"1\"} 9\n"));
 	ck_assert_ptr_nonnull(strstr(all, "\noffloop_sent_bytes_total 12345678901234567890\n"));
 	metrics_loop_fini(&m[0]);
 	metrics_loop_fini(&m[1]);
@@ -176,12 +179,16 @@ START_TEST(durations_are_summed_over_loops_by_route_method_and_status)
 #define AT "http_server_request_duration_seconds_"
 #define B200 "{route=\"/b/{id:int}\",method=\"GET\",status=\"200\",lane=\"sync\""
 #define B503 "{route=\"/b/{id:int}\",method=\"GET\",status=\"503\",lane=\"sync\""
-	ck_assert_ptr_eq(strstr(all, AT "bucket" B200 ",le=\"0.0001\"} 1\n" AT "bucket" B200 ",le=\"0.00025\"} 2\n"), all);
-	ck_assert_ptr_nonnull(strstr(all, AT "bucket" B200 ",le=\"10\"} 2\n" AT "bucket" B200 ",le=\"+Inf\"} 2\n" AT "sum" B200
+	ck_assert_ptr_eq(strstr(all, AT "bucket" B200 ",le=\"0.0001\"} 1\n" AT "bucket" B200 ",le=\"0.00025\"} 2\n"),
+		all);
+	ck_assert_ptr_nonnull(strstr(all,
+		AT "bucket" B200 ",le=\"10\"} 2\n" AT "bucket" B200 ",le=\"+Inf\"} 2\n" AT "sum" B200
 		"} 0.000200001\n" AT "count" B200 "} 2\n"));
-	ck_assert_ptr_nonnull(strstr(all, AT "bucket" B503 ",le=\"10\"} 0\n" AT "bucket" B503 ",le=\"+Inf\"} 1\n" AT "sum" B503
+	ck_assert_ptr_nonnull(strstr(all,
+		AT "bucket" B503 ",le=\"10\"} 0\n" AT "bucket" B503 ",le=\"+Inf\"} 1\n" AT "sum" B503
 		"} 20\n" AT "count" B503 "} 1\n"));
-	ck_assert_ptr_nonnull(strstr(all, AT "count{route=\"none\",method=\"_OTHER\",status=\"404\",lane=\"none\"} 1\n"));
+	ck_assert_ptr_nonnull(strstr(all,
+		AT "count{route=\"none\",method=\"_OTHER\",status=\"404\",lane=\"none\"} 1\n"));
 	/* each of the three once */
 	for (int i = 0; i < 3; i++)
 		ck_assert_ptr_nonnull(all = strstr(all + 1, AT "count{"));

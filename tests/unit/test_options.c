@@ -17,7 +17,8 @@ static const struct ol_option app_options[] = {
 };
 static const struct ol_default app_defaults[] = { { "port", "8080" }, { "pool", "7" } };
 static const struct ol_app plain_app = { OL_APP_INIT };
-static const struct ol_app app = { OL_APP_INIT, OL_APP_OPTIONS(app_options), OL_DEFAULTS(app_defaults), .name = "atlas" };
+static const struct ol_app app = { OL_APP_INIT, OL_APP_OPTIONS(app_options), OL_DEFAULTS(app_defaults),
+	.name = "atlas" };
 
 static struct buf text;
 static struct options *options;
@@ -199,7 +200,8 @@ START_TEST(sizes_are_bytes_or_powers_of_1024)
 	ck_assert_uint_eq(read_args("--head-max=64k")->head_max, 65536);
 	ck_assert_uint_eq(read_args("--body-max=3M")->body_max, 3 << 20);
 	ck_assert_uint_eq(read_args("--body-max=2g")->body_max, UINT64_C(2) << 30);
-	ck_assert(!value_bytes("k", &v) && !value_bytes("1kB", &v) && !value_bytes("1.5k", &v) && !value_bytes("1 k", &v));
+	ck_assert(!value_bytes("k", &v) && !value_bytes("1kB", &v) && !value_bytes("1.5k", &v));
+	ck_assert(!value_bytes("1 k", &v) && !value_bytes("", &v));
 	ck_assert(value_bytes("17179869183G", &v) && !value_bytes("17179869184G", &v));
 	read_args("--target-max=3M");
 	expect_wrong("--target-max: \"3M\" is not a size in 16..1048576, written like 1000, 64k, 1M or 1G");
@@ -311,7 +313,8 @@ END_TEST
 START_TEST(a_file_takes_json_of_the_right_types)
 {
 	const struct config *c = read_json("{\n"
-		"  \"host\": \"::1\", \"port\": 1, \"grace\": 1.25, \"head-timeout\": \"500ms\", \"write-timeout\": 3,\n"
+		"  \"host\": \"::1\", \"port\": 1, \"grace\": 1.25, \"head-timeout\": \"500ms\",\n"
+		"  \"write-timeout\": 3,\n"
 		"  \"body-max\": \"2M\", \"head-max\": 1024, \"access-log\": true, \"backend\": \"uring\",\n"
 		"  \"data\": \"/var/lib/atlas\", \"key\": 12, \"footgun\": true\n"
 		"}\n");
@@ -427,7 +430,8 @@ START_TEST(an_app_that_declares_nonsense_is_refused)
 {
 	static const struct ol_option taken = { "port", "N", NULL, "" }, upper = { "Data", "DIR", NULL, "" },
 		help = { "help", NULL, NULL, "" }, twice[] = { { "a", NULL, NULL, "" }, { "a", "X", NULL, "" } };
-	static const struct ol_default unknown = { "prot", "1" }, wrong = { "port", "x" }, file_name = { "config", "x" };
+	static const struct ol_default unknown = { "prot", "1" }, wrong = { "port", "x" },
+		file_name = { "config", "x" };
 
 	read_wrong_app(&taken, 1, NULL, "the app's option \"port\": an option of the server has that name already");
 	read_wrong_app(&help, 1, NULL, "the app's option \"help\": an option of the server has that name already");
@@ -446,8 +450,9 @@ START_TEST(an_app_built_for_an_older_version_has_zeros_for_what_it_does_not_know
 		const char *name, *arg;
 	};
 	static const struct old_option old_options[] = { { "one", "X" }, { "two", NULL } };
-	struct ol_app old = { .size = offsetof(struct ol_app, defaults), .options = (const void *)old_options, .noptions = 2,
-		.option_size = sizeof(old_options[0]), .defaults = (const void *)1, .ndefaults = 99, .name = "beyond" };
+	struct ol_app old = { .size = offsetof(struct ol_app, defaults), .options = (const void *)old_options,
+		.noptions = 2, .option_size = sizeof(old_options[0]), .defaults = (const void *)1,
+		.ndefaults = 99, .name = "beyond" };
 
 	ck_assert_ptr_nonnull(read_app(&old, ARGS("--one=1", "--two"), NULL));
 	ck_assert_str_eq(options_app_value(options, "one"), "1");
@@ -499,7 +504,8 @@ START_TEST(distance_counts_letters_inserted_deleted_changed_and_swapped)
 	ck_assert_uint_eq(nearest_distance("", "port"), 4);
 	ck_assert_uint_eq(nearest_distance("kitten", "sitting"), 3);
 	ck_assert_uint_eq(nearest_distance("ca", "abc"), 3);
-	ck_assert_uint_eq(nearest_distance("0123456789012345678901234567890123456789012345678901234567890123", "x"), SIZE_MAX);
+	ck_assert_uint_eq(nearest_distance("0123456789012345678901234567890123456789012345678901234567890123", "x"),
+		SIZE_MAX);
 }
 END_TEST
 

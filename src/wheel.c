@@ -2,18 +2,20 @@
  * wheel.c: the timers of one thread, in a hierarchical timing wheel.
  *
  * Times are counted in ticks of 2^20 ns, rounded up, so that a timer never fires early.  A tick is read as a number of
- * eight digits in base 64, and each level of the wheel is one digit.  A timer lives at the level of the highest digit in
- * which its tick differs from the wheel's, in the slot of its own digit there.  From this rule follows everything else:
+ * eight digits in base 64, and each level of the wheel is one digit.  A timer lives at the level of the highest digit
+ * in which its tick differs from the wheel's, in the slot of its own digit there.  From this rule follows everything
+ * else:
  *
- *  - Every occupied slot of a level lies above the wheel's own digit, so nothing ever wraps around, and the lowest bit of
- *    the lowest level with any bit set is the next thing to happen.
+ *  - Every occupied slot of a level lies above the wheel's own digit, so nothing ever wraps around, and the lowest bit
+ *    of the lowest level with any bit set is the next thing to happen.
  *  - A timer's place is a function of its tick and the wheel's, so a timer that is deleted need not remember it.
  *  - The wheel may move to any tick before the start of that next slot without touching a timer.  When it reaches the
  *    start, the slot's timers fire or move to a finer level; each moves at most once a level.
  *
- * A run first moves the wheel to the present and gathers what is due in a list of its own, in order of ticks, and only then
- * calls back.  So a callback may add and delete any timer: one that waits in the gathered list leaves it like any other
- * list, and one added for a time that has passed goes to `due`, which is the next run's, and cannot keep this run going.
+ * A run first moves the wheel to the present and gathers what is due in a list of its own, in order of ticks, and only
+ * then calls back.  So a callback may add and delete any timer: one that waits in the gathered list leaves it like any
+ * other list, and one added for a time that has passed goes to `due`, which is the next run's, and cannot keep this run
+ * going.
  *
  * Belongs to one thread.  Knows nothing of the clock but what it is told; a clock that steps back fires nothing.
  */
@@ -108,7 +110,7 @@ static uint64_t next_slot(const struct wheel *w, struct place *at)
 	return NEVER;
 }
 
-/* The wheel stands at the start of this slot: those due at its first tick go to `firing`, the others to finer levels. */
+/* The wheel stands at the start of this slot: what is due at its first tick goes to `firing`, the rest to finer levels. */
 static void empty_slot(struct wheel *w, struct place at, struct list *firing)
 {
 	struct list moved, *node;

@@ -18,8 +18,8 @@ struct timer {
 #define WHEEL_LEVELS 8                  /* every 64-bit time has a place: 44 bits of ticks fit in 8 * 6 */
 #define WHEEL_TICK_SHIFT 20             /* a tick is 2^20 ns, about 1.05 ms */
 
-/* Hierarchical timing wheel (Varghese and Lauck, 1987): add and delete in constant time.  A timer never fires early and at
- * most about one tick late (plus however late wheel_run is called). */
+/* Hierarchical timing wheel (Varghese and Lauck, 1987): add and delete in constant time.  A timer never fires early and
+ * at most about one tick late (plus however late wheel_run is called). */
 struct wheel {
 	uint64_t tick;                                  /* all timers up to this tick have fired */
 	uint64_t occupied[WHEEL_LEVELS];                /* one bit a slot that holds timers */
@@ -42,7 +42,8 @@ static inline bool timer_armed(const struct timer *t)
 	return t->node.next && !list_empty(&t->node);
 }
 
-/* Arms an idle timer, or moves an armed one.  at_ns = NEVER disarms it; a time that has passed fires in the next run. */
+/* Arms an idle timer, or moves an armed one.  at_ns = NEVER disarms it; a time that has passed fires in the next
+ * run. */
 void wheel_add(struct wheel *w, struct timer *t, uint64_t at_ns);
 
 /* Harmless on an idle timer. */
@@ -51,8 +52,8 @@ void wheel_del(struct wheel *w, struct timer *t);
 /* Fires everything due at now_ns, in order of ticks.  Timers that a callback adds for the past fire in the next run. */
 void wheel_run(struct wheel *w, uint64_t now_ns);
 
-/* When wheel_run must next be called: never later than the first tick at which a timer can fire, perhaps earlier (to move
- * timers to a finer level); NEVER when there are none. */
+/* When wheel_run must next be called: never later than the first tick at which a timer can fire, perhaps earlier (to
+ * move timers to a finer level); NEVER when there are none. */
 uint64_t wheel_next(const struct wheel *w);
 
 #endif

@@ -1,15 +1,15 @@
 /*
  * arena.c: memory that is freed all at once.
  *
- * An arena hands out memory by moving a pointer, and takes nothing back before arena_reset.  It starts with memory of the
- * caller's, so that a small request never sees the heap; then it takes blocks, each as large as everything before it, from
- * 4 KiB up to 64 KiB.  An allocation that no ordinary block could hold gets a block of its own, and the present block stays
- * the present one, so that its rest is not lost.
+ * An arena hands out memory by moving a pointer, and takes nothing back before arena_reset.  It starts with memory of
+ * the caller's, so that a small request never sees the heap; then it takes blocks, each as large as everything before
+ * it, from 4 KiB up to 64 KiB.  An allocation that no ordinary block could hold gets a block of its own, and the
+ * present block stays the present one, so that its rest is not lost.
  *
- * Invariants: `at` is always aligned to 16 and lies between the start and `end` of the present block; every piece handed
- * out is a multiple of 16 bytes and at least 16, so that no two share an address.  A block's first byte belongs to its
- * header, so a piece can end where `at` is only when it is the last of the present block, or when nothing of the caller's
- * memory has been used; arena_resize_last rests on that.
+ * Invariants: `at` is always aligned to 16 and lies between the start and `end` of the present block; every piece
+ * handed out is a multiple of 16 bytes and at least 16, so that no two share an address.  A block's first byte belongs
+ * to its header, so a piece can end where `at` is only when it is the last of the present block, or when nothing of the
+ * caller's memory has been used; arena_resize_last rests on that.
  *
  * Used by one thread at a time: whoever owns the exchange.  There is no free and no destructor.
  */

@@ -1,9 +1,9 @@
 /*
  * buf.c: bytes that grow at the end and are consumed at the front.
  *
- * The content lies in one piece, at p + off.  Room at the end is made by moving the content to the front of the memory when
- * at least half of what is in use has been consumed, else by moving it to twice the memory; so each byte is moved a
- * constant number of times on average, however the two ends are used.
+ * The content lies in one piece, at p + off.  Room at the end is made by moving the content to the front of the memory
+ * when at least half of what is in use has been consumed, else by moving it to twice the memory; so each byte is moved
+ * a constant number of times on average, however the two ends are used.
  *
  * Invariant: off + n <= cap, and off is 0 when n is 0.  Memory is never given back before buf_fini; who reads much once
  * and is then idle calls that.  Used by one thread at a time.

@@ -16,8 +16,8 @@ static inline struct slice buf_slice(const struct buf *b)
 	return (struct slice){ b->n ? b->p + b->off : NULL, b->n };
 }
 
-/* Room for n more bytes behind the content (doubling, at least 256); the place to write them, or NULL with ENOMEM.  Then
- * buf_added(n) makes what was written part of the content. */
+/* Room for n more bytes behind the content (doubling, at least 256); the place to write them, or NULL with ENOMEM.
+ * Then buf_added(n) makes what was written part of the content. */
 char *buf_reserve(struct buf *b, size_t n);
 
 static inline void buf_added(struct buf *b, size_t n)

@@ -1,14 +1,15 @@
 /*
  * clock.c: the time as text, for Date headers and for the log.
  *
- * Every reply carries a Date (RFC 9110 §6.6.1), and formatting one costs more than much of the rest of a reply.  So each
- * loop keeps the text of the present second, and looks at the wall clock at most every 100 ms of its own monotonic clock,
- * which it has read anyway: the text is never more than 100 ms behind the wall clock's second, and a wall clock that is set
- * is followed just as fast.
+ * Every reply carries a Date (RFC 9110 §6.6.1), and formatting one costs more than much of the rest of a reply.  So
+ * each loop keeps the text of the present second, and looks at the wall clock at most every 100 ms of its own monotonic
+ * clock, which it has read anyway: the text is never more than 100 ms behind the wall clock's second, and a wall clock
+ * that is set is followed just as fast.
  *
- * Dates are always English, Gregorian and UTC.  strftime would ask the locale and gmtime_r takes a lock of the C library's,
- * so the calendar is done here: in years that begin in March a leap day is the last day of its year, and the months before
- * any day of the year have (153 m + 2) / 5 days.  Years that four digits cannot say are taken for the nearest that they can.
+ * Dates are always English, Gregorian and UTC.  strftime would ask the locale and gmtime_r takes a lock of the C
+ * library's, so the calendar is done here: in years that begin in March a leap day is the last day of its year, and the
+ * months before any day of the year have (153 m + 2) / 5 days.  Years that four digits cannot say are taken for the
+ * nearest that they can.
  *
  * An http_date belongs to one thread; the other functions keep nothing.
  */

@@ -36,7 +36,8 @@ struct http_date {
 	char text[HTTP_DATE_LEN + 1];
 };
 
-/* The text for the present; now_ns is the caller's monotonic clock, so that wall time is looked up at most every 100 ms. */
+/* The text for the present; now_ns is the caller's monotonic clock, so that the wall clock is read at most every
+ * 100 ms. */
 const char *http_date_text(struct http_date *d, uint64_t now_ns);
 
 /* Writes the IMF-fixdate of t, without terminator. */

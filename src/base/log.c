@@ -1,26 +1,28 @@
 /*
  * log.c: lines for people and machines, written by a thread of their own.
  *
- * A caller formats its line on its own stack, and holds the lock only to copy it behind the lines that wait.  The writer
- * takes all that wait at once, by exchanging the buffer they are in for an empty one, and holds no lock while it writes: a
- * reader that has stopped reading can block the writer, never a caller.  When the buffer is full the line is dropped and
- * counted; after the next successful write comes a line that says how many.
+ * A caller formats its line on its own stack, and holds the lock only to copy it behind the lines that wait.  The
+ * writer takes all that wait at once, by exchanging the buffer they are in for an empty one, and holds no lock while it
+ * writes: a reader that has stopped reading can block the writer, never a caller.  When the buffer is full the line is
+ * dropped and counted; after the next successful write comes a line that says how many.
  *
- * Waking a thread costs a caller more than the whole line.  So the writer is woken only when it sleeps, and after a write
- * it first lingers a few milliseconds and writes what has come meanwhile: under load nobody is ever woken, and a lone line
- * is written at once.  An error, or a half full buffer, ends the lingering.
+ * Waking a thread costs a caller more than the whole line.  So the writer is woken only when it sleeps, and after a
+ * write it first lingers a few milliseconds and writes what has come meanwhile: under load nobody is ever woken, and a
+ * lone line is written at once.  An error, or a half full buffer, ends the lingering.
  *
  * The descriptor is a duplicate, so that the owner may close its own at any time.  It may be blocking or not; a pipe is
- * given whole lines, no more than PIPE_BUF at once, when poll(2) finds room: such a write does not block, and is not torn
- * by other processes that log to the same pipe.  A pipe whose reader is gone ends the writing for good (all later lines
- * count as dropped); a full disk loses what it could not take, and the line after that begins on a line of its own.
+ * given whole lines, no more than PIPE_BUF at once, when poll(2) finds room: such a write does not block, and is not
+ * torn by other processes that log to the same pipe.  A pipe whose reader is gone ends the writing for good (all later
+ * lines count as dropped); a full disk loses what it could not take, and the line after that begins on a line of its
+ * own.
  *
- * log_free waits a bounded time.  If the writer is then still stuck, the log becomes the writer's, which frees it when its
- * write returns, if ever.  The lock decides who frees: log_free, when it has seen `finished`; the writer, when it sees
- * `abandoned` as it finishes.
+ * log_free waits a bounded time.  If the writer is then still stuck, the log becomes the writer's, which frees it when
+ * its write returns, if ever.  The lock decides who frees: log_free, when it has seen `finished`; the writer, when it
+ * sees `abandoned` as it finishes.
  *
  * Threads: log_line, log_printf, log_flush and log_dropped by any; log_new and log_free by the owner, once.  The writer
- * blocks all signals, so SIGPIPE stays pending there and is lost.  Not async-signal-safe, and not usable in a child of fork.
+ * blocks all signals, so SIGPIPE stays pending there and is lost.  Not async-signal-safe, and not usable in a child of
+ * fork.
  */
 #include "log.h"
 #include "clock.h"
@@ -92,7 +94,7 @@ static void give_up_writing(struct log *l) REQUIRES(log_role);
 static bool wait_progress(struct log *l, uint64_t until_ns) REQUIRES(log_role);
 static void write_waiting(struct log *l) REQUIRES(log_role);
 
-/* ---- a line ----------------------------------------------------------------------------------------------------------- */
+/* ---- a line ------------------------------------------------------------------------------------------------------ */
 
 /* Room that is kept behind every line for its end: `","cut":true}\n` at the longest. */
 #define TAIL_BYTES 16
@@ -129,9 +131,9 @@ static bool is_plain(unsigned char c)
 	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
-/* False when one of the eight bytes is not plain: a subtraction sets a byte's top bit when the byte is below 0x20, or has
- * become 0 because it is the one looked for.  A borrow from the byte beside it may do so too, wrongly, but only beside one
- * that is not plain itself; it never clears one. */
+/* False when one of the eight bytes is not plain: a subtraction sets a byte's top bit when the byte is below 0x20, or
+ * has become 0 because it is the one looked for.  A borrow from the byte beside it may do so too, wrongly, but only
+ * beside one that is not plain itself; it never clears one. */
 static bool all_plain(uint64_t x)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
@@ -344,7 +346,7 @@ static size_t compose(struct line *o, bool json, enum log_level level, struct sl
 	return (size_t)(o->at - o->bytes);
 }
 
-/* ---- the lock --------------------------------------------------------------------------------------------------------- */
+/* ---- the lock ---------------------------------------------------------------------------------------------------- */
 
 static UNCHECKED void lock(struct log *l)
 {
@@ -377,7 +379,7 @@ static void rouse(struct log *l)
 	pthread_cond_signal(&l->wake);
 }
 
-/* ---- the writer ------------------------------------------------------------------------------------------------------- */
+/* ---- the writer -------------------------------------------------------------------------------------------------- */
 
 static uint64_t count_lines(const char *p, size_t n)
 {
@@ -558,7 +560,7 @@ static void *writer_main(void *arg)
 	return NULL;
 }
 
-/* ---- the owner -------------------------------------------------------------------------------------------------------- */
+/* ---- the owner --------------------------------------------------------------------------------------------------- */
 
 static void init_locks(struct log *l)
 {
@@ -667,7 +669,7 @@ void log_free(struct log *l, int drain_ms)
 	destroy(l);
 }
 
-/* ---- the callers ------------------------------------------------------------------------------------------------------ */
+/* ---- the callers ------------------------------------------------------------------------------------------------- */
 
 static void enqueue(struct log *l, enum log_level level, const char *p, size_t n)
 {

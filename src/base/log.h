@@ -1,7 +1,7 @@
 /* log.h: lines for people and machines, written by a thread of their own.
  *
  *	2026-11-22T07:53:25.123Z info  request method=GET route=/x/{id} agent="a b" took=12.345ms
- *	{"time":"2026-11-22T07:53:25.123Z","level":"info","msg":"request","method":"GET","route":"/x/{id}","took":0.012345}
+ *	{"time":"2026-11-22T07:53:25.123Z","level":"info","msg":"request","route":"/x/{id}","took":0.012345}
  */
 #ifndef OL_LOG_H
 #define OL_LOG_H
@@ -40,13 +40,14 @@ struct log *log_new(const struct log_conf *conf);
  * stuck in write(2) then, and is left behind with the memory it uses).  Takes NULL. */
 void log_free(struct log *l, int drain_ms);
 
-/* Waits at most ms until what is queued now has been written.  Others may go on logging meanwhile: for a process that ends
- * without log_free, because threads that use the log cannot be joined.  Any thread. */
+/* Waits at most ms until what is queued now has been written.  Others may go on logging meanwhile: for a process that
+ * ends without log_free, because threads that use the log cannot be joined.  Any thread. */
 void log_flush(struct log *l, int ms);
 
-/* Queues one line: time, level, message, fields.  Never waits for the reader: when the queue is full the line is dropped and
- * counted, and the writer says so when it can write again ("123 lines dropped").  Control characters and invalid UTF-8 are
- * escaped, so that a request can never forge a line; a line is cut at 4 KiB.  Any thread; not async-signal-safe. */
+/* Queues one line: time, level, message, fields.  Never waits for the reader: when the queue is full the line is
+ * dropped and counted, and the writer says so when it can write again ("123 lines dropped").  Control characters and
+ * invalid UTF-8 are escaped, so that a request can never forge a line; a line is cut at 4 KiB.  Any thread; not
+ * async-signal-safe. */
 void log_line(struct log *l, enum log_level level, struct slice msg, const struct log_field *fields, size_t n);
 void log_printf(struct log *l, enum log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

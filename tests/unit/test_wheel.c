@@ -1,8 +1,8 @@
 /*
  * test_wheel.c: the timing wheel against a model that is too simple to be wrong.
  *
- * The model is an array: what is armed, for when, and in which run it was armed.  Random operations with fixed seeds go to
- * both, from outside and from callbacks, and after every run they must agree on what has fired.
+ * The model is an array: what is armed, for when, and in which run it was armed.  Random operations with fixed seeds go
+ * to both, from outside and from callbacks, and after every run they must agree on what has fired.
  */
 #include "wheel.h"
 
@@ -66,7 +66,8 @@ END_TEST
 
 START_TEST(a_timer_never_fires_early_and_at_most_a_tick_late)
 {
-	const uint64_t now = 7 * NS_PER_S + 12345, waits[] = { 0, 1, TICK - 1, TICK, TICK + 1, 50 * NS_PER_MS, 64 * TICK,
+	const uint64_t now = 7 * NS_PER_S + 12345;
+	const uint64_t waits[] = { 0, 1, TICK - 1, TICK, TICK + 1, 50 * NS_PER_MS, 64 * TICK,
 		64 * TICK + 1, 75 * NS_PER_S, 4096 * TICK - 1, 3600 * NS_PER_S, YEAR, 3 * YEAR, 400 * YEAR };
 	struct probe p;
 

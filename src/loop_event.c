@@ -357,12 +357,6 @@ static void serve_recv(struct loop_io *io)
 	ev_lend_back(io->loop, buf.id);
 	if (n == -EAGAIN)
 		return;
-	if (awaited(io, LOOP_HUP)) {    /* the same news */
-		struct evio *e = io->backend;
-
-		e->hup_res = n == 0 ? POLLRDHUP : POLLERR | POLLHUP;
-		queue(e, LOOP_HUP);
-	}
 	loop_received(io, (int)n, NULL, false);
 }
 

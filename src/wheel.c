@@ -110,7 +110,7 @@ static uint64_t next_slot(const struct wheel *w, struct place *at)
 	return NEVER;
 }
 
-/* The wheel stands at the start of this slot: what is due at its first tick goes to `firing`, the rest to finer levels. */
+/* The wheel stands at the start of this slot: what is due at its first tick fires, the rest goes to finer levels. */
 static void empty_slot(struct wheel *w, struct place at, struct list *firing)
 {
 	struct list moved, *node;

@@ -1,4 +1,4 @@
-/* list.h: lists linked both ways through a member of the linked struct.  A head is a node; empty, it points at itself. */
+/* list.h: lists linked both ways through a member of the struct.  A head is a node; empty, it points at itself. */
 #ifndef OL_LIST_H
 #define OL_LIST_H
 

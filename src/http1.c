@@ -1,18 +1,18 @@
 /* http1.c: one HTTP/1 connection as a state machine that is fed bytes and drained of bytes (RFC 9112 §6 to §9).
  *
- * Inward, feed walks IN_HEAD, a body by length or by chunks, IN_END, IN_DONE, and tells one event a call.  Pieces of a body
- * point into what was fed.  Heads, chunk lines and trailer sections are consumed only when they are complete, so the caller
- * keeps at most head_max bytes of them.  From HEAD on one stream is active; what follows its request waits (BUSY) until
- * stream_end, so requests are answered, and have their effects, in order.
+ * Inward, feed walks IN_HEAD, a body by length or by chunks, IN_END, IN_DONE, and tells one event a call.  Pieces of a
+ * body point into what was fed.  Heads, chunk lines and trailer sections are consumed only when they are complete, so
+ * the caller keeps at most head_max bytes of them.  From HEAD on one stream is active; what follows its request waits
+ * (BUSY) until stream_end, so requests are answered, and have their effects, in order.
  *
- * Outward, drain walks OUT_HEAD, OUT_BODY, OUT_LAST, OUT_DONE, and may stop after any byte for want of room, iovecs or budget;
- * `out.at` counts what has been given of the present part.  Whether the connection goes on is settled when the head of the
- * reply is begun: keep_alive only ever falls.
+ * Outward, drain walks OUT_HEAD, OUT_BODY, OUT_LAST, OUT_DONE, and may stop after any byte for want of room, iovecs or
+ * budget; `out.at` counts what has been given of the present part.  Whether the connection goes on is settled when the
+ * head of the reply is begun: keep_alive only ever falls.
  *
- * A reply may be finished before its request.  What is left of the body is then read and thrown away, up to discard_max, so
- * that the connection can be kept; unless it is known to be longer, or the client still waits for a 100 that will not come:
- * such replies say close.  100 Continue is sent only when resume says that the body is awaited, before any of the body has
- * come and before the final head (RFC 9110 §10.1.1).
+ * A reply may be finished before its request.  What is left of the body is then read and thrown away, up to
+ * discard_max, so that the connection can be kept; unless it is known to be longer, or the client still waits for a 100
+ * that will not come: such replies say close.  100 Continue is sent only when resume says that the body is awaited,
+ * before any of the body has come and before the final head (RFC 9110 §10.1.1).
  *
  * After a REFUSE nothing more is taken in (IN_DEAD); the only thing left to do is to drain a reply, which says close.
  *
@@ -39,7 +39,7 @@ static size_t min_size(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-/* ---- inward ---------------------------------------------------------------------------------------------------------- */
+/* ---- inward ------------------------------------------------------------------------------------------------------ */
 
 static void next_request(struct http1 *p)
 {
@@ -165,7 +165,8 @@ static size_t feed_chunk_line(struct http1 *p, struct slice in, struct proto_eve
 {
 	const char *why = NULL;
 	size_t extension = 0;
-	ssize_t n = http1_parse_chunk_line(in, &p->body_left, &extension, &why);
+	uint64_t size;
+	ssize_t n = http1_parse_chunk_line(in, &size, &extension, &why);
 
 	if (n < 0) {
 		refuse(p, ev, (int)-n, why);
@@ -180,7 +181,8 @@ static size_t feed_chunk_line(struct http1 *p, struct slice in, struct proto_eve
 	}
 	p->body_seen = true;
 	p->continue_due = false;
-	p->state = p->body_left ? IN_CHUNK : IN_TRAILERS;
+	p->body_left = size;
+	p->state = size ? IN_CHUNK : IN_TRAILERS;
 	p->scanned = 0;
 	return (size_t)n;
 }
@@ -267,13 +269,13 @@ static bool idle(const struct proto *proto)
 	return p->state == IN_HEAD && p->scanned == 0;
 }
 
-/* ---- outward: where bytes go ------------------------------------------------------------------------------------------ */
+/* ---- outward: where bytes go ------------------------------------------------------------------------------------- */
 
 static bool room_is_last(const struct proto_out *out)
 {
-	const struct iovec *last = &out->iov[out->niov - 1];
+	const struct iovec *last = out->niov ? &out->iov[out->niov - 1] : NULL;
 
-	return out->niov > 0 && (char *)last->iov_base + last->iov_len == out->room + out->used;
+	return last && (char *)last->iov_base + last->iov_len == out->room + out->used;
 }
 
 /* Bytes that can be written to the room now. */
@@ -308,7 +310,7 @@ static void add_borrowed(struct proto_out *out, struct iovec v)
 	out->borrowed = true;
 }
 
-/* ---- outward: the parts of a reply ------------------------------------------------------------------------------------ */
+/* ---- outward: the parts of a reply ------------------------------------------------------------------------------- */
 
 static bool bodiless(int status)
 {
@@ -324,12 +326,12 @@ static enum http1_framing framing(const struct http1 *p, const struct reply *r)
 	return p->minor > 0 ? HTTP1_CHUNKED : HTTP1_UNTIL_CLOSE;
 }
 
-/* Whether what is left of the request can be read and thrown away once the reply is over. */
+/* Whether what is left of the request, as far as it is known, can be read and thrown away once the reply is over. */
 static bool can_discard(const struct http1 *p)
 {
 	if (p->expect_100 && !p->continue_sent && !p->body_seen)
-		return p->state == IN_END || p->state == IN_DONE;
-	return p->state != IN_LENGTH || p->body_left <= p->conf->discard_max;
+		return false;
+	return p->body_left <= p->conf->discard_max;
 }
 
 static void begin_reply(struct http1 *p, const struct reply *r)
@@ -391,12 +393,16 @@ static void drain_chain(struct http1 *p, struct proto_out *out, size_t budget)
 {
 	for (; p->out.chain; p->out.chain = p->out.chain->next, p->out.at = 0) {
 		struct slice bytes = p->out.chain->bytes;
-		size_t left = bytes.n - (size_t)p->out.at, n = left ? give(out, (struct slice){ bytes.p + p->out.at, left }, budget) : 0;
 
-		p->out.at += n;
-		budget -= n;
-		if (n < left)
-			return;
+		if (p->out.at < bytes.n) {
+			struct slice left = { bytes.p + p->out.at, bytes.n - (size_t)p->out.at };
+			size_t n = give(out, left, budget);
+
+			p->out.at += n;
+			budget -= n;
+			if (n < left.n)
+				return;
+		}
 	}
 	p->out_state = OUT_DONE;
 }
@@ -410,7 +416,8 @@ static void abort_reply(struct http1 *p, struct proto_out *out)
 }
 
 /* What a source lent goes out as it is, or as one chunk. */
-static void give_lent(struct http1 *p, struct proto_out *out, const struct iovec *iov, unsigned n, size_t total, bool copy)
+static void give_lent(struct http1 *p, struct proto_out *out, const struct iovec *iov, unsigned n, size_t total,
+	bool copy)
 {
 	if (p->chunked_out)
 		add_room(out, http1_write_chunk_head(out->room + out->used, total));
@@ -425,8 +432,9 @@ static void give_lent(struct http1 *p, struct proto_out *out, const struct iovec
 		out->lent += total;
 }
 
-/* Lends once from the source.  Little is copied and taken at once, unless bytes lent before must be taken first.  Without the
- * iovecs to borrow (the chunk's frame needs one before and one behind), no more is asked for than can be copied. */
+/* Lends once from the source.  Little is copied and taken at once, unless bytes lent before must be taken first.
+ * Without the iovecs to borrow (the chunk's frame needs one before and one behind), no more is asked for than can be
+ * copied. */
 static void drain_source(struct http1 *p, struct body_source *source, struct proto_out *out, size_t budget)
 {
 	size_t frame = p->chunked_out ? HTTP1_CHUNK_HEAD_MAX + 2 : 0, room = room_left(out), total = 0;
@@ -516,7 +524,7 @@ static bool drain(struct proto *proto, struct proto_out *out, size_t budget)
 	return true;
 }
 
-/* ---- the stream ------------------------------------------------------------------------------------------------------- */
+/* ---- the stream -------------------------------------------------------------------------------------------------- */
 
 static void resume(struct proto *proto, struct stream *s)
 {

@@ -4,13 +4,13 @@
 
 #include "proto.h"
 
-/* The same for all connections of a loop.  fields is scratch for fields_max fields plus as many trailers; a head event points
- * into it until the next feed of any connection of the loop. */
+/* The same for all connections of a loop.  fields is scratch for fields_max fields plus as many trailers; a head
+ * event points into it until the next feed of any connection of the loop. */
 struct http1_conf {
 	uint32_t target_max;    /* bytes; over it 414.  Default 8192 */
 	uint32_t head_max;      /* bytes of request line and fields, CRLFs included; over it 431.  Default 16384 */
 	uint32_t fields_max;    /* over it 431.  Default 100 */
-	uint32_t discard_max;   /* of an unread body this much is read and thrown away to keep the connection.  Default 65536 */
+	uint32_t discard_max;   /* an unread body is thrown away up to here to keep the connection.  Default 65536 */
 	bool draining;          /* set while shutting down: replies say Connection: close */
 	struct head_field *fields;  /* 2 * fields_max of them */
 };
@@ -38,12 +38,14 @@ void http1_init(struct http1 *p, const struct http1_conf *conf);
 
 /* ---- the pure parts, for tests and fuzzing ---- */
 
-/* Parses a request head from the start of `in`.  > 0: its length, h filled (h->fields = conf->fields); 0: incomplete;
- * below 0: minus the HTTP status to refuse it with, *why a static string that says what is wrong (of h, method and minor are
- * valid as far as they were read: minor is 1 until known).  The first fault in the order of the bytes decides, so that the
- * answer does not depend on how the bytes arrive.  `scanned`: as many bytes were there in an earlier call that returned 0 for
- * this head; they are not looked at again until a line ends or a limit is reached. */
-ssize_t http1_parse_head(const struct http1_conf *conf, struct slice in, uint32_t scanned, struct head *h, const char **why);
+/* Parses a request head from the start of `in`.  > 0: its length, h filled (h->fields = conf->fields); 0:
+ * incomplete; below 0: minus the HTTP status to refuse it with, *why a static string that says what is wrong (of h,
+ * method and minor are valid as far as they were read: minor is 1 until known).  The first fault in the order of the
+ * bytes decides, so that the answer does not depend on how the bytes arrive.  `scanned`: as many bytes were there in
+ * an earlier call that returned 0 for this head; they are not looked at again until a line ends or a limit is
+ * reached. */
+ssize_t http1_parse_head(const struct http1_conf *conf, struct slice in, uint32_t scanned, struct head *h,
+	const char **why);
 
 /* The same for the trailer section of a chunked body, empty line included: of h only base, n, nfields and fields
  * (conf->fields + conf->fields_max) are set.  A field that frames, routes or modifies a request is refused. */
@@ -65,8 +67,8 @@ size_t http1_write_head(char *dst, size_t n, const struct reply *r, enum http1_f
 /* Room http1_write_head needs at most for r. */
 size_t http1_head_size(const struct reply *r);
 
-/* The same text from its byte `skip` on, as much as fits into n (at least PROTO_ROOM_MIN); *whole: that was the rest of it.
- * The Date line is never cut, so that a head written over several seconds still has one date. */
+/* The same text from its byte `skip` on, as much as fits into n (at least PROTO_ROOM_MIN); *whole: that was the rest
+ * of it.  The Date line is never cut, so that a head written over several seconds still has one date. */
 size_t http1_write_head_part(char *dst, size_t n, size_t skip, bool *whole, const struct reply *r,
 	enum http1_framing framing, bool close, bool say_keep_alive, const char *date);
 

@@ -1,19 +1,21 @@
 /* http1_parse.c: the grammar of HTTP/1 requests: head, trailer section, chunk line.
  *
- * Strict where RFC 9112 leaves a choice: whatever two parsers could read differently is refused, and nothing is repaired.
- * Lines end in CRLF only; there is exactly one blank between method, target and version; a folded line, a blank before a
- * colon, a control character, a second Content-Length or Host (also an equal one), any Transfer-Encoding but a single
- * "chunked", and an Expect but 100-continue are refused.
+ * Strict where RFC 9112 leaves a choice: whatever two parsers could read differently is refused, and nothing is
+ * repaired.  Lines end in CRLF only; there is exactly one blank between method, target and version; a folded line, a
+ * blank before a colon, a control character, a second Content-Length or Host (also an equal one), any Transfer-Encoding
+ * but a single "chunked", and an Expect but 100-continue are refused.
  *
  * The target (RFC 9112 §3.2) is origin-form, absolute-form with http or https, or "*" for OPTIONS.  Its path holds what
- * RFC 3986 §3.3 allows, strictly: browsers escape the rest.  Its query also holds the characters that browsers leave as they
- * are (WHATWG URL, query percent-encode set): [ ] \ ^ ` { | }.  A '#', a '"', '<' or '>', anything from 0x7f on, a malformed
- * escape and %00 are refused, and so are dot segments that lead above the root.  Dot segments within it stay for the router.
+ * RFC 3986 §3.3 allows, strictly: browsers escape the rest.  Its query also holds the characters that browsers leave as
+ * they are (WHATWG URL, query percent-encode set): [ ] \ ^ ` { | }.  A '#', a '"', '<' or '>', anything from 0x7f on, a
+ * malformed escape and %00 are refused, and so are dot segments that lead above the root.  Dot segments within it stay
+ * for the router.
  *
- * One pass from left to right, nothing is allocated or copied; fields are recorded as offsets.  The first fault in the order
- * of the bytes decides, whether the head came whole or in pieces: a step that runs out of bytes answers MORE, and a step never
- * answers for a prefix what it would not answer for the whole.  So an incomplete head may be looked at again at any time, or
- * not; it is when a line has ended or a limit is near, which bounds the work for a head that trickles in.
+ * One pass from left to right, nothing is allocated or copied; fields are recorded as offsets.  The first fault in the
+ * order of the bytes decides, whether the head came whole or in pieces: a step that runs out of bytes answers MORE, and
+ * a step never answers for a prefix what it would not answer for the whole.  So an incomplete head may be looked at
+ * again at any time, or not; it is when a line has ended or a limit is near, which bounds the work for a head that
+ * trickles in.
  *
  * Pure functions; the only memory written is the caller's.  Any thread.
  */
@@ -42,7 +44,7 @@ static int refuse(struct cursor *c, int status, const char *why)
 	return -status;
 }
 
-/* ---- small grammars -------------------------------------------------------------------------------------------------- */
+/* ---- small grammars ---------------------------------------------------------------------------------------------- */
 
 static inline bool is_digit(char c)
 {
@@ -127,7 +129,7 @@ static bool valid_host(const struct scan *scan, const char *p, size_t at, size_t
 	return at > start && valid_port(p, at, end);
 }
 
-/* ---- the method ------------------------------------------------------------------------------------------------------ */
+/* ---- the method -------------------------------------------------------------------------------------------------- */
 
 static int method_known(const char *p, size_t n)
 {
@@ -180,7 +182,7 @@ static int method(struct cursor *c, struct head *h)
 	return h->method ? OK : method_unknown(c, (struct slice){ c->p, n });
 }
 
-/* ---- the target ------------------------------------------------------------------------------------------------------ */
+/* ---- the target -------------------------------------------------------------------------------------------------- */
 
 /* Whether a segment is "." (1) or ".." (2), dots perhaps written %2e; else 0. */
 static int dots(const char *p, size_t n)
@@ -299,8 +301,8 @@ static int scheme(struct cursor *c)
 	return OK;
 }
 
-/* scheme "://" authority path [ "?" query ] " " (RFC 9112 §3.2.2).  An empty path is "/", for which the slash before the
- * authority serves. */
+/* scheme "://" authority path [ "?" query ] " " (RFC 9112 §3.2.2).  An empty path is "/", for which the slash before
+ * the authority serves. */
 static int absolute_form(struct cursor *c, struct head *h, size_t room_end)
 {
 	size_t host;
@@ -358,7 +360,7 @@ static int target(struct cursor *c, struct head *h, uint32_t target_max)
 	return r;
 }
 
-/* ---- the rest of the request line ------------------------------------------------------------------------------------- */
+/* ---- the rest of the request line -------------------------------------------------------------------------------- */
 
 static int version(struct cursor *c, struct head *h)
 {
@@ -393,7 +395,7 @@ static int request_line(struct cursor *c, const struct http1_conf *conf, struct 
 	return version(c, h);
 }
 
-/* ---- field lines ----------------------------------------------------------------------------------------------------- */
+/* ---- field lines ------------------------------------------------------------------------------------------------- */
 
 static inline uint64_t load64(const char *p)
 {
@@ -411,8 +413,8 @@ static inline uint32_t load32(const char *p)
 	return v;
 }
 
-/* Whether a token is `lower`, n bytes of lower-case letters and hyphens, in any case; n is a constant of 4 or more.  Setting
- * bit 5 makes letters lower and leaves hyphens alone, and no other byte of a token becomes one of them. */
+/* Whether a token is `lower`, n bytes of lower-case letters and hyphens, in any case; n is a constant of 4 or more.
+ * Setting bit 5 makes letters lower and leaves hyphens alone, and no other byte of a token becomes one of them. */
 static inline __attribute__((always_inline)) bool named(const char *p, const char *lower, size_t n)
 {
 	const uint64_t wide = UINT64_C(0x2020202020202020);
@@ -501,7 +503,7 @@ static inline int field_line(struct cursor *c, struct head_field *f, bool full)
 	return OK;
 }
 
-/* ---- the fields that matter here -------------------------------------------------------------------------------------- */
+/* ---- the fields that matter here --------------------------------------------------------------------------------- */
 
 static int host(struct cursor *c, struct head *h, const struct head_field *f)
 {
@@ -637,10 +639,10 @@ static int whole(struct cursor *c, struct head *h)
 	return OK;
 }
 
-/* ---- entry points ---------------------------------------------------------------------------------------------------- */
+/* ---- entry points ------------------------------------------------------------------------------------------------ */
 
-/* Whether the bytes since the last look cannot change its outcome, MORE: no line has ended or begun, nothing is out of place,
- * and the target has not come to its limit (counted from behind "OPTIONS ", the longest method). */
+/* Whether the bytes since the last look cannot change its outcome, MORE: no line has ended or begun, nothing is out
+ * of place, and the target has not come to its limit (counted from behind "OPTIONS ", the longest method). */
 static bool nothing_new(const struct cursor *c, size_t scanned, size_t head_max, size_t target_max)
 {
 	size_t target_end = 9 + target_max;
@@ -659,7 +661,8 @@ static ssize_t outcome(struct cursor *c, int r, size_t head_max, const char **wh
 	return r == OK ? (ssize_t)c->at : r;
 }
 
-ssize_t http1_parse_head(const struct http1_conf *conf, struct slice in, uint32_t scanned, struct head *h, const char **why)
+ssize_t http1_parse_head(const struct http1_conf *conf, struct slice in, uint32_t scanned, struct head *h,
+	const char **why)
 {
 	struct cursor c = { .p = in.p, .end = in.n < conf->head_max ? in.n : conf->head_max, .scan = scan_best() };
 	int r;
@@ -751,7 +754,8 @@ static int chunk_line(struct cursor *c, uint64_t *size, size_t *extension)
 
 ssize_t http1_parse_chunk_line(struct slice in, uint64_t *size, size_t *extension, const char **why)
 {
-	struct cursor c = { .p = in.p, .end = in.n < HTTP1_CHUNK_LINE_MAX ? in.n : HTTP1_CHUNK_LINE_MAX, .scan = scan_best() };
+	struct cursor c = { .p = in.p, .end = in.n < HTTP1_CHUNK_LINE_MAX ? in.n : HTTP1_CHUNK_LINE_MAX,
+		.scan = scan_best() };
 	int r = chunk_line(&c, size, extension);
 
 	if (r == MORE && c.end == HTTP1_CHUNK_LINE_MAX)

@@ -1,19 +1,22 @@
 /* http1_scan.c: finds where a run of allowed bytes ends.
  *
- * All of HTTP's syntax that a parser meets is runs of bytes of some set, ended by one byte outside it.  A set is given by two
- * tables of sixteen bytes: one looked up by the low four bits of a byte, the other by the high four; the byte is in the set
- * when the two have a bit in common (Lemire and Mula describe the method for UTF-8 and base64).  A vector shuffle does sixteen
- * or thirty-two such look-ups at once, and the scalar code does the same with two loads, so one definition of each set serves
- * every implementation.  The tables are worked out by the compiler from predicates that read like the RFCs.
+ * All of HTTP's syntax that a parser meets is runs of bytes of some set, ended by one byte outside it.  A set is given
+ * by two tables of sixteen bytes: one looked up by the low four bits of a byte, the other by the high four; the byte is
+ * in the set when the two have a bit in common (Lemire and Mula describe the method for UTF-8 and base64).  A vector
+ * shuffle does sixteen or thirty-two such look-ups at once, and the scalar code does the same with two loads, so one
+ * definition of each set serves every implementation.  The tables are worked out by the compiler from predicates that
+ * read like the RFCs.
  *
- * A byte below 0x80 has its own bit per row: lo[l] has bit h set when (h << 4 | l) is in the set, hi[h] is 1 << h.  Bytes from
- * 0x80 on (obs-text) stand or fall together: hi[8] to hi[15] are 0, or the bit of row 2, which is full in scan_value.
+ * A byte below 0x80 has its own bit per row: lo[l] has bit h set when (h << 4 | l) is in the set, hi[h] is 1 << h.
+ * Bytes from 0x80 on (obs-text) stand or fall together: hi[8] to hi[15] are 0, or the bit of row 2, which is full in
+ * scan_value.
  *
- * Nothing is read past the end of the slice, nor before its start: the last, partial vector is loaded so that it ends where
- * the slice ends, and the bytes that were seen before are shifted out.  Only slices shorter than a vector go byte by byte.
+ * Nothing is read past the end of the slice, nor before its start: the last, partial vector is loaded so that it ends
+ * where the slice ends, and the bytes that were seen before are shifted out.  Only slices shorter than a vector go byte
+ * by byte.
  *
- * The implementation is picked anew at each call of scan_best from what the processor says, which costs a load and a test; so
- * there is no state but the override for tests.  Any thread.
+ * The implementation is picked anew at each call of scan_best from what the processor says, which costs a load and a
+ * test; so there is no state but the override for tests.  Any thread.
  */
 #include "http1_scan.h"
 #include "http1.h"
@@ -26,15 +29,15 @@
 #include <arm_neon.h>
 #endif
 
-/* ---- the sets -------------------------------------------------------------------------------------------------------- */
+/* ---- the sets ---------------------------------------------------------------------------------------------------- */
 
 #define BETWEEN(c, a, z) ((c) >= (a) && (c) <= (z))
 #define ALNUM(c) (BETWEEN(c, '0', '9') || BETWEEN(c, 'A', 'Z') || BETWEEN(c, 'a', 'z'))
 #define UNRESERVED(c) (ALNUM(c) || (c) == '-' || (c) == '.' || (c) == '_' || (c) == '~')
 #define SUB_DELIMS(c) ((c) == '!' || (c) == '$' || BETWEEN(c, '&', ',') || (c) == ';' || (c) == '=')
 
-#define TOKEN(c) (ALNUM(c) || (c) == '!' || BETWEEN(c, '#', '\'') || (c) == '*' || (c) == '+' || (c) == '-' || (c) == '.' \
-	|| BETWEEN(c, '^', '`') || (c) == '|' || (c) == '~')
+#define TOKEN(c) (ALNUM(c) || (c) == '!' || BETWEEN(c, '#', '\'') || (c) == '*' || (c) == '+' || (c) == '-' \
+	|| (c) == '.' || BETWEEN(c, '^', '`') || (c) == '|' || (c) == '~')
 #define VALUE(c) ((c) == '\t' || BETWEEN(c, ' ', '~'))
 #define PATH(c) ((UNRESERVED(c) && (c) != '.') || SUB_DELIMS(c) || (c) == ':' || (c) == '@' || (c) == '/')
 #define QUERY(c) (PATH(c) || (c) == '.' || (c) == '?' || BETWEEN(c, '[', '^') || (c) == '`' || BETWEEN(c, '{', '}'))
@@ -44,7 +47,8 @@
 	| set(0x40 + (l)) << 4 | set(0x50 + (l)) << 5 | set(0x60 + (l)) << 6 | set(0x70 + (l)) << 7)
 #define CLASS(set, above) { \
 	.lo = { ROW(set, 0), ROW(set, 1), ROW(set, 2), ROW(set, 3), ROW(set, 4), ROW(set, 5), ROW(set, 6), ROW(set, 7), \
-		ROW(set, 8), ROW(set, 9), ROW(set, 10), ROW(set, 11), ROW(set, 12), ROW(set, 13), ROW(set, 14), ROW(set, 15) }, \
+		ROW(set, 8), ROW(set, 9), ROW(set, 10), ROW(set, 11), ROW(set, 12), ROW(set, 13), ROW(set, 14), \
+		ROW(set, 15) }, \
 	.hi = { 1, 2, 4, 8, 16, 32, 64, 128, above, above, above, above, above, above, above, above } }
 
 const struct scan_class scan_token = CLASS(TOKEN, 0);
@@ -53,7 +57,7 @@ const struct scan_class scan_path = CLASS(PATH, 0);
 const struct scan_class scan_query = CLASS(QUERY, 0);
 const struct scan_class scan_host = CLASS(HOST, 0);
 
-/* ---- byte by byte ---------------------------------------------------------------------------------------------------- */
+/* ---- byte by byte ------------------------------------------------------------------------------------------------ */
 
 static inline size_t past_bytes(const struct scan_class *c, const char *p, size_t at, size_t end)
 {
@@ -75,18 +79,19 @@ static size_t field_scalar(const char *p, size_t at, size_t end, size_t *colon)
 
 static const struct scan scalar = { "scalar", past_scalar, field_scalar };
 
-/* ---- a vector at a time ---------------------------------------------------------------------------------------------- */
+/* ---- a vector at a time ------------------------------------------------------------------------------------------ */
 
 #if defined(SCAN_X86) || defined(SCAN_NEON)
 
-/* For `width` bytes at p: a mask whose lowest set bit, divided by 2 to the `shift`, is the first byte outside the class.  The
- * two functions below are inlined into each implementation, and with them its mask function, so that the tables stay in
- * registers. */
+/* For `width` bytes at p: a mask whose lowest set bit, divided by 2 to the `shift`, is the first byte outside the
+ * class.  The two functions below are inlined into each implementation, and with them its mask function, so that the
+ * tables stay in registers. */
 typedef uint64_t mask_fn(const struct scan_class *c, const char *p);
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE size_t past_wide(mask_fn *mask, unsigned width, unsigned shift, const struct scan_class *c, const char *p, size_t at,
+INLINE size_t past_wide(mask_fn *mask, unsigned width, unsigned shift, const struct scan_class *c, const char *p,
+	size_t at,
 	size_t end)
 {
 	uint64_t bits;
@@ -102,8 +107,27 @@ INLINE size_t past_wide(mask_fn *mask, unsigned width, unsigned shift, const str
 	return bits ? at + ((unsigned)__builtin_ctzll(bits) >> shift) : end;
 }
 
-INLINE size_t field_wide(mask_fn *mask, unsigned width, unsigned shift, const char *p, size_t at, size_t end, size_t *colon)
+/* Most fields fit into the first vector: both sets are looked up in it at once, not one after the other. */
+INLINE size_t field_wide(mask_fn *mask, unsigned width, unsigned shift, const char *p, size_t at, size_t end,
+	size_t *colon)
 {
+	uint64_t name = 0, value = 0;
+
+	if (end - at >= width) {
+		name = mask(&scan_token, p + at);
+		value = mask(&scan_value, p + at);
+	}
+	if (name) {
+		unsigned bit = (unsigned)__builtin_ctzll(name);
+
+		*colon = at + (bit >> shift);
+		if (p[*colon] != ':')
+			return *colon;
+		value >>= bit;
+		if (value)
+			return *colon + ((unsigned)__builtin_ctzll(value) >> shift);
+		return past_wide(mask, width, shift, &scan_value, p, at + width, end);
+	}
 	at = *colon = past_wide(mask, width, shift, &scan_token, p, at, end);
 	return at < end && p[at] == ':' ? past_wide(mask, width, shift, &scan_value, p, at + 1, end) : at;
 }
@@ -171,7 +195,7 @@ static inline const struct scan *best(void)
 
 #elif defined(SCAN_NEON)
 
-/* NEON is part of every aarch64.  It has no movemask; narrowing each pair of bytes by four bits leaves four bits a byte. */
+/* NEON is part of every aarch64.  It has no movemask; narrowing pairs of bytes by four bits leaves four bits each. */
 static inline uint64_t mask_neon(const struct scan_class *c, const char *p)
 {
 	uint8x16_t b = vld1q_u8((const uint8_t *)p);
@@ -208,7 +232,7 @@ static inline const struct scan *best(void)
 
 #endif
 
-/* ---- the choice ------------------------------------------------------------------------------------------------------ */
+/* ---- the choice -------------------------------------------------------------------------------------------------- */
 
 static bool scalar_only;    /* for tests; see http1_scan_select */
 

@@ -26,8 +26,8 @@ struct scan {
 	const char *name;
 	/* The first place in [at, end) whose byte is not in the class; end when there is none. */
 	size_t (*past)(const struct scan_class *c, const char *p, size_t at, size_t end);
-	/* A field line that starts at `at`.  *colon: the first byte that is not of its name.  When that is a ':', the first byte
-	 * behind it that a value cannot hold; else *colon again.  Either is `end` when the bytes run out. */
+	/* A field line that starts at `at`.  *colon: the first byte that is not of its name.  When that is a ':', the
+	 * first byte behind it that a value cannot hold; else *colon again.  Either is `end` when the bytes run out. */
 	size_t (*field)(const char *p, size_t at, size_t end, size_t *colon);
 };
 

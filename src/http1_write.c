@@ -1,15 +1,15 @@
 /* http1_write.c: the text of replies: status line, fields, chunk framing.
  *
- * Pure functions from a reply to bytes.  Framing fields (Content-Length, Transfer-Encoding, Connection) and Date are written
- * here and nowhere else; the reply's own fields were checked when they were set and are copied as they are.
+ * Pure functions from a reply to bytes.  Framing fields (Content-Length, Transfer-Encoding, Connection) and Date are
+ * written here and nowhere else; the reply's own fields were checked when they were set and are copied as they are.
  *
- * A head usually fits where it is to go, and is then written once.  When it does not, it is written again for each part, and
- * what was sent before is left out: a sink counts down `skip` bytes before it keeps any.  So a part needs no state but a
- * count, nothing is allocated, and a head of any size passes through a small buffer.  That is quadratic in the number of
- * parts, of which there are few: heads of kilobytes through rooms of kilobytes.
+ * A head usually fits where it is to go, and is then written once.  When it does not, it is written again for each
+ * part, and what was sent before is left out: a sink counts down `skip` bytes before it keeps any.  So a part needs no
+ * state but a count, nothing is allocated, and a head of any size passes through a small buffer.  That is quadratic in
+ * the number of parts, of which there are few: heads of kilobytes through rooms of kilobytes.
  *
- * What may differ when it is written again, the date, is put as one piece that is never cut (put_whole); the rest depends only
- * on arguments that stay the same.  Any thread.
+ * What may differ when it is written again, the date, is put as one piece that is never cut (put_whole); the rest
+ * depends only on arguments that stay the same.  Any thread.
  */
 #include "base/clock.h"
 #include "http1.h"
@@ -202,7 +202,7 @@ size_t http1_write_head(char *dst, size_t n, const struct reply *r, enum http1_f
 
 size_t http1_head_size(const struct reply *r)
 {
-	/* Status line with the longest reason phrase, Date, the names around the type, the longest framing, Connection, the end. */
+	/* Status line with the longest reason, Date, the name around the type, the longest framing, Connection, the end. */
 	size_t n = 15 + 31 + 8 + HTTP_DATE_LEN + 16 + r->type.n + 38 + 24 + 2;
 
 	for (const struct reply_field *f = r->fields; f; f = f->next)

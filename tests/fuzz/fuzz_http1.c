@@ -1,8 +1,9 @@
 /* fuzz_http1.c: any bytes, fed to an HTTP/1 connection in several ways, must tell the same.
  *
  * The way is the first byte of the input, the rest is what a client sends: whole, and in steps of 1 to 64 bytes, by the
- * vectorised and by the scalar code.  Every piece is fed from memory of exactly its size, so that a sanitizer sees any read
- * beyond it, and limits are small, so that they are met.  What events must satisfy by themselves is checked by the trace.
+ * vectorised and by the scalar code.  Every piece is fed from memory of exactly its size, so that a sanitizer sees any
+ * read beyond it, and limits are small, so that they are met.  What events must satisfy by themselves is checked by the
+ * trace.
  */
 #include "../unit/http1_trace.h"
 

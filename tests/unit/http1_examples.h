@@ -1,7 +1,7 @@
 /* http1_examples.h: takes an example of HTTP/1 through all the ways it can arrive and be scanned.
  *
- * Whole, cut in two at every byte, byte by byte, by the vectorised and by the scalar code, and with its end against a page
- * that cannot be read: all must tell the same.
+ * Whole, cut in two at every byte, byte by byte, by the vectorised and by the scalar code, and with its end against a
+ * page that cannot be read: all must tell the same.
  */
 #ifndef HTTP1_EXAMPLES_H
 #define HTTP1_EXAMPLES_H
@@ -38,8 +38,8 @@ static inline char *trace_at_guard(struct slice in)
 	return text;
 }
 
-/* The one trace of an example; static, until the next.  What is refused as a whole must be refused in pieces too, for the same
- * reason, at the latest when its line ends: then an LF is added that makes it so. */
+/* The one trace of an example; static, until the next.  What is refused as a whole must be refused in pieces too,
+ * for the same reason, at the latest when its line ends: then an LF is added that makes it so. */
 static inline const char *told(struct slice in)
 {
 	static char *text;

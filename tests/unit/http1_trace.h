@@ -1,8 +1,8 @@
 /* http1_trace.h: what an HTTP/1 connection says about bytes, as text that can be compared.
  *
- * A trace answers every request at once with a small reply, as a connection would, so that pipelined requests go on.  Pieces
- * of a body are joined, because how a body is cut up depends on how it came.  What every event must satisfy is checked on the
- * way; a breach ends the program.
+ * A trace answers every request at once with a small reply, as a connection would, so that pipelined requests go on.
+ * Pieces of a body are joined, because how a body is cut up depends on how it came.  What every event must satisfy is
+ * checked on the way; a breach ends the program.
  */
 #ifndef HTTP1_TRACE_H
 #define HTTP1_TRACE_H
@@ -153,7 +153,7 @@ static inline bool trace_event(struct trace *t, struct slice in, const struct pr
 	}
 }
 
-/* Feeds `in`, all that is there, until nothing more is to be told; the bytes consumed.  *more: further bytes would be taken. */
+/* Feeds `in`, all that is there, until nothing more is to be told; the bytes consumed.  *more: it would take more. */
 static inline size_t trace_feed(struct trace *t, struct slice in, bool *more)
 {
 	struct proto *p = &t->http.proto;

@@ -28,7 +28,8 @@ END_TEST
 
 START_TEST(every_method_of_ours_is_known)
 {
-	static const struct { const char *name; int id; } methods[] = { { "GET", OL_METHOD_GET }, { "HEAD", OL_METHOD_HEAD },
+	static const struct { const char *name; int id; } methods[] = { { "GET", OL_METHOD_GET }, { "HEAD",
+		OL_METHOD_HEAD },
 		{ "POST", OL_METHOD_POST }, { "PUT", OL_METHOD_PUT }, { "PATCH", OL_METHOD_PATCH },
 		{ "DELETE", OL_METHOD_DELETE }, { "OPTIONS", OL_METHOD_OPTIONS }, { "TRACE", OL_METHOD_TRACE } };
 
@@ -142,7 +143,8 @@ END_TEST
 
 START_TEST(a_malformed_version_is_refused)
 {
-	static const char *const versions[] = { "http/1.1", "HTTP/1", "HTTP/1.", "HTTP/.1", "HTTP/11", "HTTP/1.10", "HTTP/01.1",
+	static const char *const versions[] = { "http/1.1", "HTTP/1", "HTTP/1.", "HTTP/.1", "HTTP/11", "HTTP/1.10",
+		"HTTP/01.1",
 		"HTTP/a.1", "HTTP/1.x", "HTTP 1.1", "HTP/1.1", "HTTP/1,1", "HTTP/-1.1", "HTTP/2", "HTTPS/1.1", "" };
 	char text[100];
 
@@ -157,7 +159,8 @@ END_TEST
 
 START_TEST(every_character_of_a_path_is_taken)
 {
-	accepted(with_target("GET", "/azAZ09-._~!$&'()*+,;=:@/%20%7f%FF//"), "path=/azAZ09-._~!$&'()*+,;=:@/%20%7f%FF// query= ");
+	accepted(with_target("GET", "/azAZ09-._~!$&'()*+,;=:@/%20%7f%FF//"),
+		"path=/azAZ09-._~!$&'()*+,;=:@/%20%7f%FF// query= ");
 }
 END_TEST
 
@@ -167,7 +170,8 @@ START_TEST(characters_that_a_path_must_escape_are_refused)
 
 	for (int b = 1; b < 256; b++) {
 		text[2] = (char)b;
-		if (!strchr("-._~!$&'()*+,;=:@/% ?", b) && !(b < 128 && strchr("0123456789", b)) && !((b | 32) >= 'a' && (b | 32) <= 'z'))
+		if (!strchr("-._~!$&'()*+,;=:@/% ?", b) && !(b < 128 && strchr("0123456789", b)) && !((b | 32) >= 'a'
+			&& (b | 32) <= 'z'))
 			refused(with_target("GET", text), 400);
 	}
 }
@@ -175,7 +179,8 @@ END_TEST
 
 START_TEST(every_character_that_browsers_leave_in_a_query_is_taken)
 {
-	accepted(with_target("GET", "/?azAZ09-._~!$&'()*+,;=:@/?[]\\^`{|}%20"), "query=azAZ09-._~!$&'()*+,;=:@/?[]\\^`{|}%20 ");
+	accepted(with_target("GET", "/?azAZ09-._~!$&'()*+,;=:@/?[]\\^`{|}%20"),
+		"query=azAZ09-._~!$&'()*+,;=:@/?[]\\^`{|}%20 ");
 	accepted(with_target("GET", "/?"), "path=/ query= ");
 }
 END_TEST
@@ -230,7 +235,8 @@ END_TEST
 
 START_TEST(dot_segments_above_the_root_are_refused)
 {
-	static const char *const above[] = { "/..", "/../", "/../a", "/a/../..", "/a/../../b", "/./..", "/%2e%2e", "/%2E.", "/.%2e/a",
+	static const char *const above[] = { "/..", "/../", "/../a", "/a/../..", "/a/../../b", "/./..", "/%2e%2e", "/%2E.",
+		"/.%2e/a",
 		"/a/%2e%2e/%2e%2e/", "/a/b/../../..", "/../a/b/c", "http://a/..", "/a/.././../b?c" };
 
 	for (size_t i = 0; i < sizeof(above) / sizeof(above[0]); i++)
@@ -240,7 +246,8 @@ END_TEST
 
 START_TEST(dot_segments_within_the_root_are_left_alone)
 {
-	static const char *const within_root[] = { "/.", "/./", "/a/..", "/a/../b", "/a/./../b/..", "/...", "/..a", "/a..", "/.a", "/a/%2e%2E",
+	static const char *const within_root[] = { "/.", "/./", "/a/..", "/a/../b", "/a/./../b/..", "/...", "/..a", "/a..",
+		"/.a", "/a/%2e%2E",
 		"//..", "/a/b/../..", "/%2e%2e%2e", "/?/../..", "/a%2f..", "/.%2f" };
 
 	for (size_t i = 0; i < sizeof(within_root) / sizeof(within_root[0]); i++)
@@ -266,7 +273,8 @@ END_TEST
 
 START_TEST(a_malformed_authority_is_refused)
 {
-	static const char *const targets[] = { "http://", "http:///", "http://?", "http://user@a/", "http://a:b@c/", "http://a:/",
+	static const char *const targets[] = { "http://", "http:///", "http://?", "http://user@a/", "http://a:b@c/",
+		"http://a:/",
 		"http://a:65536/", "http://[::1/", "http://a\\b/", "http://a b/", "http://a,b c/" };
 
 	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
@@ -276,7 +284,8 @@ END_TEST
 
 START_TEST(another_form_of_target_is_refused)
 {
-	static const char *const targets[] = { "", "a", "a/b", "example.org:80", "ftp://a/", "http:/a", "http", "httpx://a", "file:///a",
+	static const char *const targets[] = { "", "a", "a/b", "example.org:80", "ftp://a/", "http:/a", "http", "httpx://a",
+		"file:///a",
 		"?a", "**", "*/", "*?", "%2f" };
 
 	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {

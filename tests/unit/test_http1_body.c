@@ -40,7 +40,8 @@ END_TEST
 
 START_TEST(a_malformed_chunk_size_is_refused)
 {
-	static const char *const lines[] = { "", "g", "-1", "+1", "0x1", " 1", "1 ", "1\t", "\t1", "1,", "1.", "1h", "\"1\"", "\x80" };
+	static const char *const lines[] = { "", "g", "-1", "+1", "0x1", " 1", "1 ", "1\t", "\t1", "1,", "1.", "1h",
+		"\"1\"", "\x80" };
 	char text[64];
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -95,8 +96,10 @@ END_TEST
 
 START_TEST(malformed_chunk_extensions_are_refused)
 {
-	static const char *const lines[] = { "1;", "1;;a", "1; a", "1 ;a", "1;a =b", "1;a= b", "1;a=", "1;=b", "1;a=\"b", "1;a=\"b\"c",
-		"1;a\x01", "1;a=\"\x01\"", "1;a=\"\\\x01\"", "1;a=\"\n\"", "1;a=\"\r\"", "1;a=\"\x7f\"", "1;a\rb", "1;a\nb", "1;a=b=c", "1;a@" };
+	static const char *const lines[] = { "1;", "1;;a", "1; a", "1 ;a", "1;a =b", "1;a= b", "1;a=", "1;=b", "1;a=\"b",
+		"1;a=\"b\"c",
+		"1;a\x01", "1;a=\"\x01\"", "1;a=\"\\\x01\"", "1;a=\"\n\"", "1;a=\"\r\"", "1;a=\"\x7f\"", "1;a\rb", "1;a\nb",
+		"1;a=b=c", "1;a@" };
 	char text[64];
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -148,7 +151,8 @@ END_TEST
 
 START_TEST(fields_that_frame_or_route_are_refused_in_trailers)
 {
-	static const char *const names[] = { "Content-Length", "Transfer-Encoding", "Host", "Connection", "Expect", "Upgrade", "Trailer",
+	static const char *const names[] = { "Content-Length", "Transfer-Encoding", "Host", "Connection", "Expect",
+		"Upgrade", "Trailer",
 		"Cookie", "content-type" };
 	char text[64];
 
@@ -198,7 +202,8 @@ END_TEST
 
 START_TEST(a_body_with_a_get_is_read_too)
 {
-	ck_assert_ptr_nonnull(strstr(told(SLICE("GET / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nhi" NEXT)), "BODY hi\nEND\nHEAD"));
+	ck_assert_ptr_nonnull(strstr(told(SLICE("GET / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nhi" NEXT)),
+		"BODY hi\nEND\nHEAD"));
 }
 END_TEST
 
@@ -366,6 +371,15 @@ START_TEST(a_reply_before_a_body_too_long_to_discard_says_close)
 	start(POST(65537));
 	feed("x");
 	ck_assert(!drain(&ok).close);
+}
+END_TEST
+
+START_TEST(a_reply_within_a_chunk_too_large_to_discard_says_close)
+{
+	start(CHUNKED);
+	feed("10002\r\nx");
+	ck_assert(drain(&ok).close);
+	ck_assert(says_close());
 }
 END_TEST
 
@@ -582,6 +596,7 @@ static Suite *suite(void)
 	tcase_add_test(conn, what_is_left_of_chunks_is_discarded_after_the_reply);
 	tcase_add_test(conn, a_paused_body_is_discarded_all_the_same);
 	tcase_add_test(conn, a_reply_before_a_body_too_long_to_discard_says_close);
+	tcase_add_test(conn, a_reply_within_a_chunk_too_large_to_discard_says_close);
 	tcase_add_test(conn, more_chunks_than_may_be_discarded_end_the_connection);
 	tcase_add_test(conn, a_bad_chunk_is_refused_and_only_a_closing_reply_can_follow);
 	tcase_add_test(conn, a_bad_chunk_under_a_reply_cannot_be_answered);

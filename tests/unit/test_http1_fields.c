@@ -109,11 +109,11 @@ START_TEST(as_many_fields_as_the_limit_are_taken_and_no_more)
 
 	for (int i = 1; i < 100; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "A%d: b\r\n", i);
-	strcpy(text + n, "\r\n");
+	snprintf(text + n, sizeof(text) - n, "\r\n");
 	accepted(text, "A99: [b]");
-	strcpy(text + n, "A100: b\r\n\r\n");
+	snprintf(text + n, sizeof(text) - n, "A100: b\r\n\r\n");
 	refused(text, 431);
-	strcpy(text + n, "A");
+	snprintf(text + n, sizeof(text) - n, "A");
 	refused(text, 431);
 }
 END_TEST
@@ -155,7 +155,8 @@ END_TEST
 
 START_TEST(names_and_addresses_are_hosts)
 {
-	static const char *const hosts[] = { "a", "example.org", "EXAMPLE.org.", "127.0.0.1", "127.0.0.1:8000", "a:0", "a:65535",
+	static const char *const hosts[] = { "a", "example.org", "EXAMPLE.org.", "127.0.0.1", "127.0.0.1:8000", "a:0",
+		"a:65535",
 		"[::1]", "[2001:db8::1]:443", "[::ffff:192.0.2.1]", "a_b-c~d!$&'()*+,;=", "%C3%A5.example" };
 
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
@@ -165,9 +166,12 @@ END_TEST
 
 START_TEST(a_malformed_host_is_refused)
 {
-	static const char *const hosts[] = { "", ":80", "a:", "a:65536", "a:99999", "a:000080", "a:8o", "a:-1", "a:80:80", "a b", "a\tb", "a/b",
-		"a?b", "a#b", "user@a", "http://a", "[", "[]", "[::1", "::1", "[::1]x", "[::1]:", "[::g]", "[v1.a]", "[fe80::1%25eth0]",
-		"[127.0.0.1]", "[::1]80", "[0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:1]", "a%", "a%2", "a%zz", "a\"b", "a<b>",
+	static const char *const hosts[] = { "", ":80", "a:", "a:65536", "a:99999", "a:000080", "a:8o", "a:-1", "a:80:80",
+		"a b", "a\tb", "a/b",
+		"a?b", "a#b", "user@a", "http://a", "[", "[]", "[::1", "::1", "[::1]x", "[::1]:", "[::g]", "[v1.a]",
+		"[fe80::1%25eth0]",
+		"[127.0.0.1]", "[::1]80", "[0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:1]", "a%", "a%2", "a%zz",
+		"a\"b", "a<b>",
 		"a\\b", "a^b", "a`b", "a{b}", "a|b", "\x80", "a, b" };
 
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
@@ -187,7 +191,8 @@ END_TEST
 
 START_TEST(a_malformed_content_length_is_refused)
 {
-	static const char *const lengths[] = { "", "+1", "-1", " ", "1 2", "1,1", "1, 1", "0x1", "1.0", "1e3", "a", "1a", "\xc2\xb2",
+	static const char *const lengths[] = { "", "+1", "-1", " ", "1 2", "1,1", "1, 1", "0x1", "1.0", "1e3", "a", "1a",
+		"\xc2\xb2",
 		"\"1\"", "1;" };
 	char line[64];
 
@@ -210,7 +215,8 @@ START_TEST(a_content_length_beyond_63_bits_is_too_large)
 	struct head h;
 	const char *why;
 
-	ck_assert_int_gt(http1_parse_head(&conf, slice_of(with_field("Content-Length: 9223372036854775807")), 0, &h, &why), 0);
+	ck_assert_int_gt(http1_parse_head(&conf, slice_of(with_field("Content-Length: 9223372036854775807")), 0, &h, &why),
+		0);
 	ck_assert_int_eq(h.content_length, INT64_MAX);
 	refused(with_field("Content-Length: 9223372036854775808"), 413);
 	refused(with_field("Content-Length: 18446744073709551617"), 413);
@@ -228,7 +234,8 @@ END_TEST
 
 START_TEST(a_transfer_encoding_other_than_chunked_is_refused)
 {
-	static const char *const codings[] = { "", "identity", "gzip", "gzip, chunked", "chunked, gzip", "chunked, chunked", "chunked,",
+	static const char *const codings[] = { "", "identity", "gzip", "gzip, chunked", "chunked, gzip", "chunked, chunked",
+		"chunked,",
 		",chunked", "xchunked", "chunked ;a", "chunked;q=1", "\"chunked\"", "chun\tked", "chunked\x0b" };
 	char line[64];
 
@@ -270,9 +277,11 @@ START_TEST(an_expectation_counts_only_with_a_body_and_in_1_1)
 
 	ck_assert_int_gt(http1_parse_head(&conf, slice_of(with_field("Expect: 100-continue")), 0, &h, &why), 0);
 	ck_assert(!h.expect_100);
-	ck_assert_int_gt(http1_parse_head(&conf, slice_of(with_field("Expect: 100-CONTINUE\r\nContent-Length: 1")), 0, &h, &why), 0);
+	ck_assert_int_gt(http1_parse_head(&conf, slice_of(with_field("Expect: 100-CONTINUE\r\nContent-Length: 1")), 0, &h,
+		&why), 0);
 	ck_assert(h.expect_100);
-	ck_assert_int_gt(http1_parse_head(&conf, SLICE("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"), 0, &h,
+	ck_assert_int_gt(http1_parse_head(&conf,
+		SLICE("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"), 0, &h,
 		&why), 0);
 	ck_assert(!h.expect_100);
 }

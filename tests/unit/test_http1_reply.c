@@ -145,7 +145,8 @@ static bool drain_once(size_t room_n, unsigned iov_max, size_t budget, struct so
 }
 
 /* The whole reply to a request; `got` is set. */
-static const char *drain(const char *head, const struct reply *r, struct source *s, size_t room_n, unsigned iov_max, size_t budget)
+static const char *drain(const char *head, const struct reply *r, struct source *s, size_t room_n, unsigned iov_max,
+	size_t budget)
 {
 	forget();
 	start(head);
@@ -168,11 +169,13 @@ static const struct reply hello = { .status = 200, .type = { "text/plain", 10 },
 
 START_TEST(a_reply_is_status_fields_and_body)
 {
-	struct reply_field second = { .name = SLICE("X-B"), .value = SLICE("2") }, first = { &second, SLICE("X-A"), SLICE("1") };
+	struct reply_field second = { .name = SLICE("X-B"), .value = SLICE("2") }, first = { &second, SLICE("X-A"),
+		SLICE("1") };
 	struct reply r = hello;
 
 	r.fields = &first;
-	ck_assert_str_eq(whole(GET_1_1, &r), "HTTP/1.1 200 OK\r\n" DATE TEXT "Content-Length: 5\r\nX-A: 1\r\nX-B: 2\r\n\r\nHello");
+	ck_assert_str_eq(whole(GET_1_1, &r),
+		"HTTP/1.1 200 OK\r\n" DATE TEXT "Content-Length: 5\r\nX-A: 1\r\nX-B: 2\r\n\r\nHello");
 	ck_assert(!got.close);
 	ck_assert(!got.borrowed);
 }
@@ -181,7 +184,8 @@ END_TEST
 START_TEST(every_status_has_its_reason_and_unknown_ones_none)
 {
 	static const struct { int status; const char *line; } lines[] = { { 200, "HTTP/1.1 200 OK\r\n" },
-		{ 404, "HTTP/1.1 404 Not Found\r\n" }, { 422, "HTTP/1.1 422 Unprocessable Content\r\n" }, { 299, "HTTP/1.1 299 \r\n" } };
+		{ 404, "HTTP/1.1 404 Not Found\r\n" }, { 422, "HTTP/1.1 422 Unprocessable Content\r\n" }, { 299,
+		"HTTP/1.1 299 \r\n" } };
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		struct reply r = { .status = lines[i].status };
@@ -196,7 +200,8 @@ END_TEST
 START_TEST(a_head_fits_into_the_size_that_is_told)
 {
 	struct reply_field f = { .name = SLICE("X-A"), .value = SLICE("1") };
-	struct reply r = { .status = 431, .type = SLICE("text/plain"), .fields = &f, .kind = BODY_BYTES, .length = UINT64_MAX };
+	struct reply r = { .status = 431, .type = SLICE("text/plain"), .fields = &f, .kind = BODY_BYTES,
+		.length = UINT64_MAX };
 	char room[1000];
 	size_t n = http1_head_size(&r), len;
 
@@ -248,7 +253,8 @@ END_TEST
 
 START_TEST(a_1_0_client_is_closed_on_unless_it_asks_otherwise)
 {
-	ck_assert_str_eq(whole(GET_1_0, &hello), "HTTP/1.1 200 OK\r\n" DATE TEXT "Content-Length: 5\r\nConnection: close\r\n\r\nHello");
+	ck_assert_str_eq(whole(GET_1_0, &hello),
+		"HTTP/1.1 200 OK\r\n" DATE TEXT "Content-Length: 5\r\nConnection: close\r\n\r\nHello");
 	ck_assert(got.close);
 	ck_assert_str_eq(whole(KEEP_1_0, &hello),
 		"HTTP/1.1 200 OK\r\n" DATE TEXT "Content-Length: 5\r\nConnection: keep-alive\r\n\r\nHello");
@@ -351,10 +357,12 @@ END_TEST
 START_TEST(trailers_follow_the_last_chunk)
 {
 	struct source s = source_of(pieces, 1, 0);
-	struct reply_field second = { .name = SLICE("B"), .value = SLICE("2") }, first = { &second, SLICE("A"), SLICE("1") };
+	struct reply_field second = { .name = SLICE("B"), .value = SLICE("2") }, first = { &second, SLICE("A"),
+		SLICE("1") };
 	struct reply r = { .status = 200, .kind = BODY_PULL, .body.source = &s.base, .trailers = &first };
 
-	ck_assert_ptr_nonnull(strstr(drain(GET_1_1, &r, &s, 4096, 64, SIZE_MAX), "\r\n\r\n5\r\nHello\r\n0\r\nA: 1\r\nB: 2\r\n\r\n"));
+	ck_assert_ptr_nonnull(strstr(drain(GET_1_1, &r, &s, 4096, 64, SIZE_MAX),
+		"\r\n\r\n5\r\nHello\r\n0\r\nA: 1\r\nB: 2\r\n\r\n"));
 }
 END_TEST
 
@@ -393,7 +401,8 @@ END_TEST
 
 START_TEST(chunk_sizes_are_written_in_hex)
 {
-	static const struct { uint64_t size; const char *text; } sizes[] = { { 1, "1\r\n" }, { 15, "f\r\n" }, { 16, "10\r\n" },
+	static const struct { uint64_t size; const char *text; } sizes[] = { { 1, "1\r\n" }, { 15, "f\r\n" }, { 16,
+		"10\r\n" },
 		{ 0xabcde, "abcde\r\n" }, { UINT64_MAX, "ffffffffffffffff\r\n" } };
 	char dst[HTTP1_CHUNK_HEAD_MAX + 1];
 
@@ -450,7 +459,8 @@ static void same_in_every_room(const char *head, const struct reply *r, struct s
 
 		if (s)
 			*s = fresh;
-		text = drain(head, r, s, room == 600 ? 65536 : room, iovs[room % 5], room == 600 ? SIZE_MAX : budgets[room % 4]);
+		text = drain(head, r, s, room == 600 ? 65536 : room, iovs[room % 5],
+			room == 600 ? SIZE_MAX : budgets[room % 4]);
 		plain = chunked ? dechunk(text, got.n) : strdup(text);
 		if (!want)
 			want = strdup(plain);
@@ -475,7 +485,8 @@ END_TEST
 
 START_TEST(a_chain_is_the_same_in_every_room)
 {
-	struct body_chain c = { NULL, SLICE("end") }, b = { &c, { large, 3000 } }, a = { &b, { NULL, 0 } }, first = { &a, SLICE("begin") };
+	struct body_chain c = { NULL, SLICE("end") }, b = { &c, { large, 3000 } }, a = { &b, { NULL, 0 } }, first = { &a,
+		SLICE("begin") };
 	struct reply r = { .status = 200, .kind = BODY_CHAIN, .body.chain = &first, .length = 3008 };
 
 	fill_large();
@@ -486,7 +497,8 @@ END_TEST
 
 START_TEST(a_head_larger_than_the_room_is_the_same_in_every_room)
 {
-	struct reply_field third = { .name = SLICE("X-Last"), .value = SLICE("z") }, second = { &third, SLICE("X-Large"), { large, 3000 } },
+	struct reply_field third = { .name = SLICE("X-Last"), .value = SLICE("z") }, second = { &third, SLICE("X-Large"),
+		{ large, 3000 } },
 		first = { &second, SLICE("X-First"), SLICE("a") };
 	struct reply r = hello;
 
@@ -499,9 +511,11 @@ END_TEST
 
 START_TEST(a_pulled_body_is_the_same_in_every_room)
 {
-	static const struct slice some[] = { { "Hello", 5 }, { large, 5000 }, { NULL, 0 }, { ", ", 2 }, { NULL, 0 }, { large, 300 }, { "x", 1 } };
+	static const struct slice some[] = { { "Hello", 5 }, { large, 5000 }, { NULL, 0 }, { ", ", 2 }, { NULL, 0 },
+		{ large, 300 }, { "x", 1 } };
 	struct source s = source_of(some, sizeof(some) / sizeof(some[0]), 0);
-	struct reply_field second = { .name = SLICE("B"), .value = { large, 500 } }, first = { &second, SLICE("A"), SLICE("1") };
+	struct reply_field second = { .name = SLICE("B"), .value = { large, 500 } }, first = { &second, SLICE("A"),
+		SLICE("1") };
 	struct reply r = { .status = 200, .kind = BODY_PULL, .body.source = &s.base, .trailers = &first };
 
 	fill_large();
@@ -532,7 +546,8 @@ START_TEST(the_date_of_a_head_is_of_one_moment)
 			n += k;
 		} while (!last);
 		head[n] = '\0';
-		ck_assert(strstr(head, "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n") || strstr(head, "\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
+		ck_assert(strstr(head, "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n") || strstr(head,
+			"\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
 	}
 }
 END_TEST
@@ -556,7 +571,8 @@ START_TEST(replies_of_one_connection_can_share_a_room)
 		ck_assert_int_eq(ev.kind, PROTO_END);
 	}
 	ck_assert_uint_eq(out.niov, 1);
-	ck_assert_uint_eq(iov[0].iov_len, 3 * (size_t)(strlen("HTTP/1.1 200 OK\r\n" DATE TEXT "Content-Length: 5\r\n\r\nHello")));
+	ck_assert_uint_eq(iov[0].iov_len,
+		3 * (size_t)(strlen("HTTP/1.1 200 OK\r\n" DATE TEXT "Content-Length: 5\r\n\r\nHello")));
 }
 END_TEST
 
@@ -564,7 +580,8 @@ START_TEST(no_room_at_all_drains_nothing_and_loses_nothing)
 {
 	char room[PROTO_ROOM_MIN];
 	struct iovec iov[1] = { { room, 10 } };
-	struct proto_out full = { .room = room, .room_n = sizeof(room), .used = 10, .iov = iov, .niov = 1, .iov_max = 1, .date = TRACE_DATE };
+	struct proto_out full = { .room = room, .room_n = sizeof(room), .used = 10, .iov = iov, .niov = 1, .iov_max = 1,
+		.date = TRACE_DATE };
 
 	start(GET_1_1);
 	http.stream.reply = &hello;

@@ -1,4 +1,4 @@
-/* test_http1_scan.c: the sets of bytes, and that every scanner finds the same end of a run and reads no byte too many. */
+/* test_http1_scan.c: the sets of bytes; every scanner finds the same end of a run and reads no byte too many. */
 #include "http1.h"
 #include "http1_scan.h"
 
@@ -28,7 +28,8 @@ static void holds(const struct scan_class *c, const char *members, bool above)
 			char byte = (char)b;
 			bool member = b >= 0x80 ? above : b != 0 && strchr(members, b);
 
-			ck_assert_msg((scan_at(i)->past(c, &byte, 0, 1) == 1) == member, "%s: byte %02x", scan_at(i)->name, (unsigned)b);
+			ck_assert_msg((scan_at(i)->past(c, &byte, 0, 1) == 1) == member, "%s: byte %02x", scan_at(i)->name,
+				(unsigned)b);
 		}
 }
 

@@ -51,7 +51,11 @@ build_kind() {
 	tsan) configure_in "$folder" --enable-tsan CC=clang CXX=clang++ CFLAGS='-g -O1' ;;
 	nouring) configure_in "$folder" --without-io-uring ;;
 	esac
-	make -C "$folder" -j"$jobs" WERROR=-Werror all check-programs bench
+	case $1 in
+	plain | clang) set -- bench ;;
+	*) set -- ;;
+	esac
+	make -C "$folder" -j"$jobs" WERROR=-Werror all check-programs "$@"
 }
 
 sanitizers_of() {
@@ -65,7 +69,7 @@ sanitizers_of() {
 unit() {
 	local folder status=0
 	folder=$(folder_of "$1")
-	make -C "$folder" -j"$jobs" WERROR=-Werror check >"$folder/check.log" 2>&1 || status=$?
+	make -C "$folder" -j"$jobs" WERROR=-Werror VERBOSE=1 check >"$folder/check.log" 2>&1 || status=$?
 	cat "$folder/check.log"
 	sed -nE 's/^(PASS|FAIL|ERROR|XPASS|SKIP): (.*)/\1 \2/p' "$folder/check.log" | while read -r word name; do
 		sed -nE 's/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+).*/'"$word"' \1 \2 \3/p' \

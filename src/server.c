@@ -447,22 +447,20 @@ unsigned server_abandon(ol_server *s, char *names, size_t n)
 	return stuck;
 }
 
-static void free_loop(struct server_loop *l)
-{
-	if (l->threaded)
-		pthread_join(l->thread, NULL);
-	loop_free(l->loop);
-	metrics_loop_fini(&l->metrics);
-}
-
 void server_free(ol_server *s)
 {
 	if (!s)
 		return;
 	for (unsigned i = 0; s->loops && i < s->nloops; i++)
-		free_loop(&s->loops[i]);
+		if (s->loops[i].threaded)
+			pthread_join(s->loops[i].thread, NULL);
+	/* A worker may still be waking the loop it has just handed its work back to: pools first. */
 	for (unsigned i = 0; i < s->shared.npools; i++)
 		pool_free(s->shared.pools[i].pool);
+	for (unsigned i = 0; s->loops && i < s->nloops; i++) {
+		loop_free(s->loops[i].loop);
+		metrics_loop_fini(&s->loops[i].metrics);
+	}
 	listen_close(&s->listen);
 	free(s->loops);
 	free(s->shared.pools);

@@ -6,6 +6,7 @@
 #include <offloop.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 static ol_mutex lock = OL_MUTEX_INIT;
 static ol_sem three = OL_SEM_INIT(3);
 static int inside, most_inside;
+static atomic_int wakers; /* threads that hold a handle; on_stop waits for them */
 
 static int64_t number(ol_req *r, const char *name, int64_t otherwise)
 {
@@ -257,7 +259,7 @@ static int mutex(ol_req *r)
 	rc = ol_sleep(r, 1);
 	value = mine + 1;
 	ol_mutex_unlock(&lock);
-	return rc < 0 ? rc : ol_textf(r, 200, "%d\n", value);
+	return rc < 0 ? rc : ol_textf(r, 200, "%d\n", mine + 1);
 }
 
 static int sem(ol_req *r)
@@ -282,8 +284,6 @@ static int sem(ol_req *r)
 	return rc < 0 ? rc : ol_textf(r, 200, "%d\n", most);
 }
 
-static void *waker(void *arg);
-
 struct wake {
 	ol_handle handle;
 	int ms;
@@ -303,6 +303,7 @@ static void *waker(void *arg)
 	block_ms(w->ms);
 	if (ol_post(w->handle, wake_it, w) < 0)
 		free(w);
+	atomic_fetch_sub(&wakers, 1);
 	return NULL;
 }
 
@@ -315,7 +316,9 @@ static int post(ol_req *r)
 	if (!w)
 		return -ENOMEM;
 	*w = (struct wake){ ol_handle_of(r), (int)number(r, "ms", 5) };
+	atomic_fetch_add(&wakers, 1);
 	if (pthread_create(&thread, NULL, waker, w) != 0) {
+		atomic_fetch_sub(&wakers, 1);
 		free(w);
 		return -EAGAIN;
 	}
@@ -450,6 +453,8 @@ static int on_start(ol_server *s)
 static void on_stop(ol_server *s)
 {
 	(void)s;
+	while (atomic_load(&wakers) > 0)
+		block_ms(1);
 	fputs("on_stop\n", stderr);
 }
 

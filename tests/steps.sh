@@ -2,7 +2,7 @@
 # tests/steps.sh: what `./dev test` does, step by step.  ./dev reads this file; it is no program of its own.
 #
 # A build is a folder: build/ itself (the plain one), build/asan, build/tsan, build/clang, build/nouring, build/install,
-# build/fuzz.  Wire scripts and scenarios find the programs of a build by OFFLOOP_BUILD, the folder's absolute path, and
+# build/fuzz.  Wire scripts and scenarios find the programs of a build by TEST_BUILD, the folder's absolute path, and
 # run with OFFLOOP_BACKEND=uring or libevent; where io_uring is not to be had, the steps for it are skipped.
 
 quick_steps='build unit wire-uring wire-libevent scenario-uring scenario-libevent docs'
@@ -71,9 +71,9 @@ unit() {
 	folder=$(folder_of "$1")
 	make -C "$folder" -j"$jobs" WERROR=-Werror VERBOSE=1 check >"$folder/check.log" 2>&1 || status=$?
 	cat "$folder/check.log"
-	sed -nE 's/^(PASS|FAIL|ERROR|XPASS|SKIP): (.*)/\1 \2/p' "$folder/check.log" | while read -r word name; do
+	sed -nE 's/^(PASS|FAIL|ERROR|XPASS|SKIP): (.*)/\1 \2/; s/\.sh$//; T; p' "$folder/check.log" | sort -u | while read -r word name; do
 		sed -nE 's/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+).*/'"$word"' \1 \2 \3/p' \
-			"$folder/${name%.sh}.log" | grep . || say "$word"
+			"$folder/$name.log" | grep . || say "$word"
 		[ "$word" != SKIP ] || say "skipped: $name" >&2
 	done | awk '
 		NF == 4 { passed += $2 - $3 - $4; failed += $3 + $4; next }
@@ -86,10 +86,10 @@ unit() {
 
 # backend KIND NAME: sets the stage for tests of that build on that backend.
 backend() {
-	export OFFLOOP_BUILD OFFLOOP_BACKEND=$2 SANITIZERS PYTHONDONTWRITEBYTECODE=1
-	OFFLOOP_BUILD=$(folder_of "$1")
+	export TEST_BUILD OFFLOOP_BACKEND=$2 SANITIZERS PYTHONDONTWRITEBYTECODE=1
+	TEST_BUILD=$(folder_of "$1")
 	SANITIZERS=$(sanitizers_of "$1")
-	[ "$2" != uring ] || "$OFFLOOP_BUILD/tests/have_uring"
+	[ "$2" != uring ] || "$TEST_BUILD/tests/have_uring"
 }
 
 # Wire scripts are varnishtest's, the client's side only: they find the server at ${addr}, HOST:PORT.  The server must end
@@ -97,15 +97,12 @@ backend() {
 wire() {
 	local log=$logs/wire.server server address='' try status=0
 	backend "$@"
-	rm -rf "$OFFLOOP_BUILD/wire-data"
-	mkdir -p "$OFFLOOP_BUILD/wire-data"
-	TEST_TIMEOUT=600 tests/run "$OFFLOOP_BUILD/atlas" --host 127.0.0.1 --port 0 --control off \
-		--data "$OFFLOOP_BUILD/wire-data" >"$log" 2>&1 &
+	TEST_TIMEOUT=600 tests/run "$TEST_BUILD/tests/testapp" --host 127.0.0.1 --port 0 --control off >"$log" 2>&1 &
 	server=$!
 	# shellcheck disable=SC2064 # this server's
 	trap "kill $server 2>/dev/null" EXIT
 	for ((try = 0; try < 300; try++)); do
-		address=$(sed -nE '/listening on/{s/.*listening on ([0-9.]+:[0-9]+).*/\1/p;q}' "$log")
+		address=$(sed -nE '/listening on/{s/.*listening on http:..([0-9.]+:[0-9]+).*/\1/p;q}' "$log")
 		[ -z "$address" ] || break
 		sleep 0.1
 	done

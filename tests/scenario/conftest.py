@@ -1,6 +1,6 @@
 """Servers for the scenarios.
 
-OFFLOOP_BUILD is the folder of a build, OFFLOOP_BACKEND the backend to run on (both set by ./dev test).  `serve` starts a program
+TEST_BUILD is the folder of a build, OFFLOOP_BACKEND the backend to run on (both set by ./dev test).  `serve` starts a program
 on a free port and waits until it is ready; at the end of the test it is stopped by SIGTERM and must then have exited with 0
 within its grace, without a word from a sanitizer.
 """
@@ -18,11 +18,16 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("OFFLOOP_BUILD", ROOT / "build"))
+BUILD = pathlib.Path(os.environ.get("TEST_BUILD", ROOT / "build"))
 BACKEND = os.environ.get("OFFLOOP_BACKEND", "libevent")
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed")
 # Sanitized builds are slower, and so are machines under load: bounds on waiting, never on speed.
 PATIENCE = 60
+
+
+def program_path(name):
+    """A program of the build: beside it, or among its tests."""
+    return next((p for p in (BUILD / name, BUILD / "tests" / name) if p.exists()), BUILD / name)
 
 
 class Server:
@@ -36,7 +41,7 @@ class Server:
         environment.update(env or {})
         backend = [] if "--backend" in self.args or "OFFLOOP_BACKEND" in environment else ["--backend", BACKEND]
         self.process = subprocess.Popen(
-            [*prefix, str(BUILD / program), *where, *backend, *self.args],
+            [*prefix, str(program_path(program)), *where, *backend, *self.args],
             stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=cwd)
         self.log = ""
         self.changed = threading.Condition()

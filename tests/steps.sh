@@ -71,7 +71,7 @@ unit() {
 	folder=$(folder_of "$1")
 	make -C "$folder" -j"$jobs" WERROR=-Werror VERBOSE=1 check >"$folder/check.log" 2>&1 || status=$?
 	cat "$folder/check.log"
-	sed -nE 's/^(PASS|FAIL|ERROR|XPASS|SKIP): (.*)/\1 \2/; s/\.sh$//; T; p' "$folder/check.log" | sort -u | while read -r word name; do
+	sed -E '/^(PASS|FAIL|ERROR|XPASS|SKIP): /!d; s/:|\.sh$//g' "$folder/check.log" | sort -u | while read -r word name; do
 		sed -nE 's/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+).*/'"$word"' \1 \2 \3/p' \
 			"$folder/$name.log" | grep . || say "$word"
 		[ "$word" != SKIP ] || say "skipped: $name" >&2

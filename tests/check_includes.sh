@@ -1,9 +1,9 @@
 #!/bin/sh
 # tests/check_includes.sh: holds the sources against the plan of the rooms: includes point down, or stay in their room.
 #
-# Each file of src/ belongs to one room, named below by its stem, and each room stands on a floor.  A file may include the
-# headers of its own room and of rooms on lower floors.  Rooms on one floor do not know each other.  A file with no room is
-# an error too, so that this table stays true.
+# Each file of src/ belongs to one room, named below by its stem, and each room stands on a floor.  A file may include
+# the headers of its own room and of rooms on lower floors.  Rooms on one floor do not know each other.  A file with no
+# room is an error too, so that this table stays true.
 set -eu
 
 cd "${srcdir:-$(dirname "$0")/..}"
@@ -59,7 +59,8 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 			printf "src/%s: no room is named for %s\n", file, mine == "" ? "it" : target
 			bad = 1
 		} else if (mine != theirs && mine + 0 <= theirs + 0) {
-			printf "src/%s (%s) must not include %s (%s)\n", file, substr(mine, 3), target, substr(theirs, 3)
+			printf "src/%s (%s) must not include %s (%s)\n",
+				file, substr(mine, 3), target, substr(theirs, 3)
 			bad = 1
 		}
 		n++

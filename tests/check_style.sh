@@ -1,10 +1,20 @@
 #!/bin/sh
 # tests/check_style.sh: what a program can see of the house style: each .c of the library and the programs opens with an
 # essay of 5 to 25 lines, and each test with a comment; no file is over 800 lines; functions that nobody can call safely
-# are not called; no line ends in blanks.
+# are not called; no line ends in blanks; and Makefile.am names each file, else it would not be built or not be shipped.
 set -eu
 
 cd "${srcdir:-$(dirname "$0")/..}"
+
+status=0
+
+unlisted=$(find src include bench tests -name '*.[chS]' -o -name '*.def' -o -name '*.cc' | sort | while read -r file; do
+	grep -qE "(^|[[:space:]])${file%.c}(\.c)?([[:space:]]|\$)" Makefile.am || echo "$file: not in Makefile.am"
+done)
+if [ -n "$unlisted" ]; then
+	echo "$unlisted"
+	status=1
+fi
 
 # shellcheck disable=SC2016 # the program is awk's to expand
 find src include bench tests -name '*.[chS]' -o -name '*.def' -o -name '*.cc' -o -name '*.py' -o -name '*.sh' | sort |
@@ -24,7 +34,7 @@ find src include bench tests -name '*.[chS]' -o -name '*.def' -o -name '*.cc' -o
 		is_c = file ~ /\.(c|h|S|cc|def)$/
 		essay = file ~ /^(src|bench)\/.*\.c$/
 		opening = file ~ /\.c$/ && file !~ /^tests\/examples\/hello/
-		if (opening && $0 !~ /^\/\*/) { complain("opens without a comment that says what it is for"); opening = 0 }
+		if (opening && $0 !~ /^\/\*/) { complain("opens without a comment on what it is for"); opening = 0 }
 	}
 	{ lines = FNR }
 	opening == 1 && /\*\// {
@@ -39,4 +49,5 @@ find src include bench tests -name '*.[chS]' -o -name '*.def' -o -name '*.cc' -o
 		end_file()
 		printf "%d files looked at\n", files
 		exit bad || !files
-	}'
+	}' || status=1
+exit "$status"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# tests/install_check.sh LIBDIR BINDIR MANDIR: with the offloop that was installed there an app can be built by pkg-config
-# and nothing else, as C11 and as C++20, and answers; so does the same app as a shared object under `offloop run`.
+# tests/install_check.sh LIBDIR BINDIR MANDIR: with the offloop that was installed there an app can be built by
+# pkg-config and nothing else, as C11 and as C++20, and answers; so does the same app as a shared object under
+# `offloop run`.
 #
 # `make installcheck` runs it, and so does distcheck.
 set -euo pipefail

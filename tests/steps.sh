@@ -71,11 +71,12 @@ unit() {
 	folder=$(folder_of "$1")
 	make -C "$folder" -j"$jobs" WERROR=-Werror VERBOSE=1 check >"$folder/check.log" 2>&1 || status=$?
 	cat "$folder/check.log"
-	sed -E '/^(PASS|FAIL|ERROR|XPASS|SKIP): /!d; s/:|\.sh$//g' "$folder/check.log" | sort -u | while read -r word name; do
-		sed -nE 's/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+).*/'"$word"' \1 \2 \3/p' \
+	sed -E '/^(PASS|FAIL|ERROR|XPASS|SKIP): /!d; s/:|\.sh$//g' "$folder/check.log" | sort -u >"$folder/check.words"
+	sed -n 's/^SKIP /skipped: /p' "$folder/check.words"
+	while read -r word name; do
+		sed -nE "s/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+).*/$word \\1 \\2 \\3/p" \
 			"$folder/$name.log" | grep . || say "$word"
-		[ "$word" != SKIP ] || say "skipped: $name" >&2
-	done | awk '
+	done <"$folder/check.words" | awk '
 		NF == 4 { passed += $2 - $3 - $4; failed += $3 + $4; next }
 		$1 == "PASS" { passed++ }
 		$1 == "SKIP" { skipped++ }
@@ -92,8 +93,8 @@ backend() {
 	[ "$2" != uring ] || "$TEST_BUILD/tests/have_uring"
 }
 
-# Wire scripts are varnishtest's, the client's side only: they find the server at ${addr}, HOST:PORT.  The server must end
-# well, too: that is where leaks are reported.
+# Wire scripts are varnishtest's, the client's side only: they find the server at ${addr}, HOST:PORT.  The server must
+# end well, too: that is where leaks are reported.
 wire() {
 	local log=$logs/wire.server server address='' try status=0
 	backend "$@"
@@ -127,7 +128,10 @@ scenario() {
 	sed -nE 's/^SKIPPED .*] /skipped: /p' "$logs/pytest.out"
 	tail -n 1 "$logs/pytest.out" | awk '
 		{ for (i = 2; i <= NF; i++) { sub(/,$/, "", $i); n[$i] = $(i - 1) } }
-		END { print n["passed"] + n["xfailed"], n["failed"] + n["error"] + n["errors"] + n["xpassed"], n["skipped"] + 0 }' >"$tally"
+		END {
+			print n["passed"] + n["xfailed"], n["failed"] + n["error"] + n["errors"] + n["xpassed"],
+				n["skipped"] + 0
+		}' >"$tally"
 	return "$status"
 }
 
@@ -140,8 +144,8 @@ step_fuzz() {
 	for target in "$root"/tests/fuzz/fuzz_*.c; do
 		name=$(basename "$target" .c)
 		mkdir -p "found/$name"
-		if SANITIZERS=address,undefined "$root/tests/run" "tests/fuzz/$name" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=10 \
-			-rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="found/$name-" "found/$name" \
+		if SANITIZERS=address,undefined "$root/tests/run" "tests/fuzz/$name" \
+			-max_total_time="${FUZZ_SECONDS:-10}" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="found/$name-" "found/$name" \
 			"$root/tests/fuzz/corpus/${name#fuzz_}"; then
 			passed=$((passed + 1))
 		else

@@ -55,7 +55,7 @@ struct conn {
 	struct conn_home *home;
 	struct proto *proto;
 	struct filter *filter;
-	struct list node;               /* home's busy or idle */
+	struct list node;               /* home's busy or idle; it may still be in idle while its reply is sent */
 	struct timer timer;
 	uint64_t deadline_ns;
 	uint64_t request_ns;            /* when the present request's head came */
@@ -79,6 +79,7 @@ enum awaits { AWAIT_NOTHING, AWAIT_IDLE, AWAIT_HEAD, AWAIT_BODY, AWAIT_WRITE, AW
 
 static void pump(struct conn *c);
 static void conn_abort(struct conn *c);
+static void update_recv(struct conn *c);
 
 /* ---- memory ----------------------------------------------------------------------------------------------------------- */
 
@@ -283,6 +284,7 @@ static void finish(struct conn *c)
 	(void)shutdown(c->io.fd, SHUT_WR);
 	c->lingering = true;
 	buf_fini(&c->in);
+	update_recv(c);
 	set_deadline(c, AWAIT_LINGER, clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->linger_ms));
 }
 
@@ -746,14 +748,15 @@ int conn_open(struct conn_home *h, int fd)
 
 bool conn_close_idle(struct conn_home *h)
 {
-	struct conn *c;
+	for (struct list *n = h->idle.next; n != &h->idle; n = n->next) {
+		struct conn *c = container_of(n, struct conn, node);
 
-	if (list_empty(&h->idle))
-		return false;
-	c = container_of(h->idle.next, struct conn, node);
-	move_to(c, &h->busy);
-	start_close(c);
-	return true;
+		if (c->awaits == AWAIT_IDLE && !c->dead) {
+			start_close(c);
+			return true;
+		}
+	}
+	return false;
 }
 
 void conn_home_drain(struct conn_home *h)
@@ -762,7 +765,8 @@ void conn_home_drain(struct conn_home *h)
 	for (struct list *n = h->idle.next; n != &h->idle; n = n->next) {
 		struct conn *c = container_of(n, struct conn, node);
 
-		set_deadline(c, AWAIT_IDLE, h->loop->now_ns + DRAIN_IDLE_NS);
+		if (c->awaits == AWAIT_IDLE && !c->dead)
+			set_deadline(c, AWAIT_IDLE, h->loop->now_ns + DRAIN_IDLE_NS);
 	}
 }
 

@@ -45,7 +45,7 @@ cd "$scratch"
 cc -std=c11 -Wall -Wextra -Wpedantic -Werror -o hello_c "$examples/hello.c" "${flags[@]}"
 answers ./hello_c
 if command -v c++ >/dev/null; then
-	c++ -std=c++20 -Wall -Wextra -Werror -o hello_cc "$examples/hello.cc" "${flags[@]}"
+	c++ -std=c++20 -Wall -Wextra -Wno-missing-field-initializers -Werror -o hello_cc "$examples/hello.cc" "${flags[@]}"
 	answers ./hello_cc
 fi
 cc -std=c11 -shared -fPIC -o hello.so "$examples/hello.c" "${flags[@]}"

@@ -19,7 +19,6 @@
  * Only the loop's thread enters this file, but for wake.  No bufferevent, no evhttp, no signal of libevent's. */
 #include "loop_backend.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>

@@ -36,7 +36,6 @@ struct loop *loop_new_uring(const struct loop_conf *conf, const char **stage)
 
 #else
 
-#include <assert.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>

@@ -15,9 +15,10 @@
  * Departures: a reset, or a hang-up, ends the request's claim on anybody (dispatch_gone).  A FIN within 100 ms of the request is
  * a half-close and is answered; a later one cancels, but the reply is still sent (close and shutdown look the same on TCP).
  *
- * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's thread.
+ * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's thread.  What
+ * concerns all connections of a loop is in conn_home.c.
  */
-#include "conn.h"
+#include "conn_internal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,131 +27,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define INPUT_HIGH ((size_t)64 * 1024)      /* unparsed input: stop receiving here */
+#define INPUT_HIGH ((size_t)64 * 1024)      /* unparsed input, beyond what a head may have: stop receiving here */
 #define INPUT_LOW (INPUT_HIGH / 2)          /* and go on below this */
 #define DRAIN_BUDGET ((size_t)64 * 1024)    /* bytes of a streamed body in one send */
-#define LINGER_BYTES_MAX ((uint64_t)1 << 20)
 #define HALF_CLOSE_NS (100 * NS_PER_MS)
-#define DRAIN_IDLE_NS NS_PER_S
-#define OUT_SIZE ((size_t)8192)
-#define OUT_IOVS 24
-#define SPARE_OUTS_MAX 64
-#define SPARE_CONNS_MAX 256
-
-/* One send: what the protocol drained, until the loop has sent it.  An idle connection has none. */
-struct conn_out {
-	struct conn_out *next;
-	struct proto_out po;
-	struct msghdr msg;
-	struct iovec iov[OUT_IOVS];
-	struct stream *stream;          /* ends once this is sent: its reply is named by iov */
-	struct body_source *source;     /* lent po.lent bytes */
-	size_t left;                    /* bytes not sent yet */
-	struct buf cipher;              /* what the filter made of it */
-	char room[];
-};
-
-struct conn {
-	struct loop_io io;
-	struct conn_home *home;
-	struct proto *proto;
-	struct filter *filter;
-	struct list node;               /* home's busy or idle; it may still be in idle while its reply is sent */
-	struct timer timer;
-	uint64_t deadline_ns;
-	uint64_t request_ns;            /* when the present request's head came */
-	uint64_t body_due_ns;           /* its body must have gone on by then */
-	struct slice direct;            /* received bytes that are being parsed in place; only within pump */
-	struct buf in;                  /* received bytes that could not be parsed yet */
-	struct conn_out *out;
-	uint64_t lingered;              /* bytes read and thrown away */
-	struct peer peer;
-	uint8_t awaits;                 /* enum awaits */
-	bool used;                      /* a request has come */
-	bool request_open;              /* its END has not come */
-	bool pumping, eof, paused;
-	bool refused;                   /* nothing more is fed */
-	bool closing_reply, aborted;    /* the last reply has been drained; it was broken off */
-	bool lingering, dead;
-	struct http1 http1;
-};
-
-enum awaits { AWAIT_NOTHING, AWAIT_IDLE, AWAIT_HEAD, AWAIT_BODY, AWAIT_WRITE, AWAIT_LINGER };
 
 static void pump(struct conn *c);
-static void conn_abort(struct conn *c);
 static void update_recv(struct conn *c);
-
-/* ---- memory ----------------------------------------------------------------------------------------------------------- */
-
-static struct conn_out *take_out(struct conn *c)
-{
-	struct conn_home *h = c->home;
-	struct conn_out *o = h->spare_outs;
-
-	if (c->out)
-		return c->out;
-	if (o) {
-		h->spare_outs = o->next;
-		h->nspare_outs--;
-	} else {
-		o = malloc(OUT_SIZE);
-		if (!o)
-			return NULL;
-		memset(o, 0, sizeof *o);
-	}
-	o->po = (struct proto_out){ .room = o->room, .room_n = OUT_SIZE - sizeof *o, .iov = o->iov, .iov_max = OUT_IOVS };
-	o->stream = NULL;
-	o->source = NULL;
-	c->out = o;
-	return o;
-}
-
-static void drop_out(struct conn *c)
-{
-	struct conn_home *h = c->home;
-	struct conn_out *o = c->out;
-
-	if (!o)
-		return;
-	c->out = NULL;
-	buf_fini(&o->cipher);
-	if (h->nspare_outs >= SPARE_OUTS_MAX) {
-		free(o);
-		return;
-	}
-	o->next = h->spare_outs;
-	h->spare_outs = o;
-	h->nspare_outs++;
-}
-
-static struct conn *new_conn(struct conn_home *h)
-{
-	struct conn *c = h->spare_conns;
-
-	if (c) {
-		h->spare_conns = (struct conn *)c->node.next;
-		h->nspare_conns--;
-	} else {
-		c = aligned_alloc(64, (sizeof *c + 63) & ~(size_t)63);
-	}
-	if (c)
-		memset(c, 0, sizeof *c);
-	return c;
-}
-
-static void free_conn(struct conn *c)
-{
-	struct conn_home *h = c->home;
-
-	if (h->nspare_conns >= SPARE_CONNS_MAX) {
-		free(c);
-		return;
-	}
-	c->node.next = (struct list *)h->spare_conns;
-	h->spare_conns = c;
-	h->nspare_conns++;
-}
 
 /* ---- deadlines -------------------------------------------------------------------------------------------------------- */
 
@@ -164,7 +47,7 @@ static struct stream *stream_of(struct conn *c)
 	return &c->http1.stream;
 }
 
-static void set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
+void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
 {
 	c->awaits = what;
 	c->deadline_ns = at_ns;
@@ -178,7 +61,7 @@ static uint64_t idle_deadline(const struct conn *c)
 	uint64_t now = c->home->loop->now_ns;
 
 	if (c->home->draining)
-		return now + DRAIN_IDLE_NS;
+		return now + CONN_DRAIN_IDLE_NS;
 	return clock_after_ms(now, (int64_t)(c->used ? cf->keepalive_ms : cf->head_timeout_ms));
 }
 
@@ -199,12 +82,12 @@ static void await(struct conn *c)
 	if (stream_of(c)->req) {
 		bool body = c->request_open && !stream_of(c)->body_paused;
 
-		set_deadline(c, body ? AWAIT_BODY : AWAIT_NOTHING, body ? c->body_due_ns : NEVER);
+		conn_set_deadline(c, body ? AWAIT_BODY : AWAIT_NOTHING, body ? c->body_due_ns : NEVER);
 	} else if (c->in.n > 0 || !c->proto->ops->idle(c->proto)) {
 		if (c->awaits != AWAIT_HEAD)
-			set_deadline(c, AWAIT_HEAD, clock_after_ms(h->loop->now_ns, (int64_t)h->config->head_timeout_ms));
+			conn_set_deadline(c, AWAIT_HEAD, clock_after_ms(h->loop->now_ns, (int64_t)h->config->head_timeout_ms));
 	} else if (c->awaits != AWAIT_IDLE) {
-		set_deadline(c, AWAIT_IDLE, idle_deadline(c));
+		conn_set_deadline(c, AWAIT_IDLE, idle_deadline(c));
 		move_to(c, &h->idle);
 		return;
 	} else {
@@ -216,7 +99,7 @@ static void await(struct conn *c)
 
 /* ---- closing ---------------------------------------------------------------------------------------------------------- */
 
-static void start_close(struct conn *c)
+void conn_close(struct conn *c)
 {
 	if (c->dead)
 		return;
@@ -226,7 +109,7 @@ static void start_close(struct conn *c)
 }
 
 /* Ends the connection and what runs for it.  A reply that a send still names stays until `released`. */
-static void conn_abort(struct conn *c)
+void conn_abort(struct conn *c)
 {
 	struct dispatch *d = c->home->dispatch;
 
@@ -236,7 +119,7 @@ static void conn_abort(struct conn *c)
 		dispatch_cancel(d, stream_of(c));
 	else
 		dispatch_gone(d, stream_of(c));
-	start_close(c);
+	conn_close(c);
 }
 
 /* As conn_abort, and throws away what the kernel has not sent, so that a client that does not read costs nothing. */
@@ -254,13 +137,13 @@ static void on_released(struct loop_io *io)
 	struct conn_home *h = c->home;
 
 	dispatch_gone(h->dispatch, stream_of(c));
-	drop_out(c);
+	conn_drop_out(c);
 	buf_fini(&c->in);
 	c->proto->ops->fini(c->proto);
 	if (c->filter)
 		c->filter->ops->fini(c->filter);
 	list_del(&c->node);
-	free_conn(c);
+	conn_recycle(c);
 	h->nconns--;
 	metric_set(h->metrics, METRIC_CONNECTIONS, h->nconns);
 	if (h->closed)
@@ -278,14 +161,14 @@ static void finish(struct conn *c)
 		return;
 	}
 	if (c->eof || !unread) {
-		start_close(c);
+		conn_close(c);
 		return;
 	}
 	(void)shutdown(c->io.fd, SHUT_WR);
 	c->lingering = true;
 	buf_fini(&c->in);
 	update_recv(c);
-	set_deadline(c, AWAIT_LINGER, clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->linger_ms));
+	conn_set_deadline(c, AWAIT_LINGER, clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->linger_ms));
 }
 
 /* ---- output ----------------------------------------------------------------------------------------------------------- */
@@ -306,7 +189,7 @@ static bool drain(struct conn *c)
 		return false;
 	if (!stream_of(c)->reply && !c->http1.continue_due)
 		return false;
-	o = take_out(c);
+	o = conn_take_out(c);
 	if (!o) {
 		conn_abort(c);
 		return false;
@@ -334,7 +217,7 @@ static void start_send(struct conn *c)
 		conn_abort(c);
 		return;
 	}
-	set_deadline(c, AWAIT_WRITE, clock_after_ms(h->loop->now_ns, (int64_t)h->config->write_timeout_ms));
+	conn_set_deadline(c, AWAIT_WRITE, clock_after_ms(h->loop->now_ns, (int64_t)h->config->write_timeout_ms));
 }
 
 /* Replaces plain text by what the filter makes of it. */
@@ -361,7 +244,7 @@ static void flush(struct conn *c)
 		return;
 	}
 	if (o->po.bytes == 0) {
-		drop_out(c);
+		conn_drop_out(c);
 		if (c->closing_reply)
 			finish(c);
 		return;
@@ -393,7 +276,7 @@ static void all_sent(struct conn *c)
 
 	if (o->source)
 		o->source->taken(o->source, o->po.lent);
-	drop_out(c);
+	conn_drop_out(c);
 	if (s)
 		end_stream(c, s);
 	if (c->closing_reply)
@@ -507,7 +390,7 @@ static void update_recv(struct conn *c)
 
 	if (c->eof || c->dead)
 		return;
-	if (!c->paused && c->in.n >= INPUT_HIGH) {
+	if (!c->paused && c->in.n >= INPUT_HIGH + c->home->config->head_max) {
 		c->paused = true;
 		loop_recv_stop(&c->io);
 		if (!(armed & LOOP_HUP))
@@ -524,7 +407,7 @@ static void update_recv(struct conn *c)
 static void close_if_over(struct conn *c)
 {
 	if (c->eof && !c->dead && !c->lingering && !sending(c) && !stream_of(c)->req)
-		start_close(c);
+		conn_close(c);
 }
 
 static void pump(struct conn *c)
@@ -532,7 +415,8 @@ static void pump(struct conn *c)
 	if (c->pumping || c->dead || c->lingering)
 		return;
 	c->pumping = true;
-	while (!c->dead && (drain(c) || feed(c)))
+	/* Input first: a body that is there already needs no 100. */
+	while (!c->dead && (feed(c) || drain(c)))
 		;
 	c->pumping = false;
 	if (c->dead)
@@ -554,7 +438,7 @@ static void pump(struct conn *c)
 /* Cipher text becomes plain text in c->in; what the filter must say at once is sent with the next flush. */
 static int decrypt(struct conn *c, struct slice cipher)
 {
-	struct conn_out *o = take_out(c);
+	struct conn_out *o = conn_take_out(c);
 
 	return o ? c->filter->ops->in(c->filter, cipher, &c->in, &o->cipher) : -ENOMEM;
 }
@@ -564,12 +448,8 @@ static void take_bytes(struct conn *c, struct slice s)
 	int rc = 0;
 
 	metric_add(c->home->metrics, METRIC_BYTES_IN, (int64_t)s.n);
-	if (c->lingering) {
-		c->lingered += s.n;
-		if (c->lingered > LINGER_BYTES_MAX)
-			start_close(c);
-		return;
-	}
+	if (c->lingering)
+		return; /* for a time, not up to a size: many clients read no reply before they have sent all */
 	if (c->filter)
 		rc = decrypt(c, s);
 	else if (c->in.n > 0)
@@ -589,7 +469,7 @@ static void on_fin(struct conn *c)
 
 	c->eof = true;
 	if (c->lingering) {
-		start_close(c);
+		conn_close(c);
 		return;
 	}
 	if (s->req && c->request_open && !s->reply) {
@@ -641,7 +521,7 @@ static void refuse_slow(struct conn *c, enum metric counter, const char *why)
 {
 	metric_add(c->home->metrics, counter, 1);
 	if (!stream_of(c)->req && c->request_open) {
-		start_close(c); /* answered already; this is the rest of its body */
+		conn_close(c); /* answered already; this is the rest of its body */
 		return;
 	}
 	c->refused = true;
@@ -658,7 +538,7 @@ static void on_deadline(struct conn *c)
 		break;
 	case AWAIT_IDLE:
 	case AWAIT_LINGER:
-		start_close(c);
+		conn_close(c);
 		break;
 	case AWAIT_HEAD:
 		refuse_slow(c, METRIC_TIMEOUT_HEAD, "The request's head came too slowly");
@@ -718,11 +598,11 @@ static const struct loop_io_ops io_ops = {
 	.released = on_released,
 };
 
-/* ---- all of a loop ---------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------------------------------- */
 
 int conn_open(struct conn_home *h, int fd)
 {
-	struct conn *c = new_conn(h);
+	struct conn *c = conn_new(h);
 
 	if (!c) {
 		close(fd);
@@ -744,74 +624,4 @@ int conn_open(struct conn_home *h, int fd)
 	if (loop_recv(&c->io) < 0)
 		conn_abort(c);
 	return 0;
-}
-
-bool conn_close_idle(struct conn_home *h)
-{
-	for (struct list *n = h->idle.next; n != &h->idle; n = n->next) {
-		struct conn *c = container_of(n, struct conn, node);
-
-		if (c->awaits == AWAIT_IDLE && !c->dead) {
-			start_close(c);
-			return true;
-		}
-	}
-	return false;
-}
-
-void conn_home_drain(struct conn_home *h)
-{
-	h->draining = h->http1.draining = true;
-	for (struct list *n = h->idle.next; n != &h->idle; n = n->next) {
-		struct conn *c = container_of(n, struct conn, node);
-
-		if (c->awaits == AWAIT_IDLE && !c->dead)
-			set_deadline(c, AWAIT_IDLE, h->loop->now_ns + DRAIN_IDLE_NS);
-	}
-}
-
-static void abort_list(struct list *list)
-{
-	for (struct list *n = list->next, *next; n != list; n = next) {
-		next = n->next;
-		conn_abort(container_of(n, struct conn, node));
-	}
-}
-
-void conn_home_abort(struct conn_home *h)
-{
-	abort_list(&h->idle);
-	abort_list(&h->busy);
-}
-
-int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m, const struct config *c)
-{
-	memset(h, 0, sizeof *h);
-	h->loop = l;
-	h->dispatch = d;
-	h->metrics = m;
-	h->config = c;
-	h->http1 = (struct http1_conf){ .target_max = c->target_max, .head_max = c->head_max, .fields_max = c->fields_max,
-		.discard_max = 65536 };
-	h->http1.fields = calloc((size_t)c->fields_max * 2 + 1, sizeof *h->http1.fields);
-	list_init(&h->busy);
-	list_init(&h->idle);
-	return h->http1.fields ? 0 : -ENOMEM;
-}
-
-void conn_home_fini(struct conn_home *h)
-{
-	while (h->spare_outs) {
-		struct conn_out *o = h->spare_outs;
-
-		h->spare_outs = o->next;
-		free(o);
-	}
-	while (h->spare_conns) {
-		struct conn *c = h->spare_conns;
-
-		h->spare_conns = (struct conn *)c->node.next;
-		free(c);
-	}
-	free(h->http1.fields);
 }

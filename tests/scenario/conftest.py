@@ -11,6 +11,7 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -105,14 +106,18 @@ class Server:
                     total += float(m.group(3))
         return total
 
-    def connect(self):
-        if self.unix:
-            s = socket.socket(socket.AF_UNIX)
-            s.connect(str(self.unix))
-        else:
-            s = socket.create_connection(("127.0.0.1", self.port))
+    def connect(self, rcvbuf=None):
+        s = socket.socket(socket.AF_UNIX if self.unix else socket.AF_INET)
         s.settimeout(PATIENCE)
+        if rcvbuf:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        s.connect(str(self.unix) if self.unix else ("127.0.0.1", self.port))
+        if not self.unix:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
+
+    def client(self, **kwargs):
+        return Client(self.connect(**kwargs))
 
     def http(self):
         c = http.client.HTTPConnection("127.0.0.1", self.port or 0, timeout=PATIENCE)
@@ -155,6 +160,110 @@ class Server:
         if expect is not None:
             assert code == expect, f"exit status {code}:\n{self.log}"
         return code
+
+
+def get(path, *fields, method="GET", version="1.1", body=b"", length=None):
+    """The bytes of a request; fields as "Name: value"."""
+    lines = [f"{method} {path} HTTP/{version}", "Host: x", *fields]
+    if body or length is not None:
+        lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def post(path, body=b"", *fields, **kwargs):
+    return get(path, *fields, method="POST", body=body, **kwargs)
+
+
+class Reply:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def __repr__(self):
+        return f"<{self.status} {self.headers} {self.body[:200]!r}>"
+
+
+class Client:
+    """A connection byte for byte: sends what it is told, and reads one reply at a time."""
+
+    def __init__(self, sock):
+        self.s = sock
+        self.rest = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.s.close()
+
+    def send(self, *data):
+        self.s.sendall(b"".join(data))
+        return self
+
+    def half_close(self):
+        self.s.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        """Leaves without a FIN."""
+        self.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.s.close()
+
+    def _more(self):
+        piece = self.s.recv(65536)
+        if not piece:
+            raise EOFError(self.rest)
+        self.rest += piece
+
+    def _line(self):
+        while b"\r\n" not in self.rest:
+            self._more()
+        line, self.rest = self.rest.split(b"\r\n", 1)
+        return line
+
+    def _bytes(self, n):
+        while len(self.rest) < n:
+            self._more()
+        data, self.rest = self.rest[:n], self.rest[n:]
+        return data
+
+    def _chunks(self):
+        body = b""
+        while (n := int(self._line(), 16)) > 0:
+            body += self._bytes(n)
+            assert self._line() == b""
+        while self._line():
+            pass
+        return body
+
+    def reply(self, head=False):
+        """The next reply, with its body; EOFError when the connection ends before it does."""
+        status = int(self._line().split(b" ")[1])
+        headers = {}
+        while line := self._line():
+            name, value = line.decode("latin-1").split(": ", 1)
+            headers[name.lower()] = value
+        if head or status in (100, 204, 304):
+            body = b""
+        elif headers.get("transfer-encoding") == "chunked":
+            body = self._chunks()
+        elif "content-length" in headers:
+            body = self._bytes(int(headers["content-length"]))
+        else:
+            body = self.rest + read_all(self.s)
+            self.rest = b""
+        return Reply(status, headers, body)
+
+    def ended(self):
+        """Waits for an orderly end: nothing more comes, and no reset."""
+        return self.rest == b"" and self.s.recv(1) == b""
+
+    def was_reset(self):
+        """Reads on to the end: whether that was a reset."""
+        try:
+            while self.s.recv(65536):
+                pass
+        except ConnectionResetError:
+            return True
+        return False
 
 
 def read_all(s):

@@ -32,8 +32,10 @@
 #ifdef __cplusplus
 extern "C" {
 #define OL_TABLE_(type, t) (t)
+#define OL_0_ = {} /* may be left out: without this g++ -Wextra wants every member named */
 #else
 #define OL_TABLE_(type, t) _Generic((t), const type * : (t), type * : (t))
+#define OL_0_
 #endif
 
 #if defined(__GNUC__)
@@ -72,16 +74,16 @@ struct ol_router;
  * its type is answered with 422 before the handler runs.  Two routes of one method that could not be told apart are
  * refused at start. */
 struct ol_route {
-	enum ol_method method;
-	const char *path;
-	ol_handler *async;              /* runs on the loop, on a fiber; must not block except in calls of this header */
-	ol_handler *sync;               /* runs on a thread of `pool`; may block */
-	const char *pool;               /* name of a pool in the app's table; NULL: the default pool */
-	size_t stack;                   /* bytes of fiber stack for an async handler; 0: 256 KiB */
-	size_t body_max;                /* largest request body; 0: the server's --body-max */
-	int stream;                     /* 1: start the handler when the head has arrived; it reads with ol_body_read */
-	const void *data;               /* the route's own, for ol_route_data() */
-	const struct ol_router *mount;  /* set by OL_MOUNT */
+	enum ol_method method OL_0_;
+	const char *path OL_0_;
+	ol_handler *async OL_0_;              /* on the loop, on a fiber; must not block but in this header's calls */
+	ol_handler *sync OL_0_;               /* on a thread of `pool`; may block */
+	const char *pool OL_0_;               /* name of a pool in the app's table; NULL: the default pool */
+	size_t stack OL_0_;                   /* bytes of fiber stack for an async handler; 0: 256 KiB */
+	size_t body_max OL_0_;                /* largest request body; 0: the server's --body-max */
+	int stream OL_0_;                     /* 1: starts when the head has arrived; it reads with ol_body_read */
+	const void *data OL_0_;               /* the route's own, for ol_route_data() */
+	const struct ol_router *mount OL_0_;  /* set by OL_MOUNT */
 };
 
 /* A table of routes that can be mounted: static const struct ol_router api = { OL_ROUTES(api_routes) }; */
@@ -101,10 +103,10 @@ struct ol_router {
 
 /* A named pool of worker threads.  The default pool, "default", is always there; its sizes are --pool and --queue. */
 struct ol_pool {
-	const char *name;
-	unsigned threads;  /* at most this many run at once; 0: 40 */
-	unsigned queue;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
-	size_t stack;      /* bytes of thread stack; 0: 256 KiB */
+	const char *name OL_0_;
+	unsigned threads OL_0_;  /* at most this many run at once; 0: 40 */
+	unsigned queue OL_0_;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
+	size_t stack OL_0_;      /* bytes of thread stack; 0: 256 KiB */
 };
 
 /* An option of the app's own, given as --name VALUE, OFFLOOP_NAME, or in the config file; read with ol_option(). */
@@ -123,19 +125,19 @@ struct ol_default {
 /* An app is const data: const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };  Set members in
  * this order.  Members are only ever added at the end; the sizes tell the library which ones the caller knows. */
 struct ol_app {
-	size_t size;
-	const struct ol_route *routes;
-	size_t nroutes, route_size;
-	const struct ol_pool *pools;
-	size_t npools, pool_size;
-	const struct ol_option *options;
-	size_t noptions, option_size;
-	const struct ol_default *defaults;
-	size_t ndefaults, default_size;
-	const char *name;               /* for the start line and --help; NULL: the program's */
-	int (*on_start)(ol_server *s);  /* before the first connection is accepted; below 0: the server does not start */
-	void (*on_stop)(ol_server *s);  /* after the last reply; also after an on_start that failed */
-	void *data;                     /* first value of ol_server_data() */
+	size_t size OL_0_;
+	const struct ol_route *routes OL_0_;
+	size_t nroutes OL_0_, route_size OL_0_;
+	const struct ol_pool *pools OL_0_;
+	size_t npools OL_0_, pool_size OL_0_;
+	const struct ol_option *options OL_0_;
+	size_t noptions OL_0_, option_size OL_0_;
+	const struct ol_default *defaults OL_0_;
+	size_t ndefaults OL_0_, default_size OL_0_;
+	const char *name OL_0_;               /* for the start line and --help; NULL: the program's */
+	int (*on_start)(ol_server *s) OL_0_;  /* before the first connection; below 0: the server does not start */
+	void (*on_stop)(ol_server *s) OL_0_;  /* after the last reply; also after an on_start that failed */
+	void *data OL_0_;                     /* first value of ol_server_data() */
 };
 
 #define OL_APP_INIT .size = sizeof(struct ol_app)

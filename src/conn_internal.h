@@ -1,0 +1,68 @@
+/* conn_internal.h: a connection, as conn.c (one of them) and conn_home.c (all of a loop) see it. */
+#ifndef OL_CONN_INTERNAL_H
+#define OL_CONN_INTERNAL_H
+
+#include "conn.h"
+
+#define CONN_OUT_IOVS 24
+#define CONN_DRAIN_IDLE_NS NS_PER_S     /* a connection without a request lives on this long once draining has begun */
+
+/* One send: what the protocol drained, until the loop has sent it.  An idle connection has none. */
+struct conn_out {
+	struct conn_out *next;
+	struct proto_out po;
+	struct msghdr msg;
+	struct iovec iov[CONN_OUT_IOVS];
+	struct stream *stream;          /* ends once this is sent: its reply is named by iov */
+	struct body_source *source;     /* lent po.lent bytes */
+	size_t left;                    /* bytes not sent yet */
+	struct buf cipher;              /* what the filter made of it */
+	char room[];
+};
+
+struct conn {
+	struct loop_io io;
+	struct conn_home *home;
+	struct proto *proto;
+	struct filter *filter;
+	struct list node;               /* home's busy or idle; it may still be in idle while its reply is sent */
+	struct timer timer;
+	uint64_t deadline_ns;
+	uint64_t request_ns;            /* when the present request's head came */
+	uint64_t body_due_ns;           /* its body must have gone on by then */
+	struct slice direct;            /* received bytes that are being parsed in place; only within pump */
+	struct buf in;                  /* received bytes that could not be parsed yet */
+	struct conn_out *out;
+	struct peer peer;
+	uint8_t awaits;                 /* enum awaits */
+	bool used;                      /* a request has come */
+	bool request_open;              /* its END has not come */
+	bool pumping, eof, paused;
+	bool refused;                   /* nothing more is fed */
+	bool closing_reply, aborted;    /* the last reply has been drained; it was broken off */
+	bool lingering, dead;
+	struct http1 http1;
+};
+
+enum awaits { AWAIT_NOTHING, AWAIT_IDLE, AWAIT_HEAD, AWAIT_BODY, AWAIT_WRITE, AWAIT_LINGER };
+
+/* ---- conn.c ---- */
+
+/* What is awaited next, and until when; NEVER: for as long as it takes. */
+void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns);
+/* Closes the descriptor; `released` follows.  Harmless the second time. */
+void conn_close(struct conn *c);
+/* Ends the connection and what runs for it.  A reply that a send still names stays until `released`. */
+void conn_abort(struct conn *c);
+
+/* ---- conn_home.c ---- */
+
+/* c->out, made if there is none; NULL without memory. */
+struct conn_out *conn_take_out(struct conn *c);
+/* Gives c->out back, if there is one. */
+void conn_drop_out(struct conn *c);
+/* A zeroed connection; NULL without memory. */
+struct conn *conn_new(struct conn_home *h);
+void conn_recycle(struct conn *c);
+
+#endif

@@ -8,8 +8,8 @@
 
 enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
 
-/* options.c fills it (options_parse) from one table; the defaults are in that table and nowhere else.  Strings are borrowed
- * from the options. */
+/* options.c fills it (options_parse) from one table; the defaults are in that table and nowhere else.  Strings are
+ * borrowed from the options. */
 struct config {
 	const char *host;               /* --host 127.0.0.1: an address or a name */
 	unsigned port;                  /* --port 8000; 0: any free one */

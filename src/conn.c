@@ -1,22 +1,25 @@
 /* conn.c: the one file that joins loop, protocol and dispatch.
  *
- * A connection moves bytes: what the loop received goes through the filter (if any) and is fed to the protocol, whose events go to
- * dispatch; replies that dispatch has ready are drained by the protocol into an `out` and sent.  All of that is pump(), which takes
- * steps until neither end can move, then sends what was collected in one operation and sets the deadline for what is awaited next.
- * Calls that come back from dispatch while pump runs (an inline handler's reply) only find it running: its loop goes on.
+ * A connection moves bytes: what the loop received goes through the filter (if any) and is fed to the protocol, whose
+ * events go to dispatch; replies that dispatch has ready are drained by the protocol into an `out` and sent.  All of
+ * that is pump(), which takes steps until neither end can move, then sends what was collected in one operation and sets
+ * the deadline for what is awaited next.  Calls that come back from dispatch while pump runs (an inline handler's
+ * reply) only find it running: its loop goes on.
  *
- * Input is parsed where it was received; only what could not be parsed yet is copied (c->in), at most about 64 KiB: then receiving
- * stops until half of that is left, and a hang-up is watched for instead.  Output that borrows from a reply keeps the exchange until
- * it is sent; small replies are copied, so a batch of pipelined requests is answered by one send.
+ * Input is parsed where it was received; only what could not be parsed yet is copied (c->in), at most about 64 KiB:
+ * then receiving stops until half of that is left, and a hang-up is watched for instead.  Output that borrows from a
+ * reply keeps the exchange until it is sent; small replies are copied, so a batch of pipelined requests is answered by
+ * one send.
  *
- * One timer a connection: what is awaited sets deadline_ns with a plain store, and the timer, when it fires, looks whether that has
- * moved.  So a request costs no timer operation.
+ * One timer a connection: what is awaited sets deadline_ns with a plain store, and the timer, when it fires, looks
+ * whether that has moved.  So a request costs no timer operation.
  *
- * Departures: a reset, or a hang-up, ends the request's claim on anybody (dispatch_gone).  A FIN within 100 ms of the request is
- * a half-close and is answered; a later one cancels, but the reply is still sent (close and shutdown look the same on TCP).
+ * Departures: a reset, or a hang-up, ends the request's claim on anybody (dispatch_gone).  A FIN within 100 ms of the
+ * request is a half-close and is answered; a later one cancels, but the reply is still sent (close and shutdown look
+ * the same on TCP).
  *
- * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's thread.  What
- * concerns all connections of a loop is in conn_home.c.
+ * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's
+ * thread.  What concerns all connections of a loop is in conn_home.c.
  */
 #include "conn_internal.h"
 
@@ -35,7 +38,7 @@
 static void pump(struct conn *c);
 static void update_recv(struct conn *c);
 
-/* ---- deadlines -------------------------------------------------------------------------------------------------------- */
+/* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
 static bool sending(const struct conn *c)
 {
@@ -97,7 +100,7 @@ static void await(struct conn *c)
 		move_to(c, &h->busy);
 }
 
-/* ---- closing ---------------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 void conn_close(struct conn *c)
 {
@@ -150,8 +153,8 @@ static void on_released(struct loop_io *io)
 		h->closed(h);
 }
 
-/* The last reply is out.  What the client still sends is read and thrown away for a while: closing over unread data would
- * reset the connection, and the client might never see the reply (RFC 9112 §9.6). */
+/* The last reply is out.  What the client still sends is read and thrown away for a while: closing over unread data
+ * would reset the connection, and the client might never see the reply (RFC 9112 §9.6). */
 static void finish(struct conn *c)
 {
 	bool unread = c->refused || c->in.n > 0 || c->request_open;
@@ -171,7 +174,7 @@ static void finish(struct conn *c)
 	conn_set_deadline(c, AWAIT_LINGER, clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->linger_ms));
 }
 
-/* ---- output ----------------------------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------------------------------ */
 
 static void end_stream(struct conn *c, struct stream *s)
 {
@@ -303,7 +306,7 @@ static void on_sent(struct loop_io *io, int res)
 	start_send(c);
 }
 
-/* ---- input ------------------------------------------------------------------------------------------------------------ */
+/* ---- input ------------------------------------------------------------------------------------------------------- */
 
 static void begin_request(struct conn *c, struct stream *s, const struct head *h)
 {
@@ -515,7 +518,7 @@ static void on_hung_up(struct loop_io *io, int res)
 		dispatch_cancel(c->home->dispatch, stream_of(c));
 }
 
-/* ---- deadlines that have passed --------------------------------------------------------------------------------------- */
+/* ---- deadlines that have passed ---------------------------------------------------------------------------------- */
 
 static void refuse_slow(struct conn *c, enum metric counter, const char *why)
 {
@@ -563,7 +566,7 @@ static void on_timer(struct timer *t)
 		wheel_add(&c->home->loop->wheel, &c->timer, c->deadline_ns);
 }
 
-/* ---- what dispatch calls ---------------------------------------------------------------------------------------------- */
+/* ---- what dispatch calls ----------------------------------------------------------------------------------------- */
 
 static struct conn *conn_of(struct stream *s)
 {
@@ -598,7 +601,7 @@ static const struct loop_io_ops io_ops = {
 	.released = on_released,
 };
 
-/* ---- opening --------------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 int conn_open(struct conn_home *h, int fd)
 {

@@ -1,9 +1,9 @@
 /* conn_home.c: all connections of one loop: their memory, making room, draining, breaking off.
  *
- * A loop keeps a few closed connections and outs for the next, newest first, so that what is used stays in the cache; the rest goes
- * back to the heap.  Two lists: `idle` holds the connections that wait for a request, longest first, and `busy` the others.  A
- * connection moves to idle when it begins to wait and only leaves when something else than sending is awaited, so an idle-listed
- * one may have a reply on its way: what it awaits decides, not the list.
+ * A loop keeps a few closed connections and outs for the next, newest first, so that what is used stays in the cache;
+ * the rest goes back to the heap.  Two lists: `idle` holds the connections that wait for a request, longest first, and
+ * `busy` the others.  A connection moves to idle when it begins to wait and only leaves when something else than
+ * sending is awaited, so an idle-listed one may have a reply on its way: what it awaits decides, not the list.
  *
  * The loop's thread only.
  */
@@ -17,7 +17,7 @@
 #define SPARE_OUTS_MAX 64
 #define SPARE_CONNS_MAX 256
 
-/* ---- memory ----------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 struct conn_out *conn_take_out(struct conn *c)
 {
@@ -88,7 +88,7 @@ void conn_recycle(struct conn *c)
 	h->nspare_conns++;
 }
 
-/* ---- all of a loop ---------------------------------------------------------------------------------------------------- */
+/* ---- all of a loop ----------------------------------------------------------------------------------------------- */
 
 bool conn_close_idle(struct conn_home *h)
 {

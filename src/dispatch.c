@@ -1,15 +1,16 @@
 /* dispatch.c: from a request's head to its handler, in its lane, and back.
  *
- * The connection tells what comes (head, body, end, departure); dispatch finds the route, checks parameters and size, and then
- * starts the handler: an async one at once on a fiber; a sync one by way of its pool.  Jobs are collected during a turn of the
- * loop and handed to the pools together (dispatch_flush), so a busy loop takes each pool's lock once a turn.  A worker's last act
- * is to post the exchange's `done` message, which brings it back here.
+ * The connection tells what comes (head, body, end, departure); dispatch finds the route, checks parameters and size,
+ * and then starts the handler: an async one at once on a fiber; a sync one by way of its pool.  Jobs are collected
+ * during a turn of the loop and handed to the pools together (dispatch_flush), so a busy loop takes each pool's lock
+ * once a turn.  A worker's last act is to post the exchange's `done` message, which brings it back here.
  *
- * A handler starts when its request is whole, so that a slow client holds no worker; a .stream route's starts with the head.
+ * A handler starts when its request is whole, so that a slow client holds no worker; a .stream route's starts with the
+ * head.
  *
- * Every exchange ends in `release`, called whenever one of these may have become true, and working when all are: its handler
- * has ended (state DONE), its connection is done with it (stream == NULL), no message of its pipes is on its way.  Exchanges keep their memory for the next: a handle is its slot and a
- * generation that changes at release.
+ * Every exchange ends in `release`, called whenever one of these may have become true, and working when all are: its
+ * handler has ended (state DONE), its connection is done with it (stream == NULL), no message of its pipes is on its
+ * way.  Exchanges keep their memory for the next: a handle is its slot and a generation that changes at release.
  *
  * All of this runs on the loop's thread, except run_job (worker) and the two dispatch_body_ functions (any).
  */
@@ -23,7 +24,7 @@
 #define SPARE_STACKS 64
 #define NO_SLOT UINT32_MAX
 
-/* ---- exchanges of this loop ------------------------------------------------------------------------------------------- */
+/* ---- exchanges of this loop -------------------------------------------------------------------------------------- */
 
 /* A slot for new memory: 0 or -ENOMEM. */
 static int take_slot(struct dispatch *d, struct ol_req *r)
@@ -134,7 +135,7 @@ struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen)
 	return slot < d->nslots && d->slots[slot].gen == gen ? d->slots[slot].req : NULL;
 }
 
-/* ---- answering -------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 /* The reply is complete. */
 static void answer(struct ol_req *r)
@@ -240,7 +241,7 @@ void dispatch_stream_ready(struct pipe *p)
 	r->stream->ops->reply_ready(r->stream);
 }
 
-/* ---- running ---------------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static struct dispatch_pool *pool_of(struct ol_req *r)
 {
@@ -372,7 +373,7 @@ void dispatch_flush(struct dispatch *d)
 			pool_splice(d->shared->pools[i].pool, &d->batches[i]);
 }
 
-/* ---- what the connection tells ---------------------------------------------------------------------------------------- */
+/* ---- what the connection tells ----------------------------------------------------------------------------------- */
 
 /* The request's pipe has room again, or its handler waits for the first byte. */
 static void body_ready(struct pipe *p)
@@ -572,7 +573,7 @@ void dispatch_refuse(struct dispatch *d, struct stream *s, int status, const cha
 	answer(r);
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static void log_access(struct ol_req *r, uint64_t ns)
 {
@@ -664,7 +665,7 @@ void dispatch_cancel(struct dispatch *d, struct stream *s)
 		cancel(r);
 }
 
-/* ---- set-up ----------------------------------------------------------------------------------------------------------- */
+/* ---- set-up ------------------------------------------------------------------------------------------------------ */
 
 int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *shared, struct metrics_loop *m)
 {

@@ -1,8 +1,9 @@
 /* endpoints.c: checks an app's tables once, at start, and compiles them.
  *
- * The tables are const data of the app's, perhaps compiled against an older header whose structs were shorter: each element is
- * copied, by the app's own stride, into a zeroed struct of ours, so a member it does not know reads as "not set".  Routers are
- * mounted by walking them with the prefix; every route becomes one pattern of the router and, at the same index, one endpoint.
+ * The tables are const data of the app's, perhaps compiled against an older header whose structs were shorter: each
+ * element is copied, by the app's own stride, into a zeroed struct of ours, so a member it does not know reads as "not
+ * set".  Routers are mounted by walking them with the prefix; every route becomes one pattern of the router and, at the
+ * same index, one endpoint.
  *
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */
@@ -45,7 +46,7 @@ static void element(void *dst, size_t size, const void *table, size_t stride, si
 	memcpy(dst, (const char *)table + i * stride, stride < size ? stride : size);
 }
 
-/* ---- pools ------------------------------------------------------------------------------------------------------------ */
+/* ---- pools ------------------------------------------------------------------------------------------------------- */
 
 static int check_pool(struct build *b, const struct ol_pool *p)
 {
@@ -84,7 +85,7 @@ static int add_pools(struct build *b, const struct ol_app *app)
 	return 0;
 }
 
-/* ---- routes ----------------------------------------------------------------------------------------------------------- */
+/* ---- routes ------------------------------------------------------------------------------------------------------ */
 
 static int find_pool(struct build *b, const char *route, const char *name, unsigned *out)
 {

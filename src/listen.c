@@ -1,12 +1,13 @@
 /* listen.c: opening listening sockets so that a port in use is an error, and closing them so that no client is reset.
  *
- * With SO_REUSEPORT set before its bind a second server would silently share the port of a first one.  So the first socket is
- * bound without it, which fails on a port in use, and the option is set on it afterwards; the other loops' sockets are then
- * bound beside it.  A unix socket refuses SO_REUSEPORT: the loops share one by duplicates of its descriptor.
+ * With SO_REUSEPORT set before its bind a second server would silently share the port of a first one.  So the first
+ * socket is bound without it, which fails on a port in use, and the option is set on it afterwards; the other loops'
+ * sockets are then bound beside it.  A unix socket refuses SO_REUSEPORT: the loops share one by duplicates of its
+ * descriptor.
  *
- * Closing a TCP listener resets the connections in its backlog, whose clients have completed a handshake and think they are
- * being served.  So it is first given a classic BPF filter that drops every SYN; what had completed by then is accepted for a
- * little while, and then nothing is left to reset.
+ * Closing a TCP listener resets the connections in its backlog, whose clients have completed a handshake and think they
+ * are being served.  So it is first given a classic BPF filter that drops every SYN; what had completed by then is
+ * accepted for a little while, and then nothing is left to reset.
  *
  * Set-up only, and listen_deafen on the loop's thread.
  */

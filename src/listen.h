@@ -14,14 +14,15 @@ struct listen {
 	char *unix_path;        /* removed when closed */
 };
 
-/* Binds and listens for n loops.  host is an address or a name; unix_path, when not NULL, is used instead of host and port.  A
- * path where a dead server left its socket is taken over; one where somebody answers is in use.  0, or -errno with one line in
- * err.  [setup] */
+/* Binds and listens for n loops.  host is an address or a name; unix_path, when not NULL, is used instead of host and
+ * port.  A path where a dead server left its socket is taken over; one where somebody answers is in use.  0, or -errno
+ * with one line in err.  [setup] */
 int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog, char *err,
 	size_t err_n);
 
-/* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while handshakes
- * under way complete and can be accepted.  Closing it 50 ms later resets nobody.  A unix listener: removes its path. */
+/* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while
+ * handshakes under way complete and can be accepted.  Closing it 50 ms later resets nobody.  A unix listener: removes
+ * its path. */
 void listen_deafen(const struct listen *l, unsigned i);
 
 /* Closes what is still open, and removes a unix path. */

@@ -1,7 +1,8 @@
-/* loop.h: the event loop, and the seam behind which io_uring, libevent or a script does the work.  What a backend itself
- * needs is in loop_backend.h.
+/* loop.h: the event loop, and the seam behind which io_uring, libevent or a script does the work.  What a backend
+ * itself needs is in loop_backend.h.
  *
- * The seam is completion-shaped: an operation is started, and a callback of its io says later how it ended.  The contract:
+ * The seam is completion-shaped: an operation is started, and a callback of its io says later how it ended.  The
+ * contract:
  *
  *  1. Every started operation finishes exactly once (a multishot one: exactly one final completion, more == false),
  *     cancelled or not, and never inside the call that started it.  After loop_close the one sign of them all is `released`.
@@ -41,11 +42,12 @@ struct loop_buf {
 /* What an io's completions call, on the loop's thread.  Members for operations that are never started may be NULL. */
 struct loop_io_ops {
 	/* fd is a new connection (the callee's, CLOEXEC) or a negative errno.  more == false: accepting has ended.
-	 * -EMFILE, -ENFILE, -ENOBUFS or -ENOMEM with more == true: the tables are full.  Accepting rests for 100 ms, or until
-	 * the loop closes a descriptor, and goes on by itself; said once, and again only after an accept has succeeded. */
+	 * -EMFILE, -ENFILE, -ENOBUFS or -ENOMEM with more == true: the tables are full.  Accepting rests for 100 ms, or
+	 * until the loop closes a descriptor, and goes on by itself; said once, and again only after an accept has
+	 * succeeded. */
 	void (*accepted)(struct loop_io *io, int fd, bool more);
-	/* res > 0: buf holds res bytes and is the callee's until lent back.  0: the peer's FIN (more == false).  Below 0: an
-	 * errno (more == false); -ECANCELED after loop_recv_stop.  buf is NULL when res <= 0. */
+	/* res > 0: buf holds res bytes and is the callee's until lent back.  0: the peer's FIN (more == false).  Below
+	 * 0: an errno (more == false); -ECANCELED after loop_recv_stop.  buf is NULL when res <= 0. */
 	void (*received)(struct loop_io *io, int res, const struct loop_buf *buf, bool more);
 	void (*sent)(struct loop_io *io, int res);          /* bytes sent, perhaps fewer than asked; or errno */
 	void (*hung_up)(struct loop_io *io, int res);       /* poll events (POLLRDHUP, POLLHUP, POLLERR); or errno */
@@ -108,22 +110,22 @@ struct loop_conf {
 	unsigned recv_buf_size; /* bytes each; 0: 4096 */
 };
 
-/* One of the backends; conf may be NULL, and stage too.  NULL with errno and, for loop_new_uring, the stage that failed in
- * *stage (a static string).  May be called on another thread than the one that will run the loop; io_uring then takes at
- * most 256 operations before the first turn (-EAGAIN). */
+/* One of the backends; conf may be NULL, and stage too.  NULL with errno and, for loop_new_uring, the stage that failed
+ * in *stage (a static string).  May be called on another thread than the one that will run the loop; io_uring then
+ * takes at most 256 operations before the first turn (-EAGAIN). */
 struct loop *loop_new_uring(const struct loop_conf *conf, const char **stage);
 struct loop *loop_new_event(const struct loop_conf *conf);
 
-/* io_uring as offloop needs it: set up, features, buffer rings, and a message sent to itself.  0, or a negative errno with
- * the stage that failed. */
+/* io_uring as offloop needs it: set up, features, buffer rings, and a message sent to itself.  0, or a negative errno
+ * with the stage that failed. */
 int loop_probe_uring(const char **stage);
 
-/* Every io must have been released, and no thread may still be inside loop_post.  Takes NULL.  The loop need not have run;
- * not while it runs.  Messages that were not run are forgotten. */
+/* Every io must have been released, and no thread may still be inside loop_post.  Takes NULL.  The loop need not have
+ * run; not while it runs.  Messages that were not run are forgotten. */
 void loop_free(struct loop *l);
 
-/* Runs until loop_stop: before_wait, wait, completions, messages (at most 64 a turn), timers, and so on.  The calling thread
- * is the loop's from then on. */
+/* Runs until loop_stop: before_wait, wait, completions, messages (at most 64 a turn), timers, and so on.  The calling
+ * thread is the loop's from then on. */
 int loop_run(struct loop *l);                               /* 0 after loop_stop, or the -errno of a wait that failed */
 void loop_stop(struct loop *l);                             /* [loop] */
 
@@ -133,8 +135,8 @@ int loop_turn(struct loop *l, uint64_t deadline_ns);
 /* Hands m to the loop's thread.  Any thread.  The caller must not touch m afterwards. */
 void loop_post(struct loop *l, struct loop_msg *m);
 
-/* Starts operations.  0, or -errno when it cannot be started (nothing will be called then): -EALREADY while the same one is
- * armed, -EBADF after loop_close, -EAGAIN or -ENOMEM. */
+/* Starts operations.  0, or -errno when it cannot be started (nothing will be called then): -EALREADY while the same
+ * one is armed, -EBADF after loop_close, -EAGAIN or -ENOMEM. */
 void loop_io_init(struct loop_io *io, struct loop *l, int fd, const struct loop_io_ops *ops);
 int loop_accept(struct loop_io *io);                        /* multishot */
 int loop_recv(struct loop_io *io);                          /* multishot */

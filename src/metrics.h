@@ -59,8 +59,8 @@ static inline void metric_set(struct metrics_loop *m, enum metric id, uint64_t v
  * histogram is short the sample is left out. */
 void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, int status, uint64_t ns);
 
-/* Prometheus text format 0.0.4.  metrics_text_family before its samples; labels: name, value pairs, ended by NULL; values are
- * escaped. */
+/* Prometheus text format 0.0.4.  metrics_text_family before its samples; labels: name, value pairs, ended by NULL;
+ * values are escaped. */
 enum metric_type { METRIC_TYPE_COUNTER, METRIC_TYPE_GAUGE, METRIC_TYPE_HISTOGRAM };
 int metrics_text_family(struct buf *b, const char *name, enum metric_type type, const char *help);
 int metrics_text_sample(struct buf *b, const char *name, const char *const *labels, double value);

@@ -1,16 +1,17 @@
 /* park.c: one waiter and its wakers.
  *
- * Everything a handler can wait for (time, a lock, a pool thread, a body, a slow client) ends in park_wait, and so the same
- * handler code runs in either lane: a fiber is suspended and its loop goes on, a thread sleeps on a futex.
+ * Everything a handler can wait for (time, a lock, a pool thread, a body, a slow client) ends in park_wait, and so the
+ * same handler code runs in either lane: a fiber is suspended and its loop goes on, a thread sleeps on a futex.
  *
- * The state is one word.  EMPTY: nobody waits.  PARKED: the waiter sleeps, or is about to.  WOKEN: a wake has come that no wait
- * has taken yet.  Whoever moves PARKED away owns the resumption: a waker posts the park's message to the loop (so a fiber is
- * only ever resumed from the loop's own stack, never from inside another handler), or wakes the futex; the timer resumes the
- * fiber itself.  Since exactly one of them succeeds, a fiber is never resumed twice, and no message is under way for a park
- * whose fiber already runs.
+ * The state is one word.  EMPTY: nobody waits.  PARKED: the waiter sleeps, or is about to.  WOKEN: a wake has come that
+ * no wait has taken yet.  Whoever moves PARKED away owns the resumption: a waker posts the park's message to the loop
+ * (so a fiber is only ever resumed from the loop's own stack, never from inside another handler), or wakes the futex;
+ * the timer resumes the fiber itself.  Since exactly one of them succeeds, a fiber is never resumed twice, and no
+ * message is under way for a park whose fiber already runs.
  *
- * Orders: the exchange that wakes is a release, the one that takes the wake an acquire, so what the waker wrote before is seen
- * after.  A futex wake on an address that has just been freed is harmless: it is the last thing a waker does with it.
+ * Orders: the exchange that wakes is a release, the one that takes the wake an acquire, so what the waker wrote before
+ * is seen after.  A futex wake on an address that has just been freed is harmless: it is the last thing a waker does
+ * with it.
  */
 #include "park.h"
 

@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* One waiter.  A wake that comes before the wait is remembered (one is); a wait may return early, so callers wait in a loop on a
- * condition of their own. */
+/* One waiter.  A wake that comes before the wait is remembered (one is); a wait may return early, so callers wait in a
+ * loop on a condition of their own. */
 struct park {
 	_Atomic uint32_t state;
 	bool timed_out;                         /* fiber: the timer came first */
@@ -29,8 +29,8 @@ void park_init_thread(struct park *p);
 /* Waits until woken: 0; or until deadline_ns has passed: -ETIMEDOUT.  By the waiter. */
 int park_wait(struct park *p, uint64_t deadline_ns);
 
-/* Any thread.  The caller must know that p is alive until it returns: it holds a lock that the waiter takes before it goes on,
- * or is the thread that frees p. */
+/* Any thread.  The caller must know that p is alive until it returns: it holds a lock that the waiter takes before it
+ * goes on, or is the thread that frees p. */
 void park_wake(struct park *p);
 
 #endif

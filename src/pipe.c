@@ -1,16 +1,17 @@
 /* pipe.c: bytes between a loop and a handler.
  *
- * A streamed reply is a pipe that the handler writes and the loop lends to the protocol as iovecs; a streamed request body is a
- * pipe that the loop pushes into and the handler reads.  The handler's side waits by its park, so it may be a fiber on the loop
- * itself or a worker thread; the loop's side never waits.  All state is under one mutex that is held for a copy of at most one
- * block or for pointer work.
+ * A streamed reply is a pipe that the handler writes and the loop lends to the protocol as iovecs; a streamed request
+ * body is a pipe that the loop pushes into and the handler reads.  The handler's side waits by its park, so it may be a
+ * fiber on the loop itself or a worker thread; the loop's side never waits.  All state is under one mutex that is held
+ * for a copy of at most one block or for pointer work.
  *
- * Telling the loop costs an eventfd write when it sleeps, so it is told once: `told` is set by the side that tells and is only
- * cleared by the loop when it finds nothing left to do (lend finds no byte, or push finds the pipe full).  While bytes are on
- * their way out, further writes cost no notice, and small writes leave together.
+ * Telling the loop costs an eventfd write when it sleeps, so it is told once: `told` is set by the side that tells and
+ * is only cleared by the loop when it finds nothing left to do (lend finds no byte, or push finds the pipe full).
+ * While bytes are on their way out, further writes cost no notice, and small writes leave together.
  *
- * Wakes are given under the lock, which the waiter takes before it goes on: so its park is alive.  A message to the loop may
- * still be on its way when a handler on the loop itself has ended: `posted` says so, and the exchange stays until it has come.
+ * Wakes are given under the lock, which the waiter takes before it goes on: so its park is alive.  A message to the
+ * loop may still be on its way when a handler on the loop itself has ended: `posted` says so, and the exchange stays
+ * until it has come.
  */
 #include "pipe.h"
 

@@ -46,12 +46,12 @@ ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n);
 
 /* ---- the loop's side ---- */
 
-/* Adds what has come, whatever the level: 0 or -ENOMEM.  *full: the pipe is above its high mark; `ready` says when it no longer
- * is. */
+/* Adds what has come, whatever the level: 0 or -ENOMEM.  *full: the pipe is above its high mark; `ready` says when it
+ * no longer is. */
 int pipe_push(struct pipe *p, const void *src, size_t n, bool *full);
 
-/* No more will come; error 0 for a proper end, else what both sides get from now on.  Wakes the handler.  Either side's thread;
- * the first call counts. */
+/* No more will come; error 0 for a proper end, else what both sides get from now on.  Wakes the handler.  Either side's
+ * thread; the first call counts. */
 void pipe_end(struct pipe *p, int error);
 
 #endif

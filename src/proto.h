@@ -1,10 +1,10 @@
 /* proto.h: what stands between a connection and a request, whatever the protocol.
  *
- * Three seams meet here.  A protocol is sans-I/O: it is fed slices and says what they mean (events), and drains replies into
- * iovecs; it never reads, writes, waits or allocates an exchange.  A stream is one request and its reply on a connection:
- * HTTP/1 has one, a multiplexed protocol many; departure, deadline and flow control belong to the stream, not the connection.
- * A filter sits between the loop and the protocol and turns cipher into plain text and back.  Everything here belongs to one
- * loop's thread, except where stated.
+ * Three seams meet here.  A protocol is sans-I/O: it is fed slices and says what they mean (events), and drains replies
+ * into iovecs; it never reads, writes, waits or allocates an exchange.  A stream is one request and its reply on a
+ * connection:  HTTP/1 has one, a multiplexed protocol many; departure, deadline and flow control belong to the stream,
+ * not the connection.  A filter sits between the loop and the protocol and turns cipher into plain text and back.
+ * Everything here belongs to one loop's thread, except where stated.
  */
 #ifndef OL_PROTO_H
 #define OL_PROTO_H
@@ -20,7 +20,7 @@
 
 struct ol_req;
 
-/* ---- the head of a request -------------------------------------------------------------------------------------------- */
+/* ---- the head of a request --------------------------------------------------------------------------------------- */
 
 /* Header fields the server itself looks at; the rest are FIELD_OTHER. */
 enum field_id { FIELD_OTHER, FIELD_HOST, FIELD_CONNECTION, FIELD_CONTENT_LENGTH, FIELD_TRANSFER_ENCODING, FIELD_EXPECT,
@@ -58,18 +58,18 @@ static inline struct slice head_slice(const struct head *h, uint32_t at, uint32_
 	return (struct slice){ h->base + at, n };
 }
 
-/* ---- the reply ------------------------------------------------------------------------------------------------------- */
+/* ---- the reply --------------------------------------------------------------------------------------------------- */
 
 struct reply_field {
 	struct reply_field *next;
 	struct slice name, value;
 };
 
-/* A body that is produced while it is sent.  lend: up to *n iovecs of at most `budget` bytes in all that come next; *n: how many
- * were lent.  They stay the source's until `taken`.  Returns 1 when more may follow (perhaps later: *n is 0 when there is
- * nothing now; the stream's owner calls `resume` when there is), 0 when what was lent is the last, -errno when the body is
- * broken off.  Lending again without `taken` in between continues behind what was lent.  taken: bytes lent before have been
- * copied or sent, in order. */
+/* A body that is produced while it is sent.  lend: up to *n iovecs of at most `budget` bytes in all that come next; *n:
+ * how many were lent.  They stay the source's until `taken`.  Returns 1 when more may follow (perhaps later: *n is 0
+ * when there is nothing now; the stream's owner calls `resume` when there is), 0 when what was lent is the last, -errno
+ * when the body is broken off.  Lending again without `taken` in between continues behind what was lent.  taken: bytes
+ * lent before have been copied or sent, in order. */
 struct body_source {
 	int (*lend)(struct body_source *src, struct iovec *iov, unsigned *n, size_t budget);
 	void (*taken)(struct body_source *src, size_t bytes);
@@ -98,7 +98,7 @@ struct reply {
 	uint64_t length;                /* BODY_BYTES, BODY_CHAIN */
 };
 
-/* ---- the stream ------------------------------------------------------------------------------------------------------- */
+/* ---- the stream -------------------------------------------------------------------------------------------------- */
 
 struct stream;
 
@@ -109,8 +109,8 @@ struct stream_ops {
 	void (*reset)(struct stream *s);        /* break the reply off; the connection goes if the protocol cannot say it otherwise */
 };
 
-/* Only the loop's thread touches a stream, and it goes with its connection: what workers share of a request (who may answer
- * it, whether anybody still waits) is in the exchange, which outlives both. */
+/* Only the loop's thread touches a stream, and it goes with its connection: what workers share of a request (who may
+ * answer it, whether anybody still waits) is in the exchange, which outlives both. */
 struct stream {
 	const struct stream_ops *ops;
 	struct ol_req *req;             /* the exchange; NULL when there is none */
@@ -120,7 +120,7 @@ struct stream {
 	bool body_paused;               /* the exchange cannot take more of the body now */
 };
 
-/* ---- the protocol ----------------------------------------------------------------------------------------------------- */
+/* ---- the protocol ------------------------------------------------------------------------------------------------ */
 
 enum proto_event_kind {
 	PROTO_MORE,     /* nothing to tell; feed again with more bytes (what was not consumed comes again) */
@@ -166,10 +166,10 @@ struct proto_ops {
 	void (*fini)(struct proto *p);
 	/* Consumes a prefix of `in` (also 0 bytes) and says one thing about it.  The count consumed. */
 	size_t (*feed)(struct proto *p, struct slice in, struct proto_event *ev);
-	/* Adds what is ready to be sent, at most about `budget` bytes, of one stream.  True when something was added or finished.
-	 * Where room or iovecs run short it stops, and goes on in the next call; each call with a fresh `out` (at least one iovec
-	 * and PROTO_ROOM_MIN bytes of room) gets further.  Bytes that a PULL source lent to the last call must have been taken
-	 * before the next one. */
+	/* Adds what is ready to be sent, at most about `budget` bytes, of one stream.  True when something was added or
+	 * finished.  Where room or iovecs run short it stops, and goes on in the next call; each call with a fresh
+	 * `out` (at least one iovec and PROTO_ROOM_MIN bytes of room) gets further.  Bytes that a PULL source lent to
+	 * the last call must have been taken before the next one. */
 	bool (*drain)(struct proto *p, struct proto_out *out, size_t budget);
 	/* The stream's body is awaited (an interim 100 may be due), or its source can lend again, or it can take body again. */
 	void (*resume)(struct proto *p, struct stream *s);
@@ -183,7 +183,7 @@ struct proto {
 	const struct proto_ops *ops;
 };
 
-/* ---- the filter ------------------------------------------------------------------------------------------------------- */
+/* ---- the filter -------------------------------------------------------------------------------------------------- */
 
 struct filter;
 

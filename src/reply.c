@@ -1,13 +1,13 @@
 /* reply.c: building a reply, the public ol_text ... ol_trailer_set and the server's own answers.
  *
- * A reply stays structured (status, fields, a body source) until the protocol drains it.  All of it lies in the exchange's arena
- * or is borrowed from the handler, so nothing here allocates from the heap but a stream's pipe.  A handler may change its mind as
- * often as it likes: each call replaces the body, until the reply is committed, which happens when the handler returns or at the
- * first ol_write.  Fields are checked when they are set (RFC 9110 §5.5): a request can never add a field, or a second reply, by
- * what a handler copies from it.
+ * A reply stays structured (status, fields, a body source) until the protocol drains it.  All of it lies in the
+ * exchange's arena or is borrowed from the handler, so nothing here allocates from the heap but a stream's pipe.  A
+ * handler may change its mind as often as it likes: each call replaces the body, until the reply is committed, which
+ * happens when the handler returns or at the first ol_write.  Fields are checked when they are set (RFC 9110 §5.5): a
+ * request can never add a field, or a second reply, by what a handler copies from it.
  *
- * Everything runs on the handler's thread, except the reply_* functions that dispatch calls before a
- * handler has started (loop, which owns the exchange then).
+ * Everything runs on the handler's thread, except the reply_* functions that dispatch calls before a handler has
+ * started (loop, which owns the exchange then).
  */
 #include "exchange.h"
 #include "json.h"
@@ -102,7 +102,7 @@ static void set_bytes(struct ol_req *r, const void *p, size_t n)
 	r->reply.length = n;
 }
 
-/* ---- header fields ---------------------------------------------------------------------------------------------------- */
+/* ---- header fields ----------------------------------------------------------------------------------------------- */
 
 static bool is_token(struct slice s)
 {
@@ -262,7 +262,7 @@ int ol_trailer_set(ol_req *r, const char *name, const char *value)
 	return append_field(r, &r->trailers_end, slice_of(name), slice_of(value));
 }
 
-/* ---- whole replies ---------------------------------------------------------------------------------------------------- */
+/* ---- whole replies ----------------------------------------------------------------------------------------------- */
 
 int ol_text(ol_req *r, int status, const char *text)
 {
@@ -409,7 +409,7 @@ int ol_redirect(ol_req *r, int status, const char *location)
 	return rc < 0 ? rc : put_field(r, "Location", location, true);
 }
 
-/* ---- the server's own ------------------------------------------------------------------------------------------------- */
+/* ---- the server's own -------------------------------------------------------------------------------------------- */
 
 void reply_error(struct ol_req *r, int status, const char *detail)
 {
@@ -513,7 +513,7 @@ void reply_latched(struct ol_req *r)
 	r->reply.close = status == 408 || status == 413 || status == 400;
 }
 
-/* ---- streams ---------------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 int ol_stream(ol_req *r, int status, const char *type)
 {

@@ -1,12 +1,12 @@
 /* request.c: reading a request: parameters, query, header fields, cookies, body, JSON, trailers.
  *
- * The head lies in the exchange's arena, copied whole, so its strings can be terminated where they stand: behind a field's name is
- * its colon, behind its value a CR or a blank, behind target and method a space, none of which is needed any more.  What must be
- * decoded (parameters, query, path) is decoded once, into the arena.  Parameters are decoded and checked before the handler starts
- * (on the loop); all else when it is asked for (on the handler's thread).
+ * The head lies in the exchange's arena, copied whole, so its strings can be terminated where they stand: behind a
+ * field's name is its colon, behind its value a CR or a blank, behind target and method a space, none of which is
+ * needed any more.  What must be decoded (parameters, query, path) is decoded once, into the arena.  Parameters are
+ * decoded and checked before the handler starts (on the loop); all else when it is asked for (on the handler's thread).
  *
- * A body is in r->body, buffered by the loop before the handler starts; or, on a .stream route, comes by the pipe r->in.  A body
- * that could not be had latches its status, so that a handler's `return -1` answers it.
+ * A body is in r->body, buffered by the loop before the handler starts; or, on a .stream route, comes by the pipe
+ * r->in.  A body that could not be had latches its status, so that a handler's `return -1` answers it.
  */
 #include "dispatch.h"
 #include "json.h"
@@ -98,7 +98,7 @@ const char *ol_remote(ol_req *r)
 	return text;
 }
 
-/* ---- parameters ------------------------------------------------------------------------------------------------------- */
+/* ---- parameters -------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *msg, *type;
@@ -185,7 +185,7 @@ double ol_param_float(ol_req *r, const char *name)
 	return s && route_value_float(slice_of(s), &v) ? v : 0;
 }
 
-/* ---- query ------------------------------------------------------------------------------------------------------------ */
+/* ---- query ------------------------------------------------------------------------------------------------------- */
 
 /* Decodes s; a bad escape is left as it stands (the protocol has refused those in the target already). */
 static const char *query_decode(ol_req *r, struct slice s)
@@ -268,7 +268,7 @@ int ol_query_int(ol_req *r, const char *name, int64_t min, int64_t max, int64_t 
 	return 0;
 }
 
-/* ---- fields ----------------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 const char *ol_header_at(ol_req *r, size_t i, const char **value)
 {
@@ -378,7 +378,7 @@ const char *ol_trailer(ol_req *r, const char *name)
 	return NULL;
 }
 
-/* ---- body ------------------------------------------------------------------------------------------------------------- */
+/* ---- body -------------------------------------------------------------------------------------------------------- */
 
 static void latch_body_error(ol_req *r, int rc)
 {

@@ -1,18 +1,19 @@
 /* server.c: an app, its listeners, its loop threads and its pools, from start to the last reply.
  *
- * Each loop thread has everything of its own: backend, listener, connections, dispatch, counters.  What they share is constant
- * once they run (routes, pools, config) but for a few atomics.  A server is put together in steps, each of which can fail before
- * the next has begun: server_new checks the app, server_listen takes the port, server_start starts the threads; server_free takes
- * down whatever of it there is.
+ * Each loop thread has everything of its own: backend, listener, connections, dispatch, counters.  What they share is
+ * constant once they run (routes, pools, config) but for a few atomics.  A server is put together in steps, each of
+ * which can fail before the next has begun: server_new checks the app, server_listen takes the port, server_start
+ * starts the threads; server_free takes down whatever of it there is.
  *
- * Draining, on each loop: the listener turns deaf and is closed 50 ms later, when what had completed its handshake has been
- * accepted; connections without a request end within a second; the others after their reply.  The thread ends when it has neither
- * connections nor requests left, and the last one tells server_wait.
+ * Draining, on each loop: the listener turns deaf and is closed 50 ms later, when what had completed its handshake has
+ * been accepted; connections without a request end within a second; the others after their reply.  The thread ends when
+ * it has neither connections nor requests left, and the last one tells server_wait.
  *
- * Accepting rests while a loop has its share of --connections-max, after idle connections have been closed to make room; clients
- * then wait in the kernel's backlog.
+ * Accepting rests while a loop has its share of --connections-max, after idle connections have been closed to make
+ * room; clients then wait in the kernel's backlog.
  *
- * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on its loop's.
+ * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on its
+ * loop's.
  */
 #include "server.h"
 
@@ -72,7 +73,7 @@ static int __attribute__((format(printf, 3, 4))) fail(char *err, size_t err_n, c
 	return -EINVAL;
 }
 
-/* ---- made ------------------------------------------------------------------------------------------------------------- */
+/* ---- made -------------------------------------------------------------------------------------------------------- */
 
 static unsigned share(unsigned whole, unsigned parts)
 {
@@ -135,7 +136,7 @@ ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n)
 	return s;
 }
 
-/* ---- listening -------------------------------------------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------------------------------------- */
 
 /* Which backend: the one asked for, or io_uring if it can be had. */
 static int pick_backend(ol_server *s, bool *uring, char *err, size_t err_n)
@@ -192,7 +193,7 @@ int server_listen(ol_server *s, char *err, size_t err_n)
 	return rc;
 }
 
-/* ---- a loop's thread -------------------------------------------------------------------------------------------------- */
+/* ---- a loop's thread --------------------------------------------------------------------------------------------- */
 
 static void start_accepting(struct server_loop *l)
 {
@@ -385,7 +386,7 @@ int server_start(ol_server *s, char *err, size_t err_n)
 	return rc < 0 ? rc : -ENOMEM;
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 void server_drain(ol_server *s)
 {
@@ -470,7 +471,7 @@ void server_free(ol_server *s)
 	free(s);
 }
 
-/* ---- what others ask -------------------------------------------------------------------------------------------------- */
+/* ---- what others ask --------------------------------------------------------------------------------------------- */
 
 void server_info(const ol_server *s, struct server_info *info)
 {

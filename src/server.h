@@ -32,20 +32,21 @@ int server_listen(ol_server *s, char *err, size_t err_n);
 /* Starts the loop threads; from now on connections are accepted.  0, or -errno with err. */
 int server_start(ol_server *s, char *err, size_t err_n);
 
-/* Begins to drain: no more connections, idle ones end within a second, requests that were accepted are answered.  Any thread,
- * once. */
+/* Begins to drain: no more connections, idle ones end within a second, requests that were accepted are answered.  Any
+ * thread, once. */
 void server_drain(ol_server *s);
 
 /* Waits until everything has drained, at most until deadline_ns (clock_now_ns).  0, or -ETIMEDOUT. */
 int server_wait(ol_server *s, uint64_t deadline_ns);
 
-/* The grace is over: cancels what still runs, so that suspended handlers end with -ECANCELED and connections close.  The loops
- * get at most half a second for it.  Fills names with one line a route that is stuck ("GET /slow: 3 requests, longest
- * 31.2 s") and returns how many requests. */
+/* The grace is over: cancels what still runs, so that suspended handlers end with -ECANCELED and connections close.
+ * The loops get at most half a second for it.  Fills names with one line a route that is stuck ("GET /slow: 3 requests,
+ * longest 31.2 s") and returns how many requests. */
 unsigned server_abandon(ol_server *s, char *names, size_t n);
 
-/* After a complete drain: joins the threads and frees all.  After server_abandon found stuck requests the threads cannot be
- * joined and this must not be called: the process ends instead.  Takes NULL; also for a server that was never started. */
+/* After a complete drain: joins the threads and frees all.  After server_abandon found stuck requests the threads
+ * cannot be joined and this must not be called: the process ends instead.  Takes NULL; also for a server that was never
+ * started. */
 void server_free(ol_server *s);
 
 /* For the start line, the control plane and tests. */

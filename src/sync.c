@@ -1,9 +1,10 @@
 /* sync.c: ol_mutex and ol_sem, locks that handlers of both lanes share.
  *
- * A thread lock held across a suspending call would stop a loop, or deadlock it against itself; these suspend instead.  A semaphore
- * is a count and a queue of waiters, each on its waiter's stack, under a thread lock that is held for a few instructions only.  A
- * post hands its unit to the first waiter directly (so it is fair, and no third can snatch it) and wakes it under that lock, which
- * the waiter takes before it goes on: that keeps the waiter's memory alive for the waker.  A mutex is a semaphore of one.
+ * A thread lock held across a suspending call would stop a loop, or deadlock it against itself; these suspend instead.
+ * A semaphore is a count and a queue of waiters, each on its waiter's stack, under a thread lock that is held for a few
+ * instructions only.  A post hands its unit to the first waiter directly (so it is fair, and no third can snatch it)
+ * and wakes it under that lock, which the waiter takes before it goes on: that keeps the waiter's memory alive for the
+ * waker.  A mutex is a semaphore of one.
  *
  * Any thread may post; waits are the handler's own.
  */

@@ -1,12 +1,12 @@
 /* wait.c: sleeping, offloading, waiting for another thread, and the request's memory: the public calls that suspend.
  *
- * Each waits by the park of whoever runs the handler now (r->park): a fiber's own, or a thread's.  While a fiber's work is
- * offloaded, the worker that runs it is the one who works for the request, so r->park is then a thread's, and the fiber sleeps
- * on its own until the worker's message says that the work is done.  That message is the worker's last touch of the offload,
- * which lives on the fiber's stack: the fiber cannot leave before it has been run.
+ * Each waits by the park of whoever runs the handler now (r->park): a fiber's own, or a thread's.  While a fiber's work
+ * is offloaded, the worker that runs it is the one who works for the request, so r->park is then a thread's, and the
+ * fiber sleeps on its own until the worker's message says that the work is done.  That message is the worker's last
+ * touch of the offload, which lives on the fiber's stack: the fiber cannot leave before it has been run.
  *
- * Cancellation never kills: it wakes the park, and what waits sees `cancelled` and returns -ECANCELED.  Work that has started in
- * a pool is waited for; work that is still queued is taken back.
+ * Cancellation never kills: it wakes the park, and what waits sees `cancelled` and returns -ECANCELED.  Work that has
+ * started in a pool is waited for; work that is still queued is taken back.
  *
  * A pool never waits for itself, nor for one before it in the table, so no circle of waiting pools can form.
  */
@@ -48,7 +48,7 @@ int ol_sleep(ol_req *r, int64_t ms)
 	return 0;
 }
 
-/* ---- offload ---------------------------------------------------------------------------------------------------------- */
+/* ---- offload ----------------------------------------------------------------------------------------------------- */
 
 static void offload_done(struct loop_msg *m)
 {
@@ -152,7 +152,7 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 	return here ? offload_from_thread(&off) : offload_from_fiber(r, (unsigned)i, &off);
 }
 
-/* ---- handles ---------------------------------------------------------------------------------------------------------- */
+/* ---- handles ----------------------------------------------------------------------------------------------------- */
 
 struct post {
 	struct loop_msg msg;
@@ -210,7 +210,7 @@ void ol_wake(ol_req *r)
 	park_wake(r->park);
 }
 
-/* ---- memory and the log ----------------------------------------------------------------------------------------------- */
+/* ---- memory and the log ------------------------------------------------------------------------------------------ */
 
 void *ol_alloc(ol_req *r, size_t n)
 {

@@ -1,8 +1,8 @@
 /* peer.c: the address of a socket's other end.
  *
- * Asked for once a connection, when its first request begins, and kept in 24 bytes instead of a sockaddr_storage's 128, since an
- * idle connection should cost little.  It is copied into each request, so that a handler on another thread can have it printed
- * without touching the connection.  Any thread.
+ * Asked for once a connection, when its first request begins, and kept in 24 bytes instead of a sockaddr_storage's 128,
+ * since an idle connection should cost little.  It is copied into each request, so that a handler on another thread can
+ * have it printed without touching the connection.  Any thread.
  */
 #include "peer.h"
 

@@ -12,9 +12,8 @@
  * WIDE may be waking.
  *
  * Invariants, whenever the mutex is free:
- *  - running + idle + starting = threads, and a job starts only while running < limit: after lowering the limit
- *    nothing starts until enough have ended.  A worker that finds more threads than the limit ends; a limit of 0
- *    closes the pool.
+ *  - running + idle + starting = threads, and a worker that finds threads > limit ends before it takes a job: so none
+ *    starts while `limit` others run, whatever the limit was before.  A limit of 0 closes the pool.
  *  - if a job is queued and running + waking < limit, then a worker is waking, or no thread could be started.
  *  - a worker whose `woken` is set never ends before it has taken that wake.
  * Admission is two counters that only grow: `entered` (whoever admits) and `left` (under the mutex).  A stale `left`
@@ -304,13 +303,15 @@ static void unlink_job(struct pool *p, struct pool_job *job)
 	p->queued--;
 }
 
-/* The next job, which holds a token from now on; NULL when there is none or the limit is reached. */
+/* The next job, which holds a token from now on; NULL when there is none.  The caller is one of at most `limit` threads
+ * and does not run yet. */
 static struct pool_job *take(struct pool *p, uint64_t now)
 {
 	struct pool_job *job = p->head;
 
-	if (job == NULL || p->running >= p->limit)
+	if (job == NULL)
 		return NULL;
+	assert(p->running < p->limit);
 	unlink_job(p, job);
 	p->running++;
 	/* `now` may be the end of the job before, a moment older than this one. */

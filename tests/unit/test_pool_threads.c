@@ -137,19 +137,57 @@ static void held_start(void *arg)
 		usleep(100);
 }
 
-START_TEST(while_a_thread_is_starting_for_them_no_loop_starts_another)
+static void make_held_pool(void)
 {
-	atomic_store(&hold_starting, true);
+	atomic_store(&hold_starting, false);
 	pool = pool_new(&(struct pool_conf){ .name = "test", .threads = 8, .queue = 100, .tags = TAGS,
 		.thread_start = held_start });
-	submit(0, 4, run_held);
+	ck_assert_ptr_nonnull(pool);
+}
+
+static void let_threads_start_and_jobs_end(unsigned n)
+{
+	atomic_store(&hold_starting, false);
+	EVENTUALLY(atomic_load(&begun) == n);
+	let_go(n);
+	EVENTUALLY(resting(stats().threads));
+}
+
+START_TEST(a_splice_starts_one_thread_and_leaves_the_others_to_that)
+{
+	make_held_pool();
+	atomic_store(&hold_starting, true);
+	submit(0, 6, run_held);
 	ck_assert_uint_eq(stats().starting, 1);
 	ck_assert_uint_eq(stats().waking, 1);
-	ck_assert_uint_eq(stats().queued, 4);
-	atomic_store(&hold_starting, false);
-	EVENTUALLY(atomic_load(&begun) == 4);
-	let_go(4);
-	EVENTUALLY(resting(stats().threads));
+	ck_assert_uint_eq(stats().queued, 6);
+	let_threads_start_and_jobs_end(6);
+}
+END_TEST
+
+START_TEST(for_jobs_known_as_short_a_worker_starts_one_thread_at_a_time)
+{
+	make_held_pool();
+	make_kind_short(1);
+	atomic_store(&hold_starting, true);
+	submit(0, 7, run_held);
+	EVENTUALLY(atomic_load(&begun) == 1);
+	EVENTUALLY(stats().starting > 0);
+	ck_assert_uint_eq(stats().starting, 1);
+	let_threads_start_and_jobs_end(7);
+}
+END_TEST
+
+START_TEST(for_jobs_that_may_run_long_a_worker_starts_several_threads)
+{
+	make_held_pool();
+	fill_and_rest(1);
+	atomic_store(&hold_starting, true);
+	submit(0, 7, run_held);
+	EVENTUALLY(atomic_load(&begun) == 1);
+	EVENTUALLY(stats().starting == 4);
+	ck_assert_uint_eq(stats().queued, 6);
+	let_threads_start_and_jobs_end(7);
 }
 END_TEST
 
@@ -512,9 +550,16 @@ START_TEST(every_admitted_job_runs_once_or_is_taken_back_once)
 	EVENTUALLY(stats().done + stats().dropped == 3 * STRESS_JOBS);
 	s = stats();
 	ck_assert_uint_eq(s.dropped, taken_back);
-	for (unsigned t = 0; t < 3; t++)
+	for (unsigned t = 0; t < 3; t++) {
+		struct pool_hist wait, run;
+
 		for (unsigned i = 0; i < STRESS_JOBS; i++)
 			ck_assert_uint_eq(atomic_load(&stress[t].runs[i]), 1);
+		pool_hist(pool, t, &wait, &run);
+		ck_assert_uint_eq(wait.count, STRESS_JOBS - stress[t].taken_back);
+		ck_assert_uint_eq(run.count, wait.count);
+		ck_assert_uint_lt(wait.sum_ns / wait.count, PATIENCE_NS);
+	}
 	EVENTUALLY(stats().threads == 0);
 	ck_assert_uint_le(atomic_load(&peak), 6);
 }
@@ -532,7 +577,9 @@ int main(void)
 	tcase_add_test(threads, a_job_behind_a_long_one_gets_a_thread_of_its_own);
 	tcase_add_test(threads, a_batch_whose_first_job_blocks_strands_none_of_the_others);
 	tcase_add_test(threads, blocking_jobs_of_a_kind_known_as_short_still_get_all_threads);
-	tcase_add_test(threads, while_a_thread_is_starting_for_them_no_loop_starts_another);
+	tcase_add_test(threads, a_splice_starts_one_thread_and_leaves_the_others_to_that);
+	tcase_add_test(threads, for_jobs_known_as_short_a_worker_starts_one_thread_at_a_time);
+	tcase_add_test(threads, for_jobs_that_may_run_long_a_worker_starts_several_threads);
 	tcase_add_test(threads, a_worker_has_its_name_its_stack_its_pool_and_no_signals);
 	tcase_add_test(threads, a_stack_too_small_to_live_on_is_made_larger);
 

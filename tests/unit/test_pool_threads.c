@@ -558,7 +558,7 @@ START_TEST(every_admitted_job_runs_once_or_is_taken_back_once)
 		pool_hist(pool, t, &wait, &run);
 		ck_assert_uint_eq(wait.count, STRESS_JOBS - stress[t].taken_back);
 		ck_assert_uint_eq(run.count, wait.count);
-		ck_assert_uint_lt(wait.sum_ns / wait.count, PATIENCE_NS);
+		ck_assert_uint_eq(wait.bucket[POOL_BUCKETS - 1], 0);    /* nor did one wait for less than no time */
 	}
 	EVENTUALLY(stats().threads == 0);
 	ck_assert_uint_le(atomic_load(&peak), 6);

@@ -36,9 +36,12 @@ static int copy_head(struct ol_req *r, const struct head *h)
 
 	if (!base || !fields)
 		return -ENOMEM;
-	memcpy(base, h->base, h->n);
+	/* A request that was refused early has neither, and memcpy takes no NULL. */
+	if (h->n > 0)
+		memcpy(base, h->base, h->n);
 	base[h->n] = '\0';
-	memcpy(fields, h->fields, h->nfields * sizeof *fields);
+	if (h->nfields > 0)
+		memcpy(fields, h->fields, h->nfields * sizeof *fields);
 	r->head = *h;
 	r->head.base = base;
 	r->head.fields = fields;

@@ -23,6 +23,7 @@
 #define SPARE_MAX 256
 #define SPARE_STACKS 64
 #define NO_SLOT UINT32_MAX
+#define RETRY_NS (20 * NS_PER_MS)
 
 /* ---- exchanges of this loop -------------------------------------------------------------------------------------- */
 
@@ -361,16 +362,30 @@ static void start(struct ol_req *r)
 		start_async(r);
 }
 
+/* Hands each pool its jobs; where a thread could not be started it is tried again soon. */
+static void splice(struct dispatch *d)
+{
+	d->batched = 0;
+	for (unsigned i = 0; i < d->shared->npools; i++) {
+		struct pool *p = d->shared->pools[i].pool;
+
+		pool_splice(p, &d->batches[i]);
+		if (pool_stalled(p) && !timer_armed(&d->retry))
+			wheel_add(&d->loop->wheel, &d->retry, d->loop->now_ns + RETRY_NS);
+	}
+}
+
+static void on_retry(struct timer *t)
+{
+	splice(container_of(t, struct dispatch, retry));
+}
+
 void dispatch_flush(struct dispatch *d)
 {
 	metric_set(d->metrics, METRIC_IN_FLIGHT, d->nlive);
 	metric_set(d->metrics, METRIC_FIBERS, fiber_pool_live(d->fibers));
-	if (d->batched == 0)
-		return;
-	d->batched = 0;
-	for (unsigned i = 0; i < d->shared->npools; i++)
-		if (d->batches[i].n > 0)
-			pool_splice(d->shared->pools[i].pool, &d->batches[i]);
+	if (d->batched > 0)
+		splice(d);
 }
 
 /* ---- what the connection tells ----------------------------------------------------------------------------------- */
@@ -676,6 +691,7 @@ int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *sh
 	d->shared = shared;
 	d->metrics = m;
 	d->free_slot = NO_SLOT;
+	timer_init(&d->retry, on_retry);
 	list_init(&d->live);
 	list_init(&d->spare);
 	d->batches = calloc(shared->npools + 1, sizeof *d->batches);
@@ -692,6 +708,7 @@ void dispatch_fini(struct dispatch *d)
 
 	while ((node = list_pop(&d->spare)))
 		free(container_of(node, struct ol_req, node));
+	wheel_del(&d->loop->wheel, &d->retry);
 	fiber_pool_free(d->fibers);
 	free(d->slots);
 	free(d->batches);

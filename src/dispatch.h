@@ -44,6 +44,7 @@ struct dispatch {
 	struct fiber_pool *fibers;
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
+	struct timer retry;                 /* a pool could not start the thread it needs */
 	struct list live, spare;            /* exchanges */
 	unsigned nlive, nspare;
 	struct exchange_slot *slots;

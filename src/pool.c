@@ -488,6 +488,12 @@ UNCHECKED void pool_free(struct pool *p)
 }
 
 /* Tries again to start a thread, when it is time. */
+bool pool_stalled(const struct pool *p)
+{
+	/* Relaxed: a hint; the retry itself takes the lock. */
+	return atomic_load_explicit(&p->stalled, memory_order_relaxed);
+}
+
 static void retry(struct pool *p)
 {
 	uint64_t now = clock_now_ns();
@@ -544,7 +550,7 @@ void pool_splice(struct pool *p, struct pool_batch *b)
 
 	assert(p->magic == MAGIC);
 	if (b->n == 0) {
-		if (atomic_load_explicit(&p->stalled, memory_order_relaxed))
+		if (pool_stalled(p))
 			retry(p);
 		return;
 	}

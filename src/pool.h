@@ -57,6 +57,9 @@ void pool_batch_add(struct pool_batch *b, struct pool_job *job);
  * refused pool_admit tries again.  A splice of an empty batch does so too, and costs nothing otherwise. */
 void pool_splice(struct pool *p, struct pool_batch *b);
 
+/* Jobs wait for a thread that could not be started: somebody must splice again in a while.  Any thread. */
+bool pool_stalled(const struct pool *p);
+
 /* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued (not yet
  * spliced).  Any thread; the caller must know that the job's memory is alive. */
 bool pool_drop(struct pool *p, struct pool_job *job);

@@ -2,7 +2,8 @@
  *
  * A handler is declared in one of two lanes.  An `.async` handler runs inline on an event loop, on a fiber of its own;
  * a `.sync` handler runs on a thread of a bounded pool and may block.  The functions below work in both: where one has
- * to wait, it suspends an async handler (its loop goes on with other requests) and blocks a sync one (its thread waits).
+ * to wait, it suspends an async handler (its loop goes on with other requests) and blocks a sync one (its thread
+ * waits).
  *
  * Handlers are concurrent in every lane: a server has several loops and several workers, so two requests for one route
  * may run at the same moment.  Data that requests share needs a lock, and no thread lock (pthread_mutex_t, std::mutex)
@@ -65,8 +66,8 @@ enum ol_method { OL_METHOD_GET = 1, OL_METHOD_HEAD, OL_METHOD_POST, OL_METHOD_PU
 
 struct ol_router;
 
-/* One endpoint, or a router mounted under a prefix.  Declare it with OL_GET ... OL_MOUNT; set members in this order (C++
- * insists on it).  Exactly one of async and sync must be set; a route with none or both is refused at start.
+/* One endpoint, or a router mounted under a prefix.  Declare it with OL_GET ... OL_MOUNT; set members in this order
+ * (C++ insists on it).  Exactly one of async and sync must be set; a route with none or both is refused at start.
  *
  * path: segments between slashes, each a literal or one parameter: {name} any non-empty segment, {name:int} 64-bit
  * signed decimal, {name:float}, {name:uuid} (RFC 9562 §4, any case), {name:path} the rest of the path, slashes and all
@@ -106,7 +107,7 @@ struct ol_pool {
 	const char *name OL_0_;
 	unsigned threads OL_0_;  /* at most this many run at once; 0: 40 */
 	unsigned queue OL_0_;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
-	size_t stack OL_0_;      /* bytes of thread stack; 0: 256 KiB */
+	size_t stack OL_0_;      /* bytes of thread stack; 0: the system's default, usually 8 MiB, which are only used as touched */
 };
 
 /* An option of the app's own, given as --name VALUE, OFFLOOP_NAME, or in the config file; read with ol_option(). */
@@ -189,12 +190,12 @@ double ol_param_float(ol_req *r, const char *name);
 /* The first query parameter of that name, decoded ('+' is a space); NULL when absent, "" when it has no value. */
 const char *ol_query(ol_req *r, const char *name);
 
-/* The same as a number.  Absent: *value is left as it is.  Not a decimal integer, or outside min..max: -EINVAL, and a 422
- * in FastAPI's shape is latched. */
+/* The same as a number.  Absent: *value is left as it is.  Not a decimal integer, or outside min..max: -EINVAL, and a
+ * 422 in FastAPI's shape is latched. */
 OL_CHECKED_ int ol_query_int(ol_req *r, const char *name, int64_t min, int64_t max, int64_t *value);
 
-/* The first header field of that name (any case), without surrounding blanks; NULL when absent.  ol_header_at walks them
- * all in the order sent: NULL past the last. */
+/* The first header field of that name (any case), without surrounding blanks; NULL when absent.  ol_header_at walks
+ * them all in the order sent: NULL past the last. */
 const char *ol_header(ol_req *r, const char *name);
 const char *ol_header_at(ol_req *r, size_t i, const char **value);
 
@@ -206,19 +207,19 @@ const char *ol_cookie(ol_req *r, const char *name);
  * the status is latched (408, 413), return -1. */
 const char *ol_body(ol_req *r, size_t *n);
 
-/* The next bytes of the body, at most n; 0 at its end; -EMSGSIZE, -ETIMEDOUT, -ECANCELED, -EBADMSG (bad chunk), the status
- * latched.  suspends until some have come.  On a route without .stream it reads from the buffered body. */
+/* The next bytes of the body, at most n; 0 at its end; -EMSGSIZE, -ETIMEDOUT, -ECANCELED, -EBADMSG (bad chunk), the
+ * status latched.  suspends until some have come.  On a route without .stream it reads from the buffered body. */
 OL_CHECKED_ ssize_t ol_body_read(ol_req *r, void *buf, size_t n);
 
-/* The body as JSON, parsed at the first call and owned by the request.  NULL: not JSON, or nested deeper than 64; 422 is
- * latched, return -1. */
+/* The body as JSON, parsed at the first call and owned by the request.  NULL: not JSON, or nested deeper than 64; 422
+ * is latched, return -1. */
 json_t *ol_body_json(ol_req *r);
 
 /* A trailer field of a chunked request (RFC 9110 §6.5), once the body has been read to its end; else NULL. */
 const char *ol_trailer(ol_req *r, const char *name);
 
-/* Latches a 422 with one more entry {"loc": [in, name], "msg", "type"} of FastAPI's shape; in is "body", "query", "path"
- * or "header".  The strings are copied.  Returns -EINVAL: return ol_invalid(r, "body", "text", "field required",
+/* Latches a 422 with one more entry {"loc": [in, name], "msg", "type"} of FastAPI's shape; in is "body", "query",
+ * "path" or "header".  The strings are copied.  Returns -EINVAL: return ol_invalid(r, "body", "text", "field required",
  * "value_error.missing"); */
 int ol_invalid(ol_req *r, const char *in, const char *name, const char *msg, const char *type);
 
@@ -255,10 +256,10 @@ int ol_header_add(ol_req *r, const char *name, const char *value);
 /* Set-Cookie (RFC 6265 §4.1): attributes is what follows the value, as "Path=/; HttpOnly; SameSite=Lax", or NULL. */
 int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *attributes);
 
-/* A reply whose length is not known before: ol_stream starts it, the first ol_write commits it, the handler's return ends
- * it (a return below 0 breaks it off, so that the client sees it is incomplete).  HTTP/1.1 gets chunks, 1.0 a close.
- * ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left.  A trailer
- * (RFC 9110 §6.5) may be set until the handler returns; it is sent to HTTP/1.1 clients. */
+/* A reply whose length is not known before: ol_stream starts it, the first ol_write commits it, the handler's return
+ * ends it (a return below 0 breaks it off, so that the client sees it is incomplete).  HTTP/1.1 gets chunks, 1.0 a
+ * close.  ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left.
+ * A trailer (RFC 9110 §6.5) may be set until the handler returns; it is sent to HTTP/1.1 clients. */
 int ol_stream(ol_req *r, int status, const char *type);
 OL_CHECKED_ int ol_write(ol_req *r, const void *p, size_t n);
 int ol_trailer_set(ol_req *r, const char *name, const char *value);
@@ -270,11 +271,11 @@ int ol_trailer_set(ol_req *r, const char *name, const char *value);
 /* Waits ms milliseconds.  suspends.  -ECANCELED as soon as the client has left or the server's grace is over.  [owner] */
 int ol_sleep(ol_req *r, int64_t ms);
 
-/* Runs fn(arg) on a thread of the pool (NULL: the default one) and gives what it returned.  suspends.  -EAGAIN: the pool's
- * queue is full; -ECANCELED: the client left before fn started; -ENOENT: no such pool.  From a sync handler of the same
- * pool fn runs at once on the same thread; to another pool it must be one later in the app's table, else -EDEADLK, so
- * that pools can never wait for each other in a circle (the default pool comes first).  fn may use r as the handler
- * does while it runs.  [owner] */
+/* Runs fn(arg) on a thread of the pool (NULL: the default one) and gives what it returned.  suspends.  -EAGAIN: the
+ * pool's queue is full; -ECANCELED: the client left before fn started; -ENOENT: no such pool.  From a sync handler of
+ * the same pool fn runs at once on the same thread; to another pool it must be one later in the app's table, else
+ * -EDEADLK, so that pools can never wait for each other in a circle (the default pool comes first).  fn may use r as
+ * the handler does while it runs.  [owner] */
 int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg);
 
 /* 1 when nobody waits for the reply any more: the client left, or the server's grace is over.  [any thread working for r] */
@@ -309,20 +310,20 @@ void ol_mutex_unlock(ol_mutex *m);                                      /* [any]
 OL_CHECKED_ int ol_sem_wait(ol_req *r, ol_sem *s, int64_t timeout_ms);  /* [owner]; below 0: no limit */
 void ol_sem_post(ol_sem *s);                                            /* [any] */
 
-/* A name for a request that other threads may keep.  It costs nothing to hold, and outlives the request: then it is stale.
- * It must not be used after on_stop. */
+/* A name for a request that other threads may keep.  It costs nothing to hold, and outlives the request: then it is
+ * stale.  It must not be used after on_stop. */
 typedef struct ol_handle {
 	void *loop_;
 	uint32_t slot_, gen_;
 } ol_handle;
 ol_handle ol_handle_of(ol_req *r);                                      /* [owner] */
 
-/* Runs fn(r, arg) on the request's loop, once, soon; r is NULL when the handle is stale.  fn must not block, and may call
- * only ol_wake, ol_cancelled and what is marked [any].  -ENOMEM: fn will not run.  [any] */
+/* Runs fn(r, arg) on the request's loop, once, soon; r is NULL when the handle is stale.  fn must not block, and may
+ * call only ol_wake, ol_cancelled and what is marked [any].  -ENOMEM: fn will not run.  [any] */
 OL_CHECKED_ int ol_post(ol_handle h, void (*fn)(ol_req *r, void *arg), void *arg);
 
-/* Waits for ol_wake.  A wake that came first is remembered (one is).  suspends.  -ETIMEDOUT after timeout_ms (below 0: no
- * limit), -ECANCELED.  [owner] */
+/* Waits for ol_wake.  A wake that came first is remembered (one is).  suspends.  -ETIMEDOUT after timeout_ms (below 0:
+ * no limit), -ECANCELED.  [owner] */
 OL_CHECKED_ int ol_wait(ol_req *r, int64_t timeout_ms);
 void ol_wake(ol_req *r);                                                /* [loop] */
 

@@ -68,6 +68,14 @@ static uint64_t idle_deadline(const struct conn *c)
 	return clock_after_ms(now, (int64_t)(c->used ? cf->keepalive_ms : cf->head_timeout_ms));
 }
 
+/* A body that is awaited now has its grace; with no least rate it has all the time there is. */
+static uint64_t body_deadline(const struct conn *c)
+{
+	const struct config *cf = c->home->config;
+
+	return cf->body_rate_min ? clock_after_ms(c->home->loop->now_ns, (int64_t)cf->body_grace_ms) : NEVER;
+}
+
 /* In the list of those that wait for a request, or of those that work. */
 static void move_to(struct conn *c, struct list *list)
 {
@@ -83,7 +91,7 @@ static void await(struct conn *c)
 	if (c->lingering || sending(c))
 		return; /* set when that began */
 	if (stream_of(c)->req) {
-		bool body = c->request_open && !stream_of(c)->body_paused;
+		bool body = c->request_open && !c->refused && !stream_of(c)->body_paused;
 
 		conn_set_deadline(c, body ? AWAIT_BODY : AWAIT_NOTHING, body ? c->body_due_ns : NEVER);
 	} else if (c->in.n > 0 || !c->proto->ops->idle(c->proto)) {
@@ -318,17 +326,15 @@ static void begin_request(struct conn *c, struct stream *s, const struct head *h
 	}
 	c->request_open = true;
 	c->request_ns = home->loop->now_ns;
-	c->body_due_ns = clock_after_ms(c->request_ns, (int64_t)home->config->body_grace_ms);
+	c->body_due_ns = body_deadline(c);
 	dispatch_head(home->dispatch, s, h);
 }
 
 /* Bytes of body put its deadline off by what they may take at the slowest rate allowed. */
 static void take_body(struct conn *c, struct stream *s, struct slice data)
 {
-	if (c->home->config->body_rate_min > 0)
+	if (c->body_due_ns != NEVER)
 		c->body_due_ns += data.n * NS_PER_S / c->home->config->body_rate_min;
-	else
-		c->body_due_ns = NEVER;
 	dispatch_body(c->home->dispatch, s, data);
 }
 
@@ -582,7 +588,7 @@ static void want_body(struct stream *s)
 {
 	struct conn *c = conn_of(s);
 
-	c->body_due_ns = clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->body_grace_ms);
+	c->body_due_ns = body_deadline(c);
 	c->proto->ops->resume(c->proto, s);
 	pump(c);
 }

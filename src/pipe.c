@@ -115,7 +115,10 @@ static void tell_loop(struct pipe *p)
 {
 	if (p->told)
 		return;
-	p->told = p->posted = true;
+	p->told = true;
+	if (p->posted)
+		return; /* the message on its way says this too; it cannot be sent twice at once */
+	p->posted = true;
 	loop_post(p->loop, &p->msg);
 }
 

@@ -205,18 +205,16 @@ static size_t feed_trailers(struct http1 *p, struct slice in, struct proto_event
 	return 0;
 }
 
-/* END, unless the reply is over too: then the next request may follow at once. */
+/* END; if the reply is over too, the next request may follow at once. */
 static void feed_end(struct http1 *p, struct proto_event *ev)
 {
-	if (p->discarding) {
-		next_request(p);
-		return;
-	}
 	if (!p->head.chunked)
 		p->head.nfields = 0;
 	p->state = IN_DONE;
 	ev->kind = PROTO_END;
 	ev->head = &p->head;
+	if (p->discarding)
+		next_request(p);
 }
 
 static size_t step(struct http1 *p, struct slice in, struct proto_event *ev)

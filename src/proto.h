@@ -127,7 +127,8 @@ enum proto_event_kind {
 	PROTO_BUSY,     /* will not take more until a reply has been drained or resume is called; the same bytes come again */
 	PROTO_HEAD,     /* a request has begun: stream, head */
 	PROTO_BODY,     /* stream, data: a piece of its body, decoded; points into what was fed */
-	PROTO_END,      /* stream: its request is complete; head: fields holds the trailers, base what they count from */
+	PROTO_END,      /* stream: its request is complete; head: fields holds the trailers, base what they count from.
+			 * Also when its reply is over, and what was left of the body has been thrown away. */
 	PROTO_REFUSE,   /* stream, status, why: answer that and close.  A stream whose request had begun may already have a req.
 			 * status 0: nothing can be answered any more, since a reply is under way or was sent; only close. */
 };

@@ -98,6 +98,7 @@ backend() {
 wire() {
 	local log=$logs/wire.server server address='' try status=0
 	backend "$@"
+	: >"$log"
 	TEST_TIMEOUT=0 tests/run "$TEST_BUILD/tests/testapp" --host 127.0.0.1 --port 0 --control off >"$log" 2>&1 &
 	server=$!
 	# shellcheck disable=SC2064 # this server's
@@ -110,7 +111,7 @@ wire() {
 	varnishtest -k -j "$jobs" -t 120 -D addr="$address" tests/wire/*.vtc >"$logs/wire.out" 2>&1 || status=$?
 	cat "$logs/wire.out"
 	sed -nE 's/^# +top +TEST ([^ ]+) skipped.*/skipped: \1/p' "$logs/wire.out"
-	awk '/ TEST .* passed/ { passed++ } / TEST .* FAILED/ { failed++ } / TEST .* skipped/ { skipped++ }
+	awk '/^# .* passed/ { passed++ } /^# .* FAILED/ { failed++ } /^# .* skipped/ { skipped++ }
 		END { print passed + 0, failed + 0, skipped + 0; exit passed == 0 }' "$logs/wire.out" >"$tally" || status=1
 	kill "$server"
 	wait "$server" || status=$?

@@ -378,6 +378,7 @@ static bool feed(struct conn *c)
 		break;
 	case PROTO_END:
 		c->request_open = false;
+		c->request_ns = c->home->loop->now_ns;
 		dispatch_end(d, ev.stream, ev.head);
 		break;
 	case PROTO_REFUSE:
@@ -412,11 +413,18 @@ static void update_recv(struct conn *c)
 		conn_abort(c);
 }
 
-/* After a FIN there is nothing to wait for but a reply that is being made. */
+/* After a FIN there is nothing to wait for but a reply that is being made.  A body of which all has been taken that will
+ * ever come, but not its end, can never be whole. */
 static void close_if_over(struct conn *c)
 {
-	if (c->eof && !c->dead && !c->lingering && !sending(c) && !stream_of(c)->req)
+	struct stream *s = stream_of(c);
+
+	if (!c->eof || c->dead || c->lingering || sending(c))
+		return;
+	if (!s->req)
 		conn_close(c);
+	else if (c->request_open && !s->body_paused && !s->reply)
+		conn_abort(c);
 }
 
 static void pump(struct conn *c)
@@ -471,22 +479,21 @@ static void take_bytes(struct conn *c, struct slice s)
 		pump(c);
 }
 
+/* A FIN: when it does not come right behind the request, nobody may be waiting any more. */
+static void cancel_if_late(struct conn *c)
+{
+	if (stream_of(c)->req && !c->request_open && c->home->loop->now_ns - c->request_ns > HALF_CLOSE_NS)
+		dispatch_cancel(c->home->dispatch, stream_of(c));
+}
+
 static void on_fin(struct conn *c)
 {
-	struct stream *s = stream_of(c);
-	uint64_t now = c->home->loop->now_ns;
-
 	c->eof = true;
 	if (c->lingering) {
 		conn_close(c);
 		return;
 	}
-	if (s->req && c->request_open && !s->reply) {
-		conn_abort(c); /* its body can never be whole */
-		return;
-	}
-	if (s->req && now - c->request_ns > HALF_CLOSE_NS)
-		dispatch_cancel(c->home->dispatch, s);
+	cancel_if_late(c);
 	pump(c);
 	if (!c->dead)
 		close_if_over(c);
@@ -516,12 +523,14 @@ static void on_hung_up(struct loop_io *io, int res)
 {
 	struct conn *c = container_of(io, struct conn, io);
 
+	if (res == -ECANCELED && c->paused)
+		(void)loop_poll_hup(&c->io); /* stopped at the end of one pause, and there is another by now */
 	if (res < 0)
 		return;
 	if (res & (POLLHUP | POLLERR))
 		conn_abort(c);
-	else if (stream_of(c)->req && c->home->loop->now_ns - c->request_ns > HALF_CLOSE_NS)
-		dispatch_cancel(c->home->dispatch, stream_of(c));
+	else
+		cancel_if_late(c);
 }
 
 /* ---- deadlines that have passed ---------------------------------------------------------------------------------- */

@@ -28,7 +28,7 @@ struct conn {
 	struct list node;               /* home's busy or idle; it may still be in idle while its reply is sent */
 	struct timer timer;
 	uint64_t deadline_ns;
-	uint64_t request_ns;            /* when the present request's head came */
+	uint64_t request_ns;            /* when the present request's head came, then its end */
 	uint64_t body_due_ns;           /* its body must have gone on by then */
 	struct slice direct;            /* received bytes that are being parsed in place; only within pump */
 	struct buf in;                  /* received bytes that could not be parsed yet */

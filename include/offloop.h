@@ -57,8 +57,9 @@ typedef struct ol_server ol_server; /* the running server */
  * ------------------------------------------------------------------------------------------------------------ */
 
 /* A handler returns 0 having replied (ol_text, ol_json, ...).  Below 0: the status that a library call latched
- * (408, 413, 422), else 500.  0 without a reply, or above 0: 500.  Each such 500 is logged with its route and tells the
- * client nothing.  A second reply replaces the first until it is committed; from then on it gets -EALREADY. */
+ * (400, 408, 413, 422, 503), else 500.  0 without a reply, or above 0: 500.  Each such 500 is logged with its route and
+ * tells the client nothing.  A second reply replaces the first until it is committed; from then on it gets
+ * -EALREADY. */
 typedef int ol_handler(ol_req *r);
 
 enum ol_method { OL_METHOD_GET = 1, OL_METHOD_HEAD, OL_METHOD_POST, OL_METHOD_PUT, OL_METHOD_PATCH, OL_METHOD_DELETE,
@@ -199,20 +200,20 @@ OL_CHECKED_ int ol_query_int(ol_req *r, const char *name, int64_t min, int64_t m
 const char *ol_header(ol_req *r, const char *name);
 const char *ol_header_at(ol_req *r, size_t i, const char **value);
 
-/* The value of a request cookie (RFC 6265 §4.2), quotes removed; NULL when absent. */
+/* The value of the first cookie of that name (RFC 6265 §4.2; case counts), quotes removed; NULL when absent. */
 const char *ol_cookie(ol_req *r, const char *name);
 
 /* The whole request body, NUL-terminated for convenience; *n (may be NULL) is its length.  Without a body: "" and 0.
- * suspends on a .stream route; elsewhere the body is there before the handler starts.  NULL when it could not be read:
- * the status is latched (408, 413), return -1. */
+ * suspends on a .stream route, and gives what ol_body_read has not taken before; elsewhere the body is there before the
+ * handler starts.  NULL when it could not be read: the status is latched (400, 408, 413, 503), return -1. */
 const char *ol_body(ol_req *r, size_t *n);
 
 /* The next bytes of the body, at most n; 0 at its end; -EMSGSIZE, -ETIMEDOUT, -ECANCELED, -EBADMSG (bad chunk), the
  * status latched.  suspends until some have come.  On a route without .stream it reads from the buffered body. */
 OL_CHECKED_ ssize_t ol_body_read(ol_req *r, void *buf, size_t n);
 
-/* The body as JSON, parsed at the first call and owned by the request.  NULL: not JSON, or nested deeper than 64; 422
- * is latched, return -1. */
+/* The body as JSON, parsed at the first call and owned by the request.  NULL: not JSON, nested deeper than 64, or with
+ * \u0000 in a string; 422 is latched, return -1. */
 json_t *ol_body_json(ol_req *r);
 
 /* A trailer field of a chunked request (RFC 9110 §6.5), once the body has been read to its end; else NULL. */
@@ -226,14 +227,15 @@ int ol_invalid(ol_req *r, const char *in, const char *name, const char *msg, con
 /* ---------------------------------------------------------------------------------------------------------------
  * The reply  [owner]
  *
- * Each gives 0, -EALREADY when a reply is committed, -ENOMEM, or -EINVAL (a status outside 200..599; CR, LF or NUL in a
- * header), so that a handler can end with `return ol_text(...)`.
+ * Each gives 0, -EALREADY when a reply is committed, -ENOMEM, or -EINVAL (a status outside 200..599; a control character
+ * in a header), so that a handler can end with `return ol_text(...)`.  A media type is copied; NULL: text/plain in UTF-8.
  * ------------------------------------------------------------------------------------------------------------ */
 
 int ol_text(ol_req *r, int status, const char *text);                   /* text/plain; copied */
 #define ol_textf(r, status, ...) ol_textf_((r), (status), "" __VA_ARGS__) /* the format must be a literal */
 int ol_textf_(ol_req *r, int status, const char *fmt, ...) OL_PRINTF_(3, 4);
 
+/* A value nested deeper than 64, or in itself: -ELOOP; with text that is not UTF-8: -EINVAL. */
 int ol_json(ol_req *r, int status, const json_t *value);                /* borrows value, only during the call */
 int ol_json_new(ol_req *r, int status, json_t *value);                  /* steals value, also on error; NULL: -ENOMEM */
 
@@ -248,8 +250,9 @@ int ol_empty(ol_req *r, int status);                                    /* no bo
 int ol_error(ol_req *r, int status, const char *detail);                /* {"detail": detail} */
 int ol_redirect(ol_req *r, int status, const char *location);           /* 301, 302, 303, 307, 308 */
 
-/* Header fields of the reply: set replaces, add appends.  They outlive a replaced reply.  Copied.  Content-Length,
- * Transfer-Encoding, Connection, Date and Trailer are the server's: -EPERM. */
+/* Header fields of the reply: set replaces, add appends.  They outlive a reply that the handler replaces, not one that
+ * a 500 or a latched status replaces.  Copied.  Content-Type has one value.  Connection, Content-Length, Date,
+ * Keep-Alive, Trailer, Transfer-Encoding and Upgrade are the server's: -EPERM. */
 int ol_header_set(ol_req *r, const char *name, const char *value);
 int ol_header_add(ol_req *r, const char *name, const char *value);
 
@@ -258,8 +261,9 @@ int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *at
 
 /* A reply whose length is not known before: ol_stream starts it, the first ol_write commits it, the handler's return
  * ends it (a return below 0 breaks it off, so that the client sees it is incomplete).  HTTP/1.1 gets chunks, 1.0 a
- * close.  ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left.
- * A trailer (RFC 9110 §6.5) may be set until the handler returns; it is sent to HTTP/1.1 clients. */
+ * close.  ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left;
+ * nothing is sent for HEAD.  A trailer (RFC 9110 §6.5) may be set until the handler returns; it is sent to HTTP/1.1
+ * clients.  Without ol_stream: -EINVAL. */
 int ol_stream(ol_req *r, int status, const char *type);
 OL_CHECKED_ int ol_write(ol_req *r, const void *p, size_t n);
 int ol_trailer_set(ol_req *r, const char *name, const char *value);
@@ -287,7 +291,7 @@ char *ol_strdup(ol_req *r, const char *s);
 #define ol_printf(r, ...) ol_printf_((r), "" __VA_ARGS__)               /* the format must be a literal */
 char *ol_printf_(ol_req *r, const char *fmt, ...) OL_PRINTF_(2, 3);
 
-/* One line to the server's log, with the route.  [owner] */
+/* One line to the server's log, at most 2047 bytes, with the route.  [owner] */
 enum ol_level { OL_LOG_ERROR, OL_LOG_WARN, OL_LOG_INFO, OL_LOG_DEBUG };
 #define ol_log(r, level, ...) ol_log_((r), (level), "" __VA_ARGS__)     /* the format must be a literal */
 void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...) OL_PRINTF_(3, 4);

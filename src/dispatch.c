@@ -412,6 +412,7 @@ static void start_stream(struct ol_req *r)
 	}
 	pipe_init(r->in, r->home->loop, r, body_ready);
 	r->in->asked = !r->head.expect_100;
+	r->stream->body_paused = r->head.expect_100; /* the client may wait for a 100, so nobody waits for it */
 	start(r);
 }
 

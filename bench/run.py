@@ -15,6 +15,7 @@ It exits with 1 when a request failed or the server did not end well.
 """
 import argparse
 import json
+import math
 import os
 import pathlib
 import platform
@@ -199,7 +200,7 @@ class Loader:
             self.script.truncate()
             self.script.write(WRK_SCRIPT % (pipeline, path))
             self.script.flush()
-            command = [self.wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", self.script.name]
+            command = [self.wrk, "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "-s", self.script.name]
             command += ["-H", "Connection: close"] if close else []
             command.append(f"http://127.0.0.1:{port}{path}")
             result = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
@@ -511,6 +512,7 @@ def read_options():
         o.wrk = shutil.which("wrk")
         if not o.wrk:
             parser.error("wrk is not installed")
+        o.seconds = float(math.ceil(o.seconds))
     for program in ("refapp", "load"):
         if not (o.build / "bench" / program).exists():
             parser.error(f"{o.build / 'bench' / program} is missing: ./dev bench builds it")

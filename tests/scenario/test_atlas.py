@@ -131,7 +131,7 @@ def test_the_export_is_all_languages_as_csv(atlas):
     status, headers, body = atlas.ask("/export/languages")
     assert status == 200 and headers["Content-Type"].startswith("text/csv") and body.endswith(b"\r\n")
     rows = list(csv.DictReader(io.StringIO(body.decode(), newline="")))
-    want = sorted(iso("iso_639-3.json", "639-3"), key=lambda x: x["alpha_3"])
+    want = sorted(iso("iso_639-3.json", "639-3"), key=lambda x: (x["name"].encode(), x["alpha_3"]))
     assert [{k: v for k, v in row.items() if v} for row in rows] == want
     assert any('"' + x["inverted_name"] + '"' in body.decode() for x in want if "," in x.get("inverted_name", ""))
 
@@ -153,7 +153,7 @@ def test_readers_that_do_not_read_take_no_thread_that_others_need(atlas):
         s.close()
     for s in slow[:5]:
         reply = conftest.read_all(s)
-        assert reply.endswith(b"\r\n0\r\n\r\n") and b"zzj" in reply
+        assert reply.endswith(b"\r\n0\r\n\r\n") and b"\nnmn," in reply
         s.close()
 
 

@@ -20,7 +20,12 @@
 
 static const char sql[] =
 	"SELECT alpha_3, alpha_2, bibliographic, name, inverted_name, common_name, scope, type FROM languages"
-	" WHERE alpha_3 > ?1 ORDER BY alpha_3 LIMIT ?2";
+	" WHERE (name, alpha_3) > (?1, ?2) ORDER BY name, alpha_3 LIMIT ?3"; /* the table's own order */
+
+/* The key of the last row that was put. */
+struct position {
+	const char *name, *code;
+};
 
 static void put_field(FILE *out, const char *text)
 {
@@ -57,31 +62,37 @@ static void put_row(FILE *out, sqlite3_stmt *statement)
 	fputs("\r\n", out);
 }
 
+static int remember(ol_req *r, struct position *last, sqlite3_stmt *statement)
+{
+	last->name = ol_strdup(r, (const char *)sqlite3_column_text(statement, 3));
+	last->code = ol_strdup(r, (const char *)sqlite3_column_text(statement, 0));
+	return last->name && last->code ? 0 : -ENOMEM;
+}
+
 /* Puts the page after *last into out and moves *last.  The number of rows, or below 0. */
-static int put_page(ol_req *r, const char **last, FILE *out)
+static int put_page(ol_req *r, struct position *last, FILE *out)
 {
 	const struct atlas *a = ol_app_data(r);
 	struct query q;
 	int n = 0, rc;
 
 	query_begin(&q, a->store, r, sql);
-	query_bind_text(&q, 1, *last);
-	query_bind_int(&q, 2, PAGE);
+	query_bind_text(&q, 1, last->name);
+	query_bind_text(&q, 2, last->code);
+	query_bind_int(&q, 3, PAGE);
 	while ((rc = query_step(&q)) > 0) {
-		if (n++ == 0 && !**last)
+		if (n++ == 0 && !*last->name)
 			put_header(out, q.statement);
 		put_row(out, q.statement);
-		if (n == PAGE)
-			*last = ol_strdup(r, (const char *)sqlite3_column_text(q.statement, 0));
+		if (n == PAGE && (rc = remember(r, last, q.statement)) < 0)
+			break;
 	}
 	query_end(&q);
-	if (!*last)
-		return -ENOMEM;
 	return rc < 0 ? rc : n;
 }
 
 /* Writes the page after *last. */
-static int write_page(ol_req *r, const char **last)
+static int write_page(ol_req *r, struct position *last)
 {
 	char *text = NULL;
 	size_t n = 0;
@@ -101,7 +112,7 @@ static int write_page(ol_req *r, const char **last)
 
 int export_languages(ol_req *r)
 {
-	const char *last = "";
+	struct position last = { "", "" };
 	int rc = ol_stream(r, 200, "text/csv; charset=utf-8; header=present");
 
 	if (rc == 0)

@@ -6,9 +6,9 @@
  * table.
  *
  * The pools.  "db" reads: as many at once as a disk likes.  SQLite has one writer at a time, so "writer" has one
- * thread: notes wait in its queue, in order, and not in SQLite's lock, and readers never wait behind them. 
+ * thread: notes wait in its queue, in order, and not in SQLite's lock, and readers never wait behind them.
  * "passwords" computes: more threads than CPUs would only take turns.  "export" waits for its clients, who may be
- * slow readers, and so must not use up anybody else's threads. /slow blocks in the default pool.
+ * slow readers, and so must not use up anybody else's threads.  /slow blocks in the default pool.
  */
 #include "atlas.h"
 #include "store.h"

@@ -69,8 +69,7 @@ int list_countries(ol_req *r)
 {
 	static const char sql[] =
 		"SELECT alpha_2, alpha_3, numeric, name, official_name, common_name, flag FROM countries"
-		" WHERE name LIKE ?1 ESCAPE '\\' OR official_name LIKE ?1 ESCAPE '\\'"
-		" OR common_name LIKE ?1 ESCAPE '\\' OR alpha_2 = upper(?2) OR alpha_3 = upper(?2) OR numeric = ?2"
+		" WHERE names LIKE ?1 ESCAPE '\\' OR alpha_2 = upper(?2) OR alpha_3 = upper(?2) OR numeric = ?2"
 		" ORDER BY name LIMIT ?3";
 
 	return search(r, sql);
@@ -80,9 +79,8 @@ int list_languages(ol_req *r)
 {
 	static const char sql[] =
 		"SELECT alpha_3, alpha_2, bibliographic, name, inverted_name, common_name, scope, type FROM languages"
-		" WHERE name LIKE ?1 ESCAPE '\\' OR inverted_name LIKE ?1 ESCAPE '\\'"
-		" OR common_name LIKE ?1 ESCAPE '\\' OR alpha_3 = lower(?2) OR alpha_2 = lower(?2)"
-		" OR bibliographic = lower(?2)"
+		" WHERE names LIKE ?1 ESCAPE '\\'"
+		" OR alpha_3 = lower(?2) OR alpha_2 = lower(?2) OR bibliographic = lower(?2)"
 		" ORDER BY name LIMIT ?3";
 
 	return search(r, sql);

@@ -2,8 +2,8 @@
  *
  * A reply stays structured (status, fields, a body source) until the protocol drains it.  All of it lies in the
  * exchange's arena or is borrowed from the handler, so nothing here allocates from the heap but a stream's pipe.  A
- * handler may change its mind as often as it likes: each call replaces the body, until the reply is committed, which
- * happens when the handler returns or at the first ol_write.  Fields are checked when they are set (RFC 9110 §5.5): a
+ * handler may change its mind as often as it likes: each call that succeeds replaces the body (one that fails leaves
+ * what there was), until the reply is committed, which happens when the handler returns or at the first ol_write.  Fields are checked when they are set (RFC 9110 §5.5): a
  * request can never add a field, or a second reply, by what a handler copies from it.
  *
  * Everything runs on the handler's thread, except the reply_* functions that dispatch calls before a handler has
@@ -271,20 +271,18 @@ int ol_text(ol_req *r, int status, const char *text)
 
 int ol_textf_(ol_req *r, int status, const char *fmt, ...)
 {
-	int rc = begin(r, status, TEXT_PLAIN);
 	size_t n;
 	va_list ap;
 	char *text;
+	int rc;
 
-	if (rc < 0)
-		return rc;
 	va_start(ap, fmt);
 	text = arena_vprintf(&r->arena, &n, fmt, ap);
 	va_end(ap);
-	if (!text)
-		return -ENOMEM;
-	set_bytes(r, text, n);
-	return 0;
+	rc = text ? begin(r, status, TEXT_PLAIN) : -ENOMEM;
+	if (rc == 0)
+		set_bytes(r, text, n);
+	return rc;
 }
 
 int ol_bytes(ol_req *r, int status, const char *type, const void *p, size_t n)
@@ -318,12 +316,12 @@ int ol_bytes_new(ol_req *r, int status, const char *type, const void *p, size_t 
 	struct slice t;
 	int rc = checked_type(r, type, &t);
 
-	if (rc == 0)
-		rc = begin(r, status, t);
 	if (rc == 0 && release) {
 		rel = arena_alloc(&r->arena, sizeof *rel);
 		rc = rel ? 0 : -ENOMEM;
 	}
+	if (rc == 0)
+		rc = begin(r, status, t);
 	if (rc < 0) {
 		if (release)
 			release(arg);
@@ -344,15 +342,12 @@ int ol_json(ol_req *r, int status, const json_t *value)
 
 	if (!value)
 		return -ENOMEM; /* how a failed json_pack looks */
-	rc = begin(r, status, JSON_TYPE);
+	rc = json_write(&r->arena, value, &text);
 	if (rc == 0)
-		rc = json_write(&r->arena, value, &text);
-	if (rc < 0) {
-		r->replied = r->replied && rc == -EALREADY;
-		return rc;
-	}
-	set_bytes(r, text.p, text.n);
-	return 0;
+		rc = begin(r, status, JSON_TYPE);
+	if (rc == 0)
+		set_bytes(r, text.p, text.n);
+	return rc;
 }
 
 int ol_json_new(ol_req *r, int status, json_t *value)
@@ -517,22 +512,21 @@ void reply_latched(struct ol_req *r)
 
 int ol_stream(ol_req *r, int status, const char *type)
 {
+	struct pipe *p = malloc(sizeof *p);
 	struct slice t;
-	int rc = checked_type(r, type, &t);
+	int rc = p ? checked_type(r, type, &t) : -ENOMEM;
 
 	if (rc == 0)
 		rc = begin(r, status, t);
-	if (rc < 0)
+	if (rc < 0) {
+		free(p);
 		return rc;
-	r->out = malloc(sizeof *r->out);
-	if (!r->out) {
-		r->replied = false;
-		return -ENOMEM;
 	}
-	pipe_init(r->out, r->home->loop, r, dispatch_stream_ready);
+	pipe_init(p, r->home->loop, r, dispatch_stream_ready);
+	r->out = p;
 	r->streaming = true;
 	r->reply.kind = BODY_PULL;
-	r->reply.body.source = &r->out->source;
+	r->reply.body.source = &p->source;
 	return 0;
 }
 

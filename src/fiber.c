@@ -6,21 +6,22 @@
  *     | guard | stack, growing down ................ | struct fiber | colour |
  *
  * The fiber lies at the top of its own stack, so that starting one touches a page that is needed anyway.  "Colour" is a
- * few bytes that differ from stack to stack: without them the hot ends of all stacks would fall into the same few sets of
- * the processor's cache.  The guard is made of page-table markers where the kernel has them (MADV_GUARD_INSTALL, Linux 6.13):
- * stacks then merge into one mapping, and their number is not bounded by vm.max_map_count; else it is protected memory,
- * which costs two mappings a stack.  It is wide enough for a function that skips over 64 KiB without touching them.
+ * few bytes that differ from stack to stack: without them the hot ends of all stacks would fall into the same few sets
+ * of the processor's cache.  The guard is made of page-table markers where the kernel has them (MADV_GUARD_INSTALL,
+ * Linux 6.13): stacks then merge into one mapping, and their number is not bounded by vm.max_map_count; else it is
+ * protected memory, which costs two mappings a stack.  It is wide enough for a function that skips over 64 KiB without
+ * touching them.
  *
  * A fiber that has ended leaves an empty stack, which waits in the list of its size; starting the next one is a call on
- * that stack, and when it never suspends that is nearly all it costs.  All the work around a switch is done in run(), on
- * the side of whoever started or resumed the fiber.
+ * that stack, and when it never suspends that is nearly all it costs.  All the work around a switch is done in run(),
+ * on the side of whoever started or resumed the fiber.
  *
- * Invariants: a fiber is RUNNING exactly when it is pool->current or in the chain of `below` under it; live counts those
- * that run or are suspended; every other one is in exactly one list of spares.
+ * Invariants: a fiber is RUNNING exactly when it is pool->current or in the chain of `below` under it; live counts
+ * those that run or are suspended; every other one is in exactly one list of spares.
  *
- * One thread enters a pool: the one that made it.  A fault on a stack's guard is reported on that thread's alternate signal
- * stack, by a handler that only reads.  Not done here: scheduling (whoever resumes decides), cancelling (a suspended fiber
- * can only be resumed), and finding a frame of more than 64 KiB that never touches the guard. */
+ * One thread enters a pool: the one that made it.  A fault on a stack's guard is reported on that thread's alternate
+ * signal stack, by a handler that only reads.  Not done here: scheduling (whoever resumes decides), cancelling (a
+ * suspended fiber can only be resumed), and finding a frame of more than 64 KiB that never touches the guard. */
 #include "fiber.h"
 #include "fiber_switch.h"
 
@@ -77,7 +78,9 @@
 #define GUARD (64 * KIB)
 #define ALTSTACK (64 * KIB) /* a handler that was there before ours runs on it too */
 #define COLOURS 16
-#define COLOUR_STEP 128 /* two lines, as processors fetch them in pairs */
+#define COLOUR_STEP 64 /* a line of the cache */
+
+#define ON_THREAD(p) assert(pthread_equal((p)->thread, pthread_self()))
 
 enum fiber_state { SPARE, RUNNING, SUSPENDED };
 
@@ -94,7 +97,7 @@ struct fiber {
 	struct fiber_ctx self; /* where it goes on; valid while SUSPENDED */
 	struct fiber_ctx back; /* where the one below goes on; valid while RUNNING */
 	struct fiber_pool *pool;
-	struct fiber *below; /* RUNNING: who started or resumed it, NULL for the thread's own stack; SPARE: the next one */
+	struct fiber *below; /* RUNNING: who started or resumed it, NULL for the thread itself; SPARE: the next one */
 	fiber_fn *fn;
 	void *arg;
 	const char *name;
@@ -126,21 +129,16 @@ struct fiber_pool {
 	size_t altstack_size;
 };
 
-/* The two things here that are global.  A signal handler is given no pointer of ours and signal dispositions belong to the
- * process, so the pools of a thread are found from the thread (initial-exec: reading it in the handler never allocates),
- * and the handlers are installed once, remembering what was there before. */
+/* The two things here that are global.  A signal handler is given no pointer of ours and signal dispositions belong to
+ * the process, so the pools of a thread are found from the thread (initial-exec: reading it in the handler never
+ * allocates), and the handlers are installed once, remembering what was there before. */
 static _Thread_local __attribute__((tls_model("initial-exec"))) struct fiber_pool *thread_pools;
 static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
-static struct sigaction previous_segv, previous_bus; /* written in the once, before the handlers are there to read them */
+static struct sigaction previous_segv, previous_bus; /* written in the once, before a handler can read them */
 
 static size_t round_up(size_t n, size_t unit)
 {
 	return (n + unit - 1) / unit * unit;
-}
-
-static bool on_thread(const struct fiber_pool *p)
-{
-	return pthread_equal(p->thread, pthread_self());
 }
 
 /* ---- reporting an overflow ---- */
@@ -150,8 +148,8 @@ static bool in_guard(const struct fiber *f, const char *at)
 	return at >= f->map && at < f->map + GUARD;
 }
 
-/* The running fiber of this thread whose guard holds the address; NULL when it is none of them.  All of a chain are looked
- * at, since the one below may overflow while it is starting the next. */
+/* The running fiber of this thread whose guard holds the address; NULL when it is none of them.  All of a chain are
+ * looked at, since the one below may overflow while it is starting the next. */
 static const struct fiber *overflown(const char *at)
 {
 	for (const struct fiber_pool *p = thread_pools; p; p = p->sibling)
@@ -198,7 +196,7 @@ static void report_overflow(const struct fiber *f)
 		return; /* there is nobody left to tell */
 }
 
-/* Lets the fault happen again, with nobody to catch it.  A signal that was sent does not happen again, so it is sent anew. */
+/* Lets the fault happen again, with nobody to catch it.  A signal that was sent would not: so it is sent anew. */
 static void die_by(int sig, bool was_sent)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
@@ -283,8 +281,8 @@ static void altstack_fini(struct fiber_pool *p)
 
 /* ---- stacks ---- */
 
-/* Whether the kernel guards a page as asked.  Emulators accept advice they do not know, and an absent guard would let one
- * request's stack run into another's unseen: so the page is touched, by a system call, which answers EFAULT. */
+/* Whether the kernel guards a page as asked.  Emulators accept advice they do not know, and an absent guard would let
+ * one request's stack run into another's unseen: so the page is touched, by a system call, which answers EFAULT. */
 static bool markers_work(size_t page)
 {
 	char *at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -300,7 +298,7 @@ static bool markers_work(size_t page)
 	return work;
 }
 
-/* Markers are refused in locked memory (mlockall), hence the second try. */
+/* Markers may be refused in locked memory (mlockall), hence the second way. */
 static int guard(const struct fiber_pool *p, char *map)
 {
 	if (p->markers && madvise(map, GUARD, MADV_GUARD_INSTALL) == 0)
@@ -325,16 +323,19 @@ static void stack_untold(struct fiber *f)
 #endif
 }
 
-/* A mapping is made as flags alone decide (MAP_STACK: no huge pages), so that it can merge with the one beside it. */
+/* MAP_STACK keeps huge pages away, which would commit eight stacks at once; before Linux 6.7 it did not, and it takes a
+ * call.  Nothing else tells one stack's mapping from the next one's, so that they can merge. */
 static struct fiber *stack_new(struct fiber_pool *p, struct stack_class *c)
 {
-	char *map = mmap(NULL, c->map, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK;
+	char *map = mmap(NULL, c->map, PROT_READ | PROT_WRITE, flags, -1, 0);
 	size_t colour = p->made % COLOURS * COLOUR_STEP;
 	struct fiber *f;
 
 	if (map == MAP_FAILED)
 		return NULL;
-	madvise(map, c->map, MADV_NOHUGEPAGE); /* MAP_STACK says it too, but only since Linux 6.7 */
+	if (!p->markers)
+		madvise(map, c->map, MADV_NOHUGEPAGE);
 	if (guard(p, map) != 0) {
 		munmap(map, c->map);
 		return NULL;
@@ -406,7 +407,7 @@ static void spare_push(struct fiber_pool *p, struct fiber *f)
 	p->spares++;
 }
 
-/* The stack of f is over the bound: one of the class with the most spares goes, so that a size in use is never without. */
+/* The stack of f is over the bound: one of the size with the most spares goes, so that none in use is without. */
 static void spare_replace(struct fiber_pool *p, struct fiber *f)
 {
 	struct stack_class *most = f->class;
@@ -471,7 +472,7 @@ void fiber_pool_free(struct fiber_pool *p)
 
 	if (!p)
 		return;
-	assert(on_thread(p));
+	ON_THREAD(p);
 	assert(p->live == 0);
 	classes_free(p);
 	while (*at != p)
@@ -499,8 +500,8 @@ void fiber_stack_bounds(const struct fiber *f, void **low, void **high)
 
 /* ---- switching ---- */
 
-/* The sanitizers hear of a switch just before run() makes it and just after it comes back.  Between that and the fiber's own
- * code nothing runs but uninstrumented lines, so it need not be said on the other side as well. */
+/* The sanitizers hear of a switch just before run() makes it and just after it comes back.  Between that and the
+ * fiber's own code nothing runs but uninstrumented lines, so it need not be said on the other side as well. */
 static inline void told_enter(struct fiber *f)
 {
 #ifdef UNDER_ASAN
@@ -566,7 +567,7 @@ int fiber_start(struct fiber_pool *p, size_t stack, const char *name, fiber_fn *
 	struct stack_class *c;
 	struct fiber *f;
 
-	assert(on_thread(p));
+	ON_THREAD(p);
 	*out = NULL;
 	if (p->live >= p->live_max)
 		return -EAGAIN;
@@ -593,7 +594,7 @@ bool fiber_resume(struct fiber *f)
 {
 	struct fiber_pool *p = f->pool;
 
-	assert(on_thread(p));
+	ON_THREAD(p);
 	assert(f->state == SUSPENDED);
 	if (!run(p, f, false))
 		return false;

@@ -11,7 +11,7 @@ struct fiber;
 struct fiber_pool;
 
 struct fiber_conf {
-	size_t stack;       /* default stack, bytes; rounded up to pages */
+	size_t stack;       /* default stack, bytes; 0: 256 KiB; rounded up to pages, at least 16 KiB */
 	unsigned live_max;  /* bound on fibers that have started and not ended */
 	unsigned spare_max; /* stacks kept for reuse; what is over is unmapped */
 };
@@ -20,7 +20,7 @@ struct fiber_conf {
  * the first stack overflow of a fiber is reported.  NULL with errno. */
 struct fiber_pool *fiber_pool_new(const struct fiber_conf *conf);
 
-/* No fiber may be live.  Takes NULL. */
+/* On the thread that made it; no fiber may be live.  Takes NULL. */
 void fiber_pool_free(struct fiber_pool *p);
 
 unsigned fiber_pool_live(const struct fiber_pool *p);

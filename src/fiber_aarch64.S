@@ -139,8 +139,6 @@ fiber_enter_asm:
 	.size	fiber_enter_asm, . - fiber_enter_asm
 
 	fiber_notes 1
-#elif defined(__aarch64__)
-	fiber_notes 3
 #else
 	fiber_notes 3
 #endif

@@ -16,9 +16,10 @@
 
 #ifdef __ASSEMBLER__
 
-/* What the linker reads at the end of an object.  The stack need not be executable: said in every object, also an empty one,
- * for one that is silent makes the whole program's executable.  And the protections that hold for the code in it (x86: 1
- * indirect branch tracking, 2 shadow stack; aarch64: 1 BTI, 2 PAC): the program gets those that all its objects have. */
+/* What the linker reads at the end of an object.  The stack need not be executable: said in every object, also an empty
+ * one, since one that is silent makes the whole program's executable.  And the protections that hold for the code in it
+ * (x86: 1 indirect branch tracking, 2 shadow stack; aarch64: 1 BTI, 2 PAC): a program gets those that all its objects
+ * have. */
 	.macro	fiber_notes features:req
 	.section .note.GNU-stack, "", %progbits
 #if defined(__LP64__) && (defined(__CET__) || defined(__ARM_FEATURE_BTI_DEFAULT))

@@ -63,7 +63,7 @@ static uint64_t idle_deadline(const struct conn *c)
 	const struct config *cf = c->home->config;
 	uint64_t now = c->home->loop->now_ns;
 
-	if (c->home->draining)
+	if (c->home->draining || (c->home->http1.draining && c->used))
 		return now + CONN_DRAIN_IDLE_NS;
 	return clock_after_ms(now, (int64_t)(c->used ? cf->keepalive_ms : cf->head_timeout_ms));
 }
@@ -99,7 +99,7 @@ static void await(struct conn *c)
 			conn_set_deadline(c, AWAIT_HEAD, clock_after_ms(h->loop->now_ns, (int64_t)h->config->head_timeout_ms));
 	} else if (c->awaits != AWAIT_IDLE) {
 		conn_set_deadline(c, AWAIT_IDLE, idle_deadline(c));
-		move_to(c, &h->idle);
+		move_to(c, c->used ? &h->idle : &h->busy);
 		return;
 	} else {
 		return;
@@ -243,20 +243,26 @@ static int encrypt(struct conn *c, struct conn_out *o)
 	return rc;
 }
 
+/* No reply will follow what has been drained. */
+static bool said_all(struct conn *c)
+{
+	return c->closing_reply || (c->refused && !stream_of(c)->req);
+}
+
 /* Sends what was collected. */
 static void flush(struct conn *c)
 {
 	struct conn_out *o = c->out;
 
-	if (!o || sending(c))
+	if (sending(c))
 		return;
-	if (c->filter && encrypt(c, o) < 0) {
+	if (o && c->filter && encrypt(c, o) < 0) {
 		conn_abort(c);
 		return;
 	}
-	if (o->po.bytes == 0) {
+	if (!o || o->po.bytes == 0) {
 		conn_drop_out(c);
-		if (c->closing_reply)
+		if (said_all(c))
 			finish(c);
 		return;
 	}
@@ -290,7 +296,7 @@ static void all_sent(struct conn *c)
 	conn_drop_out(c);
 	if (s)
 		end_stream(c, s);
-	if (c->closing_reply)
+	if (said_all(c))
 		finish(c);
 	else
 		pump(c);
@@ -383,10 +389,8 @@ static bool feed(struct conn *c)
 		break;
 	case PROTO_REFUSE:
 		c->refused = true;
-		if (ev.status > 0)
+		if (ev.status > 0 || ev.stream->req)
 			dispatch_refuse(d, ev.stream, ev.status, ev.why);
-		else if (!ev.stream->req)
-			finish(c); /* the reply is out already */
 		break;
 	}
 	consume(c, n);
@@ -423,7 +427,12 @@ static void close_if_over(struct conn *c)
 		return;
 	if (!s->req)
 		conn_close(c);
-	else if (c->request_open && !s->body_paused && !s->reply)
+	else if (!c->request_open || s->body_paused || c->refused)
+		return;
+	c->refused = true;
+	if (s->reply)
+		dispatch_refuse(c->home->dispatch, s, 0, NULL); /* its handler may still be reading */
+	else
 		conn_abort(c);
 }
 

@@ -19,7 +19,7 @@ struct conn_home {
 	const struct config *config;
 	struct http1_conf http1;
 	struct http_date date;
-	struct list busy, idle;             /* idle: longest idle first */
+	struct list busy, idle;             /* idle: between requests, longest first */
 	unsigned nconns;
 	struct conn_out *spare_outs;
 	struct conn *spare_conns;
@@ -40,6 +40,9 @@ int conn_open(struct conn_home *h, int fd);
 
 /* Closes the connection that has been idle longest, to make room: false when none is idle. */
 bool conn_close_idle(struct conn_home *h);
+
+/* While others cannot be let in, a reply ends its connection. */
+void conn_home_crowded(struct conn_home *h, bool crowded);
 
 /* From now on replies end their connection, and connections without a request end within a second. */
 void conn_home_drain(struct conn_home *h);

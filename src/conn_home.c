@@ -1,9 +1,10 @@
 /* conn_home.c: all connections of one loop: their memory, making room, draining, breaking off.
  *
  * A loop keeps a few closed connections and outs for the next, newest first, so that what is used stays in the cache;
- * the rest goes back to the heap.  Two lists: `idle` holds the connections that wait for a request, longest first, and
- * `busy` the others.  A connection moves to idle when it begins to wait and only leaves when something else than
- * sending is awaited, so an idle-listed one may have a reply on its way: what it awaits decides, not the list.
+ * the rest goes back to the heap.  Two lists: `idle` holds the connections that wait for another request, longest
+ * first, and `busy` the others, also those whose first request has not come: their clients may be about to send it, so
+ * they are never closed to make room.  A connection moves to idle when it begins to wait and only leaves when something
+ * else than sending is awaited, so an idle-listed one may have a reply on its way: what it awaits decides, not the list.
  *
  * The loop's thread only.
  */
@@ -103,15 +104,26 @@ bool conn_close_idle(struct conn_home *h)
 	return false;
 }
 
-void conn_home_drain(struct conn_home *h)
+void conn_home_crowded(struct conn_home *h, bool crowded)
 {
-	h->draining = h->http1.draining = true;
-	for (struct list *n = h->idle.next; n != &h->idle; n = n->next) {
+	h->http1.draining = crowded || h->draining;
+}
+
+static void drain_list(struct conn_home *h, struct list *list)
+{
+	for (struct list *n = list->next; n != list; n = n->next) {
 		struct conn *c = container_of(n, struct conn, node);
 
 		if (c->awaits == AWAIT_IDLE && !c->dead)
 			conn_set_deadline(c, AWAIT_IDLE, h->loop->now_ns + CONN_DRAIN_IDLE_NS);
 	}
+}
+
+void conn_home_drain(struct conn_home *h)
+{
+	h->draining = h->http1.draining = true;
+	drain_list(h, &h->idle);
+	drain_list(h, &h->busy);
 }
 
 static void abort_list(struct list *list)

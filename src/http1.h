@@ -11,7 +11,7 @@ struct http1_conf {
 	uint32_t head_max;      /* bytes of request line and fields, CRLFs included; over it 431.  Default 16384 */
 	uint32_t fields_max;    /* over it 431.  Default 100 */
 	uint32_t discard_max;   /* an unread body is thrown away up to here to keep the connection.  Default 65536 */
-	bool draining;          /* set while shutting down: replies say Connection: close */
+	bool draining;          /* set while connections should go: replies say Connection: close */
 	struct head_field *fields;  /* 2 * fields_max of them */
 };
 

@@ -9,8 +9,9 @@
  * been accepted; connections without a request end within a second; the others after their reply.  The thread ends when
  * it has neither connections nor requests left, and the last one tells server_wait.
  *
- * Accepting rests while a loop has its share of --connections-max, after idle connections have been closed to make
- * room; clients then wait in the kernel's backlog.
+ * A loop that has its share of --connections-max closes idle connections to make room for the next, lets replies end
+ * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
+ * from there by then waits unread in `waiting`.
  *
  * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on its
  * loop's.
@@ -28,9 +29,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEAF_NS (50 * NS_PER_MS)
 #define ABANDON_NS (500 * NS_PER_MS)
+
+/* A connection that waits for room. */
+struct waiting {
+	struct list node;
+	int fd;
+};
 
 struct server_loop {
 	ol_server *server;
@@ -42,6 +50,7 @@ struct server_loop {
 	struct loop_io listener;
 	struct timer close_listener;
 	unsigned connections_max;       /* its share */
+	struct list waiting;            /* accepted, but over it; not empty exactly while `full` */
 	bool listening, full, draining;
 	pthread_t thread;
 	bool threaded;
@@ -212,13 +221,51 @@ static void log_accept_error(struct server_loop *l, int rc)
 	log_line(l->server->setup.log, LOG_WARN, SLICE("cannot accept connections for now"), fields, 3);
 }
 
-/* At its share of connections: room is made by closing an idle one, or accepting rests. */
-static void keep_bound(struct server_loop *l)
+/* What is still accepted while draining is served at once. */
+static bool has_room(const struct server_loop *l)
 {
-	if (l->home.nconns < l->connections_max || conn_close_idle(&l->home))
+	return l->draining || l->home.nconns < l->connections_max;
+}
+
+static void let_in(struct server_loop *l, int fd)
+{
+	if (conn_open(&l->home, fd) < 0)
+		metric_add(&l->metrics, METRIC_ACCEPT_ERRORS, 1);
+}
+
+static void let_wait(struct server_loop *l, int fd)
+{
+	struct waiting *w = malloc(sizeof *w);
+
+	if (!w) {
+		metric_add(&l->metrics, METRIC_ACCEPT_ERRORS, 1);
+		close(fd);
+		return;
+	}
+	w->fd = fd;
+	list_push_back(&l->waiting, &w->node);
+	(void)conn_close_idle(&l->home);
+	if (l->full)
 		return;
 	l->full = true;
+	conn_home_crowded(&l->home, true);
 	loop_stop_ops(&l->listener, LOOP_ACCEPT);
+}
+
+/* Lets in as many of those that wait as there is room for. */
+static void let_in_waiting(struct server_loop *l)
+{
+	while (has_room(l) && !list_empty(&l->waiting)) {
+		struct waiting *w = container_of(list_pop(&l->waiting), struct waiting, node);
+
+		let_in(l, w->fd);
+		free(w);
+	}
+	if (!l->full || !list_empty(&l->waiting))
+		return;
+	l->full = false;
+	conn_home_crowded(&l->home, false);
+	start_accepting(l);
 }
 
 static void on_accepted(struct loop_io *io, int fd, bool more)
@@ -226,9 +273,10 @@ static void on_accepted(struct loop_io *io, int fd, bool more)
 	struct server_loop *l = container_of(io, struct server_loop, listener);
 
 	if (fd >= 0) {
-		if (conn_open(&l->home, fd) < 0)
-			metric_add(&l->metrics, METRIC_ACCEPT_ERRORS, 1);
-		keep_bound(l);
+		if (has_room(l))
+			let_in(l, fd);
+		else
+			let_wait(l, fd);
 	} else if (fd != -ECANCELED) {
 		metric_add(&l->metrics, METRIC_ACCEPT_ERRORS, 1);
 		log_accept_error(l, fd);
@@ -240,12 +288,7 @@ static void on_accepted(struct loop_io *io, int fd, bool more)
 
 static void on_conn_closed(struct conn_home *h)
 {
-	struct server_loop *l = h->owner;
-
-	if (l->full && h->nconns < l->connections_max) {
-		l->full = false;
-		start_accepting(l);
-	}
+	let_in_waiting(h->owner);
 }
 
 static void on_listener_released(struct loop_io *io)
@@ -275,8 +318,7 @@ static void on_drain(struct loop_msg *m)
 
 	l->draining = true;
 	listen_deafen(&l->server->listen, l->index);
-	l->full = false;
-	start_accepting(l);
+	let_in_waiting(l);
 	wheel_add(&l->loop->wheel, &l->close_listener, l->loop->now_ns + DEAF_NS);
 	conn_home_drain(&l->home);
 }
@@ -332,6 +374,7 @@ static int set_up(struct server_loop *l)
 	l->drain.fn = on_drain;
 	l->abandon.fn = on_abandon;
 	loop_io_init(&l->listener, l->loop, s->listen.fds[l->index], &listener_ops);
+	list_init(&l->waiting);
 	l->listening = true;
 	rc = loop_accept(&l->listener);
 	if (rc < 0) {
@@ -523,7 +566,7 @@ void *ol_server_data(const ol_server *s)
 	return atomic_load_explicit(&s->shared.data, memory_order_acquire);
 }
 
-const char *ol_option(const ol_server *s, const char *name)
+const char *ol_option_get(const ol_server *s, const char *name)
 {
 	return s->setup.option ? s->setup.option(s->setup.option_arg, name) : NULL;
 }

@@ -59,7 +59,8 @@ void dispatch_fini(struct dispatch *d);
 void dispatch_head(struct dispatch *d, struct stream *s, const struct head *h);
 void dispatch_body(struct dispatch *d, struct stream *s, struct slice data);
 void dispatch_end(struct dispatch *d, struct stream *s, const struct head *trailers);
-/* The protocol refuses the request, or what follows of it; or (408) it comes too slowly.  why: a static string. */
+/* The protocol refuses the request, or what follows of it; or (408) it comes too slowly.  why: a static string.  status
+ * 0: a reply is under way, so only a handler that still reads is told. */
 void dispatch_refuse(struct dispatch *d, struct stream *s, int status, const char *why);
 /* The reply is on the wire, and the connection does not look at the exchange again. */
 void dispatch_sent(struct dispatch *d, struct stream *s);

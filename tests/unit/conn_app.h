@@ -124,6 +124,7 @@ static const struct ol_route routes[] = {
 	OL_POST("/wait", .async = wait_first),
 	OL_POST("/echo", .async = echo),
 	OL_POST("/up", .async = upload, .stream = 1),
+	OL_POST("/late", .async = wait_first, .stream = 1),
 	OL_GET("/stream", .async = stream),
 	OL_GET("/held", .sync = hold),
 };

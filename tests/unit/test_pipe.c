@@ -375,7 +375,6 @@ END_TEST
 
 START_TEST(room_in_a_full_pipe_is_told_once_below_the_low_mark)
 {
-	size_t read = 0;
 	bool full;
 
 	ck_assert_int_eq(pipe_push(&pipe_, pattern, PIPE_HIGH - 1, &full), 0);
@@ -384,7 +383,6 @@ START_TEST(room_in_a_full_pipe_is_told_once_below_the_low_mark)
 	ck_assert(full);
 	while (pipe_.bytes > PIPE_LOW) {
 		ck_assert_int_eq(pipe_read(&pipe_, &park, got, 1024), 1024);
-		read += 1024;
 		script_turns(loop, 1);
 		ck_assert_uint_eq(notices, pipe_.bytes < PIPE_LOW);
 	}

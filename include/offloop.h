@@ -111,7 +111,7 @@ struct ol_pool {
 	size_t stack OL_0_;      /* bytes of thread stack; 0: the system's default, usually 8 MiB, which are only used as touched */
 };
 
-/* An option of the app's own, given as --name VALUE, OFFLOOP_NAME, or in the config file; read with ol_option(). */
+/* An option of the app's own, given as --name VALUE, OFFLOOP_NAME, or in the config file; read with ol_option_get(). */
 struct ol_option {
 	const char *name;   /* without the dashes; lower case, words joined by '-' */
 	const char *arg;    /* what the value is called in --help, as "DIR"; NULL: a switch, "1" when given */
@@ -167,7 +167,7 @@ void *ol_app_data(const ol_req *r);                      /* [owner] */
 
 /* The value of one of the app's own options: its string, or NULL when it was not given and has no default.  [any]
  * Borrowed from the server. */
-const char *ol_option(const ol_server *s, const char *name);
+const char *ol_option_get(const ol_server *s, const char *name);
 
 /* ---------------------------------------------------------------------------------------------------------------
  * The request  [owner]
@@ -220,7 +220,7 @@ json_t *ol_body_json(ol_req *r);
 const char *ol_trailer(ol_req *r, const char *name);
 
 /* Latches a 422 with one more entry {"loc": [in, name], "msg", "type"} of FastAPI's shape; in is "body", "query",
- * "path" or "header".  The strings are copied.  Returns -EINVAL: return ol_invalid(r, "body", "text", "field required",
+ * "path" or "header"; name may be NULL: then loc is [in].  The strings are copied.  Returns -EINVAL: return ol_invalid(r, "body", "text", "field required",
  * "value_error.missing"); */
 int ol_invalid(ol_req *r, const char *in, const char *name, const char *msg, const char *type);
 
@@ -295,6 +295,10 @@ char *ol_printf_(ol_req *r, const char *fmt, ...) OL_PRINTF_(2, 3);
 enum ol_level { OL_LOG_ERROR, OL_LOG_WARN, OL_LOG_INFO, OL_LOG_DEBUG };
 #define ol_log(r, level, ...) ol_log_((r), (level), "" __VA_ARGS__)     /* the format must be a literal */
 void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...) OL_PRINTF_(3, 4);
+
+/* The same without a request, from on_start and threads of the app's own.  [any] */
+#define ol_server_log(s, level, ...) ol_server_log_((s), (level), "" __VA_ARGS__)
+void ol_server_log_(ol_server *s, enum ol_level level, const char *fmt, ...) OL_PRINTF_(3, 4);
 
 /* Locks that handlers of both lanes may share, and hold across suspensions.  First come, first served.  They start
  * with OL_MUTEX_INIT and OL_SEM_INIT(n).  The waits suspend; -ECANCELED when the client left meanwhile

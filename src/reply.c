@@ -423,7 +423,7 @@ void reply_latch(struct ol_req *r, int status)
 
 static struct slice dup_slice(struct ol_req *r, const char *s)
 {
-	char *copy = arena_strndup(&r->arena, s, strlen(s));
+	char *copy = s ? arena_strndup(&r->arena, s, strlen(s)) : NULL;
 
 	return (struct slice){ copy, copy ? strlen(s) : 0 };
 }
@@ -455,8 +455,10 @@ static size_t put_invalid(char *dst, const struct invalid *v)
 	size_t k = put_str(dst, "{\"loc\":[");
 
 	k += json_quote(dst + k, v->in);
-	k += put_str(dst + k, ",");
-	k += json_quote(dst + k, v->name);
+	if (v->name.p) {
+		k += put_str(dst + k, ",");
+		k += json_quote(dst + k, v->name);
+	}
 	k += put_str(dst + k, "],\"msg\":");
 	k += json_quote(dst + k, v->msg);
 	k += put_str(dst + k, ",\"type\":");

@@ -33,6 +33,7 @@
 
 #define DEAF_NS (50 * NS_PER_MS)
 #define ABANDON_NS (500 * NS_PER_MS)
+#define LOG_TEXT_MAX 2048
 
 /* A connection that waits for room. */
 struct waiting {
@@ -569,4 +570,18 @@ void *ol_server_data(const ol_server *s)
 const char *ol_option_get(const ol_server *s, const char *name)
 {
 	return s->setup.option ? s->setup.option(s->setup.option_arg, name) : NULL;
+}
+
+void ol_server_log_(ol_server *s, enum ol_level level, const char *fmt, ...)
+{
+	char text[LOG_TEXT_MAX];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (n >= 0)
+		log_line(s->setup.log, (enum log_level)level,
+			(struct slice){ text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1 }, NULL, 0);
 }

@@ -5,7 +5,7 @@
  * inherit the mask of the one that called signals_new, before there were others) and read from a signalfd, so that no
  * code runs in a signal handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
  *
- * SIGPIPE is ignored while the server runs: a client that has left is an EPIPE.  SIGHUP and all others stay as they
+ * SIGPIPE and SIGXFSZ are ignored while the server runs: a client that has left is an EPIPE, a full file an EFBIG.  SIGHUP and all others stay as they
  * are.  Two signals that arrive before the first was read are one, as signals are.
  */
 #include "signals.h"
@@ -27,7 +27,7 @@ struct signals {
 	bool watching;
 	pthread_t thread;
 	sigset_t old_mask;
-	struct sigaction old_pipe;
+	struct sigaction old_pipe, old_xfsz;
 };
 
 static void *wait_for_signals(void *arg)
@@ -60,6 +60,7 @@ struct signals *signals_new(void)
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, &s->old_mask);
 	sigaction(SIGPIPE, &ignore, &s->old_pipe);
+	sigaction(SIGXFSZ, &ignore, &s->old_xfsz);
 	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	s->end_fd = eventfd(0, EFD_CLOEXEC);
 	if (s->fd >= 0 && s->end_fd >= 0)
@@ -91,6 +92,7 @@ void signals_free(struct signals *s)
 	}
 	pthread_sigmask(SIG_SETMASK, &s->old_mask, NULL);
 	sigaction(SIGPIPE, &s->old_pipe, NULL);
+	sigaction(SIGXFSZ, &s->old_xfsz, NULL);
 	if (s->fd >= 0)
 		close(s->fd);
 	if (s->end_fd >= 0)

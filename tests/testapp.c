@@ -1,7 +1,8 @@
 /* testapp.c: an app for the scenarios: a route for each call of the public header, most of them in both lanes.
  *
- * Routes under /a run on the loop, the same functions under /s on a pool: a scenario asks both and expects the same.  What a
- * handler does is chosen by query parameters, so that scenarios need no code of their own.  It is never installed.
+ * Routes under /a run on the loop, the same functions under /s on a pool: a scenario asks both and expects the same.
+ * What a handler does is chosen by query parameters, so that scenarios need no code of their own.  It is never
+ * installed.
  */
 #include <offloop.h>
 
@@ -190,6 +191,7 @@ static int body_json(ol_req *r)
 static int invalid(ol_req *r)
 {
 	ol_invalid(r, "body", "text", "field required", "value_error.missing");
+	ol_invalid(r, "body", NULL, "value is not a valid dict", "type_error.dict");
 	return ol_invalid(r, "header", "x-y", "no \"good\"", "value_error");
 }
 
@@ -443,10 +445,10 @@ static const struct ol_option options[] = {
 
 static int on_start(ol_server *s)
 {
-	if (ol_option(s, "fail-start"))
+	if (ol_option_get(s, "fail-start"))
 		return -ENOENT;
 	ol_server_data_set(s, s);
-	fprintf(stderr, "on_start: %s\n", ol_option(s, "greeting"));
+	ol_server_log(s, OL_LOG_INFO, "on_start: %s", ol_option_get(s, "greeting"));
 	return 0;
 }
 

@@ -127,6 +127,7 @@ def test_json_bodies_are_parsed_or_refused(app, lane):
 def test_validation_errors_have_fastapis_shape(app, lane):
     assert app.ask_json(lane + "/invalid") == (422, {"detail": [
         {"loc": ["body", "text"], "msg": "field required", "type": "value_error.missing"},
+        {"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"},
         {"loc": ["header", "x-y"], "msg": 'no "good"', "type": "value_error"}]})
 
 

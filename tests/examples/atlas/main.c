@@ -87,8 +87,8 @@ static int on_start(ol_server *s)
 	if (!a)
 		return -ENOMEM;
 	ol_server_data_set(s, a);
-	a->footgun = ol_option(s, "footgun") != NULL;
-	a->store = store_open(ol_option(s, "data"), ol_option(s, "iso-codes"));
+	a->footgun = ol_option_get(s, "footgun") != NULL;
+	a->store = store_open(ol_option_get(s, "data"), ol_option_get(s, "iso-codes"));
 	if (a->store)
 		a->countries = countries_new(a->store);
 	return a->countries ? 0 : -EIO;

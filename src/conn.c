@@ -150,6 +150,7 @@ static void on_released(struct loop_io *io)
 	dispatch_gone(h->dispatch, stream_of(c));
 	conn_drop_out(c);
 	buf_fini(&c->in);
+	buf_fini(&c->answer);
 	c->proto->ops->fini(c->proto);
 	if (c->filter)
 		c->filter->ops->fini(c->filter);
@@ -231,12 +232,19 @@ static void start_send(struct conn *c)
 	conn_set_deadline(c, AWAIT_WRITE, clock_after_ms(h->loop->now_ns, (int64_t)h->config->write_timeout_ms));
 }
 
-/* Replaces plain text by what the filter makes of it. */
-static int encrypt(struct conn *c, struct conn_out *o)
+/* Replaces plain text by what the filter makes of it, behind what the filter has to say itself. */
+static int encrypt(struct conn *c)
 {
-	int rc = c->filter->ops->out(c->filter, o->iov, o->po.niov, &o->cipher);
-	struct slice s = buf_slice(&o->cipher);
+	struct conn_out *o = conn_take_out(c);
+	struct slice s;
+	int rc;
 
+	if (!o)
+		return -ENOMEM;
+	o->cipher = c->answer;
+	c->answer = (struct buf){ 0 };
+	rc = c->filter->ops->out(c->filter, o->iov, o->po.niov, &o->cipher);
+	s = buf_slice(&o->cipher);
 	o->iov[0] = (struct iovec){ (void *)(uintptr_t)s.p, s.n };
 	o->po.niov = 1;
 	o->po.bytes = s.n;
@@ -252,14 +260,15 @@ static bool said_all(struct conn *c)
 /* Sends what was collected. */
 static void flush(struct conn *c)
 {
-	struct conn_out *o = c->out;
+	struct conn_out *o;
 
 	if (sending(c))
 		return;
-	if (o && c->filter && encrypt(c, o) < 0) {
+	if (c->filter && (c->out || c->answer.n > 0) && encrypt(c) < 0) {
 		conn_abort(c);
 		return;
 	}
+	o = c->out;
 	if (!o || o->po.bytes == 0) {
 		conn_drop_out(c);
 		if (said_all(c))
@@ -461,14 +470,6 @@ static void pump(struct conn *c)
 		await(c);
 }
 
-/* Cipher text becomes plain text in c->in; what the filter must say at once is sent with the next flush. */
-static int decrypt(struct conn *c, struct slice cipher)
-{
-	struct conn_out *o = conn_take_out(c);
-
-	return o ? c->filter->ops->in(c->filter, cipher, &c->in, &o->cipher) : -ENOMEM;
-}
-
 static void take_bytes(struct conn *c, struct slice s)
 {
 	int rc = 0;
@@ -477,7 +478,7 @@ static void take_bytes(struct conn *c, struct slice s)
 	if (c->lingering)
 		return; /* for a time, not up to a size: many clients read no reply before they have sent all */
 	if (c->filter)
-		rc = decrypt(c, s);
+		rc = c->filter->ops->in(c->filter, s, &c->in, &c->answer);
 	else if (c->in.n > 0)
 		rc = buf_append(&c->in, s.p, s.n);
 	else
@@ -648,7 +649,7 @@ int conn_open(struct conn_home *h, int fd)
 	metric_add(h->metrics, METRIC_ACCEPTED, 1);
 	metric_set(h->metrics, METRIC_CONNECTIONS, h->nconns);
 	await(c);
-	if (loop_recv(&c->io) < 0)
+	if ((h->new_filter && !c->filter) || loop_recv(&c->io) < 0)
 		conn_abort(c);
 	return 0;
 }

@@ -27,7 +27,8 @@ struct conn_home {
 	bool draining;
 	void (*closed)(struct conn_home *h); /* a connection has gone; may be NULL */
 	void *owner;
-	struct filter *(*new_filter)(struct conn_home *h, int fd);  /* for what is not cleartext; NULL: none */
+	/* For what is not cleartext; may be NULL.  When it gives NULL (no memory) the connection is closed. */
+	struct filter *(*new_filter)(struct conn_home *h, int fd);
 };
 
 /* config and dispatch are borrowed.  0 or -ENOMEM. */

@@ -32,6 +32,7 @@ struct conn {
 	uint64_t body_due_ns;           /* its body must have gone on by then */
 	struct slice direct;            /* received bytes that are being parsed in place; only within pump */
 	struct buf in;                  /* received bytes that could not be parsed yet */
+	struct buf answer;              /* what the filter has to say itself, for the next send */
 	struct conn_out *out;
 	struct peer peer;
 	uint8_t awaits;                 /* enum awaits */

@@ -50,9 +50,17 @@ static struct stream *stream_of(struct conn *c)
 	return &c->http1.stream;
 }
 
+/* Counts those whose next request has begun and has no exchange yet. */
+static void set_awaits(struct conn *c, enum awaits what)
+{
+	if ((what == AWAIT_HEAD) != (c->awaits == AWAIT_HEAD))
+		metric_add(c->home->metrics, METRIC_HEADS, what == AWAIT_HEAD ? 1 : -1);
+	c->awaits = what;
+}
+
 void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
 {
-	c->awaits = what;
+	set_awaits(c, what);
 	c->deadline_ns = at_ns;
 	if (at_ns < c->timer.at_ns)
 		wheel_add(&c->home->loop->wheel, &c->timer, at_ns);
@@ -115,6 +123,7 @@ void conn_close(struct conn *c)
 	if (c->dead)
 		return;
 	c->dead = true;
+	set_awaits(c, AWAIT_NOTHING);
 	wheel_del(&c->home->loop->wheel, &c->timer);
 	loop_close(&c->io);
 }

@@ -462,19 +462,30 @@ static unsigned in_flight(const ol_server *s, uint32_t index)
 	return n;
 }
 
+/* Requests that have begun and have no route yet. */
+static unsigned heads_pending(const ol_server *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->nloops; i++)
+		n += (unsigned)atomic_load_explicit(&s->loops[i].metrics.value[METRIC_HEADS], memory_order_relaxed);
+	return n;
+}
+
 static unsigned name_stuck(const ol_server *s, char *names, size_t n)
 {
 	unsigned sum = 0;
 	size_t at = 0;
 
 	names[0] = '\0';
-	for (uint32_t i = 0; i < s->endpoints.n; i++) {
-		unsigned k = in_flight(s, i);
+	for (uint32_t i = 0; i <= s->endpoints.n; i++) {
+		bool routed = i < s->endpoints.n;
+		unsigned k = routed ? in_flight(s, i) : heads_pending(s);
 
 		sum += k;
 		if (k > 0 && at < n)
 			at += (size_t)snprintf(names + at, n - at, "%s%s: %u request%s", at ? "\n" : "",
-				s->endpoints.all[i].name, k, k == 1 ? "" : "s");
+				routed ? s->endpoints.all[i].name : "heads that are not complete", k, k == 1 ? "" : "s");
 	}
 	return sum;
 }

@@ -188,9 +188,13 @@ static int bind_unix(const char *path, int backlog, int *out)
 static int open_unix(struct listen *l, const char *path, int backlog, char *err, size_t err_n)
 {
 	int rc = bind_unix(path, backlog, &l->fds[0]);
+	struct stat st;
 
-	if (rc == 0)
+	if (rc == 0 && lstat(path, &st) == 0) {
 		l->unix_path = strdup(path);
+		l->unix_dev = st.st_dev;
+		l->unix_ino = st.st_ino;
+	}
 	for (unsigned i = 1; rc == 0 && i < l->n; i++) {
 		l->fds[i] = fcntl(l->fds[0], F_DUPFD_CLOEXEC, 0);
 		if (l->fds[i] < 0)
@@ -223,7 +227,19 @@ int listen_open(struct listen *l, const char *host, unsigned port, const char *u
 	return rc;
 }
 
-void listen_deafen(const struct listen *l, unsigned i)
+/* Once, and never what a successor has bound: while our socket is open no other file can have its number.  Relaxed: who
+ * comes second does nothing. */
+static void remove_path(struct listen *l)
+{
+	struct stat st;
+
+	if (atomic_exchange_explicit(&l->unix_removed, true, memory_order_relaxed))
+		return;
+	if (lstat(l->unix_path, &st) == 0 && st.st_dev == l->unix_dev && st.st_ino == l->unix_ino)
+		(void)unlink(l->unix_path);
+}
+
+void listen_deafen(struct listen *l, unsigned i)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS_AT),
@@ -234,7 +250,7 @@ void listen_deafen(const struct listen *l, unsigned i)
 	struct sock_fprog prog = { sizeof code / sizeof code[0], code };
 
 	if (l->unix_path)
-		(void)unlink(l->unix_path); /* each loop tries; the first succeeds */
+		remove_path(l);
 	else
 		(void)setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog); /* else some may be reset */
 }
@@ -243,9 +259,9 @@ void listen_close(struct listen *l)
 {
 	if (!l->fds)
 		return;
-	close_fds(l);
 	if (l->unix_path)
-		(void)unlink(l->unix_path);
+		remove_path(l);
+	close_fds(l);
 	free(l->unix_path);
 	free(l->fds);
 	memset(l, 0, sizeof *l);

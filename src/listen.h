@@ -2,8 +2,10 @@
 #ifndef OL_LISTEN_H
 #define OL_LISTEN_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Where a server listens: one socket a loop for TCP (SO_REUSEPORT spreads the clients over them), one for all on a unix path. */
 struct listen {
@@ -11,7 +13,10 @@ struct listen {
 	unsigned n;
 	unsigned port;          /* the one bound; 0 for unix */
 	char address[160];      /* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock" */
-	char *unix_path;        /* removed when closed */
+	char *unix_path;        /* removed once, by whoever is the first to deafen or close, if it is still our socket's */
+	dev_t unix_dev;
+	ino_t unix_ino;
+	_Atomic bool unix_removed;
 };
 
 /* Binds and listens for n loops.  host is an address or a name; unix_path, when not NULL, is used instead of host and
@@ -23,7 +28,7 @@ int listen_open(struct listen *l, const char *host, unsigned port, const char *u
 /* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while
  * handshakes under way complete and can be accepted.  Closing it 50 ms later resets nobody.  A unix listener: removes
  * its path. */
-void listen_deafen(const struct listen *l, unsigned i);
+void listen_deafen(struct listen *l, unsigned i);
 
 /* Closes what is still open, and removes a unix path. */
 void listen_close(struct listen *l);

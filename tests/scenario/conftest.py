@@ -45,6 +45,7 @@ class Server:
             [*prefix, str(program_path(program)), *where, *backend, *self.args],
             stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=cwd)
         self.log = ""
+        self.terminated = False
         self.changed = threading.Condition()
         self.closed = False
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -147,9 +148,17 @@ class Server:
                 s.shutdown(socket.SHUT_WR)
             return read_all(s)
 
-    def stop(self, expect=0, signum=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(signum)
+    def terminate(self):
+        """SIGTERM, and the server has taken notice."""
+        self.terminated = True
+        self.process.send_signal(signal.SIGTERM)
+        self.wait_log("draining")
+
+    def stop(self, expect=0, signum=None):
+        """Waits for the end, after SIGTERM or signum; after terminate() without another signal."""
+        if self.process.poll() is None and (signum or not self.terminated):
+            self.terminated = True
+            self.process.send_signal(signum or signal.SIGTERM)
         try:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:

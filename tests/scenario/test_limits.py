@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import BUILD, PATIENCE, get, post, wait_until
+from conftest import program_path, PATIENCE, get, post, wait_until
 
 LANES = ["/a", "/s"]
 
@@ -22,7 +22,7 @@ DEFAULTS = {
 
 
 def test_each_default_stands_in_the_help():
-    text = subprocess.run([BUILD / "testapp", "--help"], capture_output=True, check=True, text=True).stdout
+    text = subprocess.run([program_path("testapp"), "--help"], capture_output=True, check=True, text=True).stdout
     for name, value in DEFAULTS.items():
         assert re.search(rf"^  --{name} [A-Z]+ .*\[{value}\]$", text, re.M), name
 

@@ -552,14 +552,16 @@ void dispatch_body(struct dispatch *d, struct stream *s, struct slice data)
 void dispatch_end(struct dispatch *d, struct stream *s, const struct head *trailers)
 {
 	struct ol_req *r = s->req;
+	int rc;
 
 	(void)d;
 	if (!r || r->state == EXCHANGE_DONE)
 		return;
-	if (request_trailers(r, trailers) < 0 && r->in) {
-		pipe_end(r->in, -ENOMEM);
-	} else if (r->in) {
-		pipe_end(r->in, 0);
+	rc = request_trailers(r, trailers);
+	if (r->in) {
+		pipe_end(r->in, rc);
+	} else if (rc < 0) {
+		shed(r, "Out of memory");
 	} else {
 		r->body_whole = true;
 		start(r);

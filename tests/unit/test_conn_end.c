@@ -18,6 +18,13 @@ int shutdown(int fd, int how)
 	return 0;
 }
 
+static void set_up_watch(void)
+{
+	set_up();
+	watched = NULL;
+	shut_at = SIZE_MAX;
+}
+
 /* ---- every state, every end -------------------------------------------------------------------------------------- */
 
 /* What a connection is at. */
@@ -199,8 +206,7 @@ static void run_one(int state, int first, int second)
 {
 	struct script_peer *p;
 
-	set_up();
-	watched = NULL;
+	set_up_watch();
 	script_hold(rooms.loop, true, true);
 	p = script_connect(rooms.loop);
 	turn(&rooms);
@@ -510,7 +516,7 @@ int main(void)
 	TCase *all[] = { matrix, one, ops };
 
 	tcase_add_loop_test(matrix, it_ends_once_whatever_it_is_at_and_whatever_ends_it, 0, NSTATES);
-	tcase_add_checked_fixture(one, set_up, tear_down);
+	tcase_add_checked_fixture(one, set_up_watch, tear_down);
 	tcase_add_test(one, a_connection_whose_reply_is_on_its_way_is_not_idle);
 	tcase_add_test(one, draining_finds_connections_that_are_closing_already);
 	tcase_add_test(one, a_request_that_runs_when_draining_begins_is_answered_with_a_close);

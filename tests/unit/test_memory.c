@@ -1,0 +1,243 @@
+/* test_memory.c: every allocation a request makes, made to fail, one at a time, until a whole run succeeds.
+ *
+ * The linker puts __wrap_ functions in front of the allocator (Makefile.am).  Whatever fails, the client is answered or
+ * its connection closed, nothing leaks (rooms_down, and ASan), nobody waits for ever.  The scripted backend is
+ * compiled into this program with an allocator that never fails, so that the test itself cannot be hit.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+
+static _Atomic long countdown;          /* above 0: allocations until the one that fails */
+static _Thread_local bool sheltered;    /* the test's own code */
+
+static bool fails(void)
+{
+	if (sheltered || atomic_load(&countdown) <= 0 || atomic_fetch_sub(&countdown, 1) != 1)
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *__wrap_malloc(size_t n)
+{
+	return fails() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+	return fails() ? NULL : __real_realloc(p, n);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t n)
+{
+	return fails() ? NULL : __real_aligned_alloc(align, n);
+}
+
+#include "base/buf.h"
+
+static int sheltered_append(struct buf *b, const void *p, size_t n)
+{
+	bool was = sheltered;
+	int rc;
+
+	sheltered = true;
+	rc = buf_append(b, p, n);
+	sheltered = was;
+	return rc;
+}
+
+#define malloc __real_malloc
+#define calloc __real_calloc
+#define aligned_alloc __real_aligned_alloc
+#define buf_append sheltered_append
+#include "../loop_script.c"
+#include "rooms.h"
+#undef malloc
+#undef calloc
+#undef aligned_alloc
+#undef buf_append
+
+static char big[100000];
+static unsigned begun, released;
+
+static void release(void *arg)
+{
+	(void)arg;
+	released++;
+}
+
+static int hello(ol_req *r)
+{
+	if (ol_header_set(r, "X-One", "1") < 0 || ol_cookie_set(r, "a", "b", "Path=/") < 0)
+		return -ENOMEM;
+	return ol_textf(r, 200, "hello %s\n", ol_remote(r));
+}
+
+static int borrowed(ol_req *r)
+{
+	begun++;
+	return ol_bytes_new(r, 200, "text/plain", big, sizeof big, release, NULL);
+}
+
+static int echo(ol_req *r)
+{
+	size_t n;
+	const char *body = ol_body(r, &n);
+
+	return body ? ol_bytes(r, 200, NULL, body, n) : -1;
+}
+
+static int json(ol_req *r)
+{
+	json_t *body = ol_body_json(r);
+
+	return body ? ol_json(r, 200, body) : -1;
+}
+
+static int large(ol_req *r)
+{
+	char *p = ol_alloc(r, 60000);
+
+	if (!p)
+		return -ENOMEM;
+	memset(p, 'x', 60000);
+	return ol_bytes(r, 200, NULL, p, 60000);
+}
+
+static int count(ol_req *r)
+{
+	char buf[3000];
+	ssize_t n;
+	int sum = 0;
+
+	while ((n = ol_body_read(r, buf, sizeof buf)) > 0)
+		sum += (int)n;
+	return n < 0 ? -1 : ol_textf(r, 200, "%d %s\n", sum, ol_trailer(r, "X-Sum") ? "with" : "without");
+}
+
+static int pour(ol_req *r)
+{
+	int rc = ol_stream(r, 200, NULL);
+
+	for (int i = 0; i < 10 && rc == 0; i++)
+		rc = ol_write(r, big, 30000);
+	return rc < 0 ? rc : ol_trailer_set(r, "X-End", "yes");
+}
+
+static int add_one(void *arg)
+{
+	++*(int *)arg;
+	return 0;
+}
+
+static int offload(ol_req *r)
+{
+	int n = 1, rc = ol_offload(r, NULL, add_one, &n);
+
+	return rc < 0 ? rc : ol_textf(r, 200, "%d\n", n);
+}
+
+static const struct ol_route routes[] = {
+	OL_GET("/async/hello/{name}", .async = hello),      OL_GET("/sync/hello/{name}", .sync = hello),
+	OL_GET("/async/big", .async = borrowed),            OL_GET("/sync/big", .sync = borrowed),
+	OL_POST("/async/echo", .async = echo),              OL_POST("/sync/echo", .sync = echo),
+	OL_POST("/async/json", .async = json),              OL_POST("/sync/json", .sync = json),
+	OL_GET("/async/large", .async = large),             OL_GET("/sync/large", .sync = large),
+	OL_POST("/async/count", .async = count, .stream = 1), OL_POST("/sync/count", .sync = count, .stream = 1),
+	OL_POST("/async/buffered", .async = count),
+	OL_GET("/async/pour", .async = pour),               OL_GET("/sync/pour", .sync = pour),
+	OL_GET("/async/offload", .async = offload),         OL_GET("/sync/offload", .sync = offload),
+	OL_GET("/int/{n:int}", .async = hello),
+};
+static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes) };
+
+#define POST(path, n, body) "POST " path " HTTP/1.1\r\nHost: a\r\nContent-Length: " #n "\r\n\r\n" body
+#define CHUNKS                                                                                  \
+	" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"          \
+	"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+/* Each ends its connection by itself. */
+static const char *const talks[] = {
+	GET("/async/hello/a%20b?x=1"), GET("/sync/hello/a"), GET("/async/big"), GET("/sync/big"),
+	POST("/async/echo", 3, "abc"), POST("/sync/echo", 3, "abc"), POST("/async/json", 9, "{\"a\":[1]}"),
+	POST("/sync/json", 9, "{\"a\":[1]}"), GET("/async/large"), GET("/sync/large"),
+	"POST /async/buffered" CHUNKS, "POST /async/count" CHUNKS, "POST /sync/count" CHUNKS, "POST /async/echo" CHUNKS, GET("/async/pour"),
+	GET("/sync/pour"), GET("/async/offload"), GET("/sync/offload"), GET("/int/x"), GET("/nowhere"),
+	"DELETE /async/big HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+	GET("/async/hello/a") GET("/async/hello/b") POST("/sync/echo", 3, "abc"),
+};
+#define NTALKS ((int)(sizeof talks / sizeof talks[0]))
+
+static struct rooms rooms;
+
+/* As UNTIL, whose checks allocate. */
+static void wait_for_the_end(void)
+{
+	for (int i = 0; i < 20000 && (rooms.home.nconns > 0 || rooms.dispatch.nlive > 0); i++)
+		if (loop_turn(rooms.loop, rooms.loop->now_ns + NS_PER_MS) < 0)
+			abort();
+}
+
+/* True when the nth allocation was not reached. */
+static bool run(const char *text, long nth)
+{
+	struct script_peer *p;
+	bool whole;
+
+	begun = released = 0;
+	sheltered = true;
+	rooms_up(&rooms, &app, NULL);
+	p = script_connect(rooms.loop);
+	script_give(p, text, strlen(text) / 2);
+	sheltered = false;
+	atomic_store(&countdown, nth);
+	turn(&rooms);
+	if (rooms.home.nconns > 0) {
+		script_give(p, text + strlen(text) / 2, strlen(text) - strlen(text) / 2);
+		script_end(p, 0);
+	}
+	wait_for_the_end();
+	whole = atomic_exchange(&countdown, 0) > 0;
+	ck_assert_uint_eq(rooms.home.nconns + rooms.dispatch.nlive, 0);
+	if (whole)
+		ck_assert_uint_gt(p->out.n, 0);
+	ck_assert(!heard_of(p, "without"));     /* a trailer that was sent is there, or the request is refused */
+	rooms_down(&rooms);
+	ck_assert_uint_eq(begun, released);
+	return whole;
+}
+
+START_TEST(any_allocation_may_fail)
+{
+	long n = 1;
+
+	while (!run(talks[_i], n))
+		n++;
+	ck_assert_int_gt(n, 2);
+}
+END_TEST
+
+int main(void)
+{
+	TCase *nth = tcase_create("nth"), *all[] = { nth };
+
+	json_set_alloc_funcs(__wrap_malloc, free);
+	tcase_add_loop_test(nth, any_allocation_may_fail, 0, NTALKS);
+	return rooms_suite("memory", all, 1);
+}

@@ -35,7 +35,7 @@ static void wake_loop(void)
 {
 	uint64_t one = 1;
 
-	if (write(bench.eventfd, &one, sizeof one) != sizeof one)
+	if (write(bench.eventfd, &one, sizeof(one)) != sizeof(one))
 		abort();
 }
 
@@ -69,7 +69,7 @@ static struct bench_job *collect(void)
 		atomic_store(&bench.asleep, true);
 		if (atomic_load(&bench.done) != NULL && atomic_exchange(&bench.asleep, false))
 			continue;
-		if (read(bench.eventfd, &count, sizeof count) != sizeof count)
+		if (read(bench.eventfd, &count, sizeof(count)) != sizeof(count))
 			abort();
 	}
 }
@@ -77,7 +77,7 @@ static struct bench_job *collect(void)
 /* Occupies all threads at once; the time until they were. */
 static uint64_t fill(struct pool *p, unsigned threads)
 {
-	struct pool_job *jobs = calloc(threads, sizeof *jobs);
+	struct pool_job *jobs = calloc(threads, sizeof(*jobs));
 	struct pool_batch batch = { 0 };
 	struct pool_stats s;
 	uint64_t start;
@@ -111,7 +111,7 @@ static double seconds(struct timeval t)
 
 static void measure(struct pool *p, unsigned depth, unsigned long total)
 {
-	struct bench_job *jobs = calloc(depth, sizeof *jobs);
+	struct bench_job *jobs = calloc(depth, sizeof(*jobs));
 	struct pool_batch batch = { 0 };
 	unsigned long submitted = 0, finished = 0, turns = 0;
 	struct rusage before, after;
@@ -166,7 +166,7 @@ static void place_worker(void *arg)
 {
 	struct processors *cpus = arg;
 
-	if (cpus->use == SPLIT && sched_setaffinity(0, sizeof cpus->other, &cpus->other) != 0)
+	if (cpus->use == SPLIT && sched_setaffinity(0, sizeof(cpus->other), &cpus->other) != 0)
 		abort();
 }
 
@@ -192,7 +192,7 @@ static bool find_processors(struct processors *cpus)
 {
 	int here = sched_getcpu(), other = 0;
 
-	if (here < 0 || sched_getaffinity(0, sizeof cpus->all, &cpus->all) != 0)
+	if (here < 0 || sched_getaffinity(0, sizeof(cpus->all), &cpus->all) != 0)
 		return false;
 	while (other < CPU_SETSIZE && (other == here || !CPU_ISSET(other, &cpus->all)))
 		other++;
@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 	printf("%-6s %7s %5s %10s %12s %12s %12s %10s %10s\n", "cpus", "threads", "depth", "cpu_us/job", "switches/job",
 	       "jobs/turn", "jobs/s", "start_us", "wake_us");
 	for (cpus.use = ALL; cpus.use < PLACEMENTS; cpus.use++) {
-		if (sched_setaffinity(0, sizeof cpus.all, cpus.use == ALL ? &cpus.all : &cpus.one) != 0)
+		if (sched_setaffinity(0, sizeof(cpus.all), cpus.use == ALL ? &cpus.all : &cpus.one) != 0)
 			return 1;
 		for (size_t d = 0; d < 2; d++)
 			for (size_t t = 0; t < 3; t++)

@@ -147,7 +147,7 @@ static void conn_reset(struct conn *c)
 {
 	struct linger now = { 1, 0 };
 
-	(void)setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	(void)setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	conn_abort(c);
 }
 

@@ -34,7 +34,7 @@ static int take_slot(struct dispatch *d, struct ol_req *r)
 
 	if (i == NO_SLOT) {
 		uint32_t n = d->nslots ? d->nslots * 2 : 64;
-		struct exchange_slot *slots = realloc(d->slots, n * sizeof *slots);
+		struct exchange_slot *slots = realloc(d->slots, n * sizeof(*slots));
 
 		if (!slots)
 			return -ENOMEM;
@@ -405,7 +405,7 @@ static void body_ready(struct pipe *p)
 
 static void start_stream(struct ol_req *r)
 {
-	r->in = malloc(sizeof *r->in);
+	r->in = malloc(sizeof(*r->in));
 	if (!r->in) {
 		shed(r, "Out of memory");
 		return;
@@ -609,7 +609,7 @@ static void log_access(struct ol_req *r, uint64_t ns)
 		LOG_FIELD_STR("lane", slice_of(!r->endpoint ? "" : r->endpoint->sync ? "sync" : "async")),
 	};
 
-	log_line(d->shared->log, LOG_INFO, SLICE("request"), fields, sizeof fields / sizeof fields[0]);
+	log_line(d->shared->log, LOG_INFO, SLICE("request"), fields, sizeof(fields) / sizeof(fields[0]));
 }
 
 void dispatch_sent(struct dispatch *d, struct stream *s)
@@ -689,7 +689,7 @@ int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *sh
 {
 	struct fiber_conf fc = { .live_max = shared->fibers_max, .spare_max = SPARE_STACKS };
 
-	memset(d, 0, sizeof *d);
+	memset(d, 0, sizeof(*d));
 	d->loop = l;
 	d->shared = shared;
 	d->metrics = m;
@@ -697,7 +697,7 @@ int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *sh
 	timer_init(&d->retry, on_retry);
 	list_init(&d->live);
 	list_init(&d->spare);
-	d->batches = calloc(shared->npools + 1, sizeof *d->batches);
+	d->batches = calloc(shared->npools + 1, sizeof(*d->batches));
 	d->fibers = fiber_pool_new(&fc);
 	if (d->batches && d->fibers)
 		return 0;

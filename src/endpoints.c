@@ -66,7 +66,7 @@ static int add_pools(struct build *b, const struct ol_app *app)
 {
 	struct endpoints *e = b->e;
 
-	e->pools = calloc(app->npools + 1, sizeof *e->pools);
+	e->pools = calloc(app->npools + 1, sizeof(*e->pools));
 	if (!e->pools)
 		return refuse(b, "out of memory");
 	e->pools[e->npools++] = (struct ol_pool){ "default", b->config->pool_threads, b->config->pool_queue, 0 };
@@ -74,7 +74,7 @@ static int add_pools(struct build *b, const struct ol_app *app)
 		struct ol_pool *p = &e->pools[e->npools];
 		int rc;
 
-		element(p, sizeof *p, app->pools, app->pool_size, i);
+		element(p, sizeof(*p), app->pools, app->pool_size, i);
 		rc = check_pool(b, p);
 		if (rc < 0)
 			return rc;
@@ -117,7 +117,7 @@ static int grow(struct build *b)
 
 	if (e->n < e->room)
 		return 0;
-	all = realloc(e->all, room * sizeof *all);
+	all = realloc(e->all, room * sizeof(*all));
 	if (!all)
 		return refuse(b, "out of memory");
 	e->all = all;
@@ -192,7 +192,7 @@ static int add_routes(struct build *b, const char *prefix, const struct ol_route
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		struct ol_route r;
 
-		element(&r, sizeof r, routes, stride, i);
+		element(&r, sizeof(r), routes, stride, i);
 		rc = r.mount ? mount(b, prefix, &r, depth) :
 			       add_route(b, prefix, &r, (const char *)routes + i * stride);
 	}
@@ -204,7 +204,7 @@ int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct 
 	struct build b = { e, config, err, err_n };
 	int rc;
 
-	memset(e, 0, sizeof *e);
+	memset(e, 0, sizeof(*e));
 	e->router = router_new();
 	rc = e->router ? add_pools(&b, app) : refuse(&b, "out of memory");
 	if (rc == 0)
@@ -225,5 +225,5 @@ void endpoints_free(struct endpoints *e)
 	free(e->all);
 	free(e->pools);
 	router_free(e->router);
-	memset(e, 0, sizeof *e);
+	memset(e, 0, sizeof(*e));
 }

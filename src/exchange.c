@@ -32,7 +32,7 @@ bool exchange_owned(const struct ol_req *r)
 static int copy_head(struct ol_req *r, const struct head *h)
 {
 	char *base = arena_alloc(&r->arena, h->n + 1);
-	struct head_field *fields = arena_alloc(&r->arena, h->nfields * sizeof *fields);
+	struct head_field *fields = arena_alloc(&r->arena, h->nfields * sizeof(*fields));
 
 	if (!base || !fields)
 		return -ENOMEM;
@@ -41,7 +41,7 @@ static int copy_head(struct ol_req *r, const struct head *h)
 		memcpy(base, h->base, h->n);
 	base[h->n] = '\0';
 	if (h->nfields > 0)
-		memcpy(fields, h->fields, h->nfields * sizeof *fields);
+		memcpy(fields, h->fields, h->nfields * sizeof(*fields));
 	r->head = *h;
 	r->head.base = base;
 	r->head.fields = fields;
@@ -52,7 +52,7 @@ int exchange_init(struct ol_req *r, struct dispatch *home, struct stream *s, con
 {
 	uint32_t slot = r->slot, gen = r->gen;
 
-	memset(r, 0, sizeof *r);
+	memset(r, 0, sizeof(*r));
 #ifdef OL_DEBUG
 	r->magic = EXCHANGE_MAGIC;
 #endif
@@ -66,7 +66,7 @@ int exchange_init(struct ol_req *r, struct dispatch *home, struct stream *s, con
 	r->fields_end = &r->reply.fields;
 	r->trailers_end = &r->reply.trailers;
 	list_init(&r->node);
-	arena_init(&r->arena, (char *)r + sizeof *r, EXCHANGE_SIZE - sizeof *r);
+	arena_init(&r->arena, (char *)r + sizeof(*r), EXCHANGE_SIZE - sizeof(*r));
 	return copy_head(r, h);
 }
 
@@ -123,7 +123,7 @@ void exchange_finish(struct ol_req *r, int rc)
 	else if (rc < 0 && ol_cancelled(r))
 		reply_error(r, 503, "The request was cancelled");
 	else if (rc < 0)
-		fail(r, "handler failed", strerror_r(-rc, text, sizeof text));
+		fail(r, "handler failed", strerror_r(-rc, text, sizeof(text)));
 	else if (rc > 0)
 		fail(r, "handler failed", "it returned a number above 0");
 	else if (!r->replied)

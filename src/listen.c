@@ -43,7 +43,7 @@ static int set(int fd, int level, int name)
 {
 	int one = 1;
 
-	return setsockopt(fd, level, name, &one, sizeof one) < 0 ? -errno : 0;
+	return setsockopt(fd, level, name, &one, sizeof(one)) < 0 ? -errno : 0;
 }
 
 /* A bound TCP socket; `shared`: beside one that is bound already. */
@@ -78,15 +78,15 @@ static void name_tcp(struct listen *l, const struct sockaddr_storage *ss)
 	if (ss->ss_family == AF_INET6) {
 		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
 
-		inet_ntop(AF_INET6, &in6->sin6_addr, addr, sizeof addr);
+		inet_ntop(AF_INET6, &in6->sin6_addr, addr, sizeof(addr));
 		l->port = ntohs(in6->sin6_port);
-		snprintf(l->address, sizeof l->address, "[%s]:%u", addr, l->port);
+		snprintf(l->address, sizeof(l->address), "[%s]:%u", addr, l->port);
 	} else {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
 
-		inet_ntop(AF_INET, &in->sin_addr, addr, sizeof addr);
+		inet_ntop(AF_INET, &in->sin_addr, addr, sizeof(addr));
 		l->port = ntohs(in->sin_port);
-		snprintf(l->address, sizeof l->address, "%s:%u", addr, l->port);
+		snprintf(l->address, sizeof(l->address), "%s:%u", addr, l->port);
 	}
 }
 
@@ -94,7 +94,7 @@ static void name_tcp(struct listen *l, const struct sockaddr_storage *ss)
 static int open_at(struct listen *l, const struct addrinfo *ai, int backlog)
 {
 	struct sockaddr_storage ss;
-	socklen_t n = sizeof ss;
+	socklen_t n = sizeof(ss);
 	int rc = bind_tcp(ai->ai_addr, ai->ai_addrlen, false, &l->fds[0]);
 
 	if (rc == 0 && getsockname(l->fds[0], (struct sockaddr *)&ss, &n) < 0)
@@ -124,8 +124,8 @@ static int open_tcp(struct listen *l, const char *host, unsigned port, int backl
 	char service[16], address[128];
 	int rc;
 
-	snprintf(service, sizeof service, "%u", port);
-	snprintf(address, sizeof address, "%s port %u", host, port);
+	snprintf(service, sizeof(service), "%u", port);
+	snprintf(address, sizeof(address), "%s port %u", host, port);
 	rc = getaddrinfo(host, service, &hints, &list);
 	if (rc != 0) {
 		snprintf(err, err_n, "cannot listen on %s: %s: give an address of this machine, as 127.0.0.1 or ::", address,
@@ -167,16 +167,16 @@ static int bind_unix(const char *path, int backlog, int *out)
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	int fd, rc;
 
-	if (strlen(path) >= sizeof sa.sun_path)
+	if (strlen(path) >= sizeof(sa.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(sa.sun_path, path, strlen(path));
-	rc = remove_stale(&sa, sizeof sa);
+	rc = remove_stale(&sa, sizeof(sa));
 	if (rc < 0)
 		return rc;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0 || listen(fd, backlog) < 0) {
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, backlog) < 0) {
 		rc = -errno;
 		close(fd);
 		return rc;
@@ -200,7 +200,7 @@ static int open_unix(struct listen *l, const char *path, int backlog, char *err,
 		if (l->fds[i] < 0)
 			rc = -errno;
 	}
-	snprintf(l->address, sizeof l->address, "unix:%s", path);
+	snprintf(l->address, sizeof(l->address), "unix:%s", path);
 	return rc < 0 ? fail(err, err_n, l->address, "bind", rc) : 0;
 }
 
@@ -209,8 +209,8 @@ int listen_open(struct listen *l, const char *host, unsigned port, const char *u
 {
 	int rc;
 
-	memset(l, 0, sizeof *l);
-	l->fds = malloc(n * sizeof *l->fds);
+	memset(l, 0, sizeof(*l));
+	l->fds = malloc(n * sizeof(*l->fds));
 	if (!l->fds) {
 		snprintf(err, err_n, "out of memory");
 		return -ENOMEM;
@@ -247,12 +247,12 @@ void listen_deafen(struct listen *l, unsigned i)
 		BPF_STMT(BPF_RET | BPF_K, 0),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 	};
-	struct sock_fprog prog = { sizeof code / sizeof code[0], code };
+	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
 
 	if (l->unix_path)
 		remove_path(l);
 	else
-		(void)setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog); /* else some may be reset */
+		(void)setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)); /* else some may be reset */
 }
 
 void listen_close(struct listen *l)
@@ -264,5 +264,5 @@ void listen_close(struct listen *l)
 	close_fds(l);
 	free(l->unix_path);
 	free(l->fds);
-	memset(l, 0, sizeof *l);
+	memset(l, 0, sizeof(*l));
 }

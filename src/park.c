@@ -102,6 +102,11 @@ int park_wait(struct park *p, uint64_t deadline_ns)
 	return p->loop ? wait_fiber(p, deadline_ns) : wait_thread(p, deadline_ns);
 }
 
+uint64_t park_clock(const struct park *p)
+{
+	return p->loop ? loop_clock(p->loop) : clock_now_ns();
+}
+
 void park_wake(struct park *p)
 {
 	struct loop *l = p->loop;

@@ -29,6 +29,9 @@ void park_init_thread(struct park *p);
 /* Waits until woken: 0; or until deadline_ns has passed: -ETIMEDOUT.  By the waiter. */
 int park_wait(struct park *p, uint64_t deadline_ns);
 
+/* The time by the clock that deadlines are of: for a fiber its loop's.  By the waiter. */
+uint64_t park_clock(const struct park *p);
+
 /* Any thread.  The caller must know that p is alive until it returns: it holds a lock that the waiter takes before it
  * goes on, or is the thread that frees p. */
 void park_wake(struct park *p);

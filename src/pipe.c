@@ -42,7 +42,7 @@ static void on_message(struct loop_msg *m)
 
 void pipe_init(struct pipe *p, struct loop *l, void *owner, void (*ready)(struct pipe *p_))
 {
-	memset(p, 0, sizeof *p);
+	memset(p, 0, sizeof(*p));
 	p->source = (struct body_source){ lend, taken };
 	pthread_mutex_init(&p->lock, NULL);
 	p->owner = owner;
@@ -69,8 +69,8 @@ static size_t append(struct pipe *p, const char *src, size_t n)
 	struct pipe_block *b = p->tail;
 	size_t room;
 
-	if (!b || b->n == sizeof b->data) {
-		b = malloc(sizeof *b);
+	if (!b || b->n == sizeof(b->data)) {
+		b = malloc(sizeof(*b));
 		if (!b)
 			return 0;
 		b->next = NULL;
@@ -81,7 +81,7 @@ static size_t append(struct pipe *p, const char *src, size_t n)
 			p->head = b;
 		p->tail = b;
 	}
-	room = sizeof b->data - b->n;
+	room = sizeof(b->data) - b->n;
 	if (n > room)
 		n = room;
 	memcpy(b->data + b->n, src, n);

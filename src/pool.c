@@ -231,7 +231,7 @@ static int start_thread(struct pool *p)
 		err = pthread_attr_setstacksize(&attr, p->stack);
 	if (err == 0) {
 		sigfillset(&blocked);
-		for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+		for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 			sigdelset(&blocked, faults[i]);
 		pthread_sigmask(SIG_SETMASK, &blocked, &saved);
 		err = pthread_create(&thread, &attr, worker_main, p);
@@ -438,7 +438,7 @@ static size_t stack_size(size_t wanted)
 UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 {
 	struct pool *p = NULL;
-	int err = posix_memalign((void **)&p, CACHE_LINE, sizeof *p);
+	int err = posix_memalign((void **)&p, CACHE_LINE, sizeof(*p));
 
 	if (err != 0) {
 		errno = err;
@@ -449,13 +449,13 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 		.idle_ns = conf->idle_ns != 0 ? conf->idle_ns : IDLE_NS, .tags = conf->tags,
 		.thread_start = conf->thread_start, .thread_stop = conf->thread_stop, .arg = conf->arg,
 	};
-	p->kinds = calloc(conf->tags > 0 ? conf->tags : 1, sizeof p->kinds[0]);
+	p->kinds = calloc(conf->tags > 0 ? conf->tags : 1, sizeof(p->kinds[0]));
 	if (p->kinds == NULL) {
 		free(p);
 		errno = ENOMEM;
 		return NULL;
 	}
-	snprintf(p->thread_name, sizeof p->thread_name, "ol-%.12s", conf->name);
+	snprintf(p->thread_name, sizeof(p->thread_name), "ol-%.12s", conf->name);
 	list_init(&p->idle);
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->gone, NULL);

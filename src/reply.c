@@ -137,7 +137,7 @@ static bool is_reserved(struct slice name)
 		{ "transfer-encoding", 17 }, { "upgrade", 7 },
 	};
 
-	for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
+	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
 		if (slice_eq_nocase(name, reserved[i]))
 			return true;
 	return false;
@@ -152,7 +152,7 @@ static int check_field(struct slice name, struct slice value)
 
 static struct reply_field *new_field(struct ol_req *r, struct slice name, struct slice value)
 {
-	struct reply_field *f = arena_alloc(&r->arena, sizeof *f);
+	struct reply_field *f = arena_alloc(&r->arena, sizeof(*f));
 
 	if (!f)
 		return NULL;
@@ -317,7 +317,7 @@ int ol_bytes_new(ol_req *r, int status, const char *type, const void *p, size_t 
 	int rc = checked_type(r, type, &t);
 
 	if (rc == 0 && release) {
-		rel = arena_alloc(&r->arena, sizeof *rel);
+		rel = arena_alloc(&r->arena, sizeof(*rel));
 		rc = rel ? 0 : -ENOMEM;
 	}
 	if (rc == 0)
@@ -367,7 +367,7 @@ int ol_empty(ol_req *r, int status)
 static struct slice detail_text(struct ol_req *r, const char *detail)
 {
 	static const char head[] = "{\"detail\":";
-	size_t n = strlen(detail), k = sizeof head - 1;
+	size_t n = strlen(detail), k = sizeof(head) - 1;
 	char *p = arena_alloc(&r->arena, k + 6 * n + 3);
 
 	if (!p)
@@ -430,7 +430,7 @@ static struct slice dup_slice(struct ol_req *r, const char *s)
 
 int ol_invalid(ol_req *r, const char *in, const char *name, const char *msg, const char *type)
 {
-	struct invalid *v = arena_alloc(&r->arena, sizeof *v), **at = &r->invalid;
+	struct invalid *v = arena_alloc(&r->arena, sizeof(*v)), **at = &r->invalid;
 
 	reply_latch(r, 422);
 	if (v) {
@@ -514,7 +514,7 @@ void reply_latched(struct ol_req *r)
 
 int ol_stream(ol_req *r, int status, const char *type)
 {
-	struct pipe *p = malloc(sizeof *p);
+	struct pipe *p = malloc(sizeof(*p));
 	struct slice t;
 	int rc = p ? checked_type(r, type, &t) : -ENOMEM;
 

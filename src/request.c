@@ -224,7 +224,7 @@ static void query_parse(ol_req *r)
 
 		if (name.n == 0)
 			continue;
-		q = arena_alloc(&r->arena, sizeof *q);
+		q = arena_alloc(&r->arena, sizeof(*q));
 		if (!q)
 			return;
 		*q = (struct query){ NULL, query_decode(r, name), query_decode(r, value) };
@@ -257,11 +257,11 @@ int ol_query_int(ol_req *r, const char *name, int64_t min, int64_t max, int64_t 
 	if (!route_value_int(slice_of(s), &v))
 		return ol_invalid(r, "query", name, "value is not a valid integer", "type_error.integer");
 	if (v < min) {
-		snprintf(msg, sizeof msg, "ensure this value is greater than or equal to %lld", (long long)min);
+		snprintf(msg, sizeof(msg), "ensure this value is greater than or equal to %lld", (long long)min);
 		return ol_invalid(r, "query", name, msg, "value_error.number.not_ge");
 	}
 	if (v > max) {
-		snprintf(msg, sizeof msg, "ensure this value is less than or equal to %lld", (long long)max);
+		snprintf(msg, sizeof(msg), "ensure this value is less than or equal to %lld", (long long)max);
 		return ol_invalid(r, "query", name, msg, "value_error.number.not_le");
 	}
 	*value = v;
@@ -347,7 +347,7 @@ int request_trailers(struct ol_req *r, const struct head *h)
 		return 0;
 	for (uint32_t i = 0; i < h->nfields; i++)
 		bytes += h->fields[i].name_n + h->fields[i].value_n + 1u;
-	t = calloc(1, sizeof *t + h->nfields * sizeof *t->field + bytes);
+	t = calloc(1, sizeof(*t) + h->nfields * sizeof(*t->field) + bytes);
 	if (!t)
 		return -ENOMEM;
 	t->n = h->nfields;
@@ -470,7 +470,7 @@ json_t *ol_body_json(ol_req *r)
 		return NULL;
 	r->json = json_parse(&r->arena, (struct slice){ text, n }, &why, &offset);
 	if (!r->json) {
-		snprintf(at, sizeof at, "%zu", offset);
+		snprintf(at, sizeof(at), "%zu", offset);
 		(void)ol_invalid(r, "body", at, why ? why : "not JSON", "value_error.jsondecode");
 	}
 	return r->json;

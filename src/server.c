@@ -95,7 +95,7 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 	const struct config *c = s->setup.config;
 	unsigned n = s->endpoints.npools;
 
-	s->shared.pools = calloc(n, sizeof *s->shared.pools);
+	s->shared.pools = calloc(n, sizeof(*s->shared.pools));
 	if (!s->shared.pools)
 		return fail(err, err_n, "out of memory");
 	s->shared.npools = n;
@@ -116,7 +116,7 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 
 ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n)
 {
-	ol_server *s = calloc(1, sizeof *s);
+	ol_server *s = calloc(1, sizeof(*s));
 
 	if (!s) {
 		fail(err, err_n, "out of memory");
@@ -162,7 +162,7 @@ static int pick_backend(ol_server *s, bool *uring, char *err, size_t err_n)
 	if (rc < 0 && s->setup.config->backend == BACKEND_URING)
 		return fail(err, err_n, "--backend uring: %s: %s; use --backend libevent or auto", stage, strerror(-rc));
 	if (rc < 0)
-		snprintf(s->backend_why, sizeof s->backend_why, "no io_uring: %s: %s", stage, strerror(-rc));
+		snprintf(s->backend_why, sizeof(s->backend_why), "no io_uring: %s: %s", stage, strerror(-rc));
 	return 0;
 }
 
@@ -191,10 +191,10 @@ int server_listen(ol_server *s, char *err, size_t err_n)
 	if (rc < 0)
 		return rc;
 	s->backend = uring ? "io_uring" : "libevent";
-	s->loops = aligned_alloc(64, (s->nloops * sizeof *s->loops + 63) & ~(size_t)63);
+	s->loops = aligned_alloc(64, (s->nloops * sizeof(*s->loops) + 63) & ~(size_t)63);
 	if (!s->loops)
 		return fail(err, err_n, "out of memory");
-	memset(s->loops, 0, s->nloops * sizeof *s->loops);
+	memset(s->loops, 0, s->nloops * sizeof(*s->loops));
 	for (unsigned i = 0; i < s->nloops && rc == 0; i++) {
 		rc = make_loop(s, i, uring);
 		if (rc < 0)
@@ -236,7 +236,7 @@ static void let_in(struct server_loop *l, int fd)
 
 static void let_wait(struct server_loop *l, int fd)
 {
-	struct waiting *w = malloc(sizeof *w);
+	struct waiting *w = malloc(sizeof(*w));
 
 	if (!w) {
 		metric_add(&l->metrics, METRIC_ACCEPT_ERRORS, 1);
@@ -391,7 +391,7 @@ static void *loop_thread(void *arg)
 	ol_server *s = l->server;
 	char name[16];
 
-	snprintf(name, sizeof name, "ol-loop%u", l->index % 1000);
+	snprintf(name, sizeof(name), "ol-loop%u", l->index % 1000);
 	pthread_setname_np(pthread_self(), name);
 	if (set_up(l) < 0) {
 		report(s, &s->failed);
@@ -590,9 +590,9 @@ void ol_server_log_(ol_server *s, enum ol_level level, const char *fmt, ...)
 	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof text, fmt, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (n >= 0)
 		log_line(s->setup.log, (enum log_level)level,
-			(struct slice){ text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1 }, NULL, 0);
+			(struct slice){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 }, NULL, 0);
 }

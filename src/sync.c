@@ -70,7 +70,7 @@ int ol_sem_wait(ol_req *r, ol_sem *s, int64_t timeout_ms)
 		s->count_--;
 	} else {
 		enqueue(s, &w);
-		rc = wait_granted(r, s, &w, timeout_ms < 0 ? NEVER : clock_after_ms(clock_now_ns(), timeout_ms));
+		rc = wait_granted(r, s, &w, clock_after_ms(park_clock(r->park), timeout_ms)); /* NEVER below 0 */
 	}
 	pthread_mutex_unlock(&s->lock_);
 	return rc;

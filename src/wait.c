@@ -38,7 +38,7 @@ int ol_cancelled(const ol_req *r)
 
 int ol_sleep(ol_req *r, int64_t ms)
 {
-	uint64_t deadline = clock_after_ms(clock_now_ns(), ms < 0 ? 0 : ms);
+	uint64_t deadline = clock_after_ms(park_clock(r->park), ms < 0 ? 0 : ms);
 
 	OWNS(r);
 	do {
@@ -178,7 +178,7 @@ static void run_post(struct loop_msg *m)
 
 int ol_post(ol_handle h, void (*fn)(ol_req *r, void *arg), void *arg)
 {
-	struct post *p = malloc(sizeof *p);
+	struct post *p = malloc(sizeof(*p));
 
 	if (!p)
 		return -ENOMEM;
@@ -189,7 +189,7 @@ int ol_post(ol_handle h, void (*fn)(ol_req *r, void *arg), void *arg)
 
 int ol_wait(ol_req *r, int64_t timeout_ms)
 {
-	uint64_t deadline = timeout_ms < 0 ? NEVER : clock_after_ms(clock_now_ns(), timeout_ms);
+	uint64_t deadline = clock_after_ms(park_clock(r->park), timeout_ms); /* NEVER below 0 */
 	int rc = 0;
 
 	OWNS(r);
@@ -244,10 +244,10 @@ void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...)
 	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof text, fmt, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (n < 0)
 		return;
 	log_line(r->home->shared->log, (enum log_level)level,
-		(struct slice){ text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1 }, &route, 1);
+		(struct slice){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 }, &route, 1);
 }

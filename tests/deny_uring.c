@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog prog = { sizeof code / sizeof code[0], code };
+	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
 
 	if (argc < 2) {
 		fputs("usage: deny_uring PROGRAM [ARG...]\n", stderr);

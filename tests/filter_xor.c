@@ -111,7 +111,7 @@ static const struct filter_ops ops = { "xor", in, out, fini };
 
 struct filter *filter_xor_new(struct conn_home *h, int fd)
 {
-	struct filter_xor *x = calloc(1, sizeof *x);
+	struct filter_xor *x = calloc(1, sizeof(*x));
 
 	(void)h, (void)fd;
 	if (!x)

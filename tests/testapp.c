@@ -169,7 +169,7 @@ static int count(ol_req *r)
 	size_t sum = 0;
 	ssize_t n;
 
-	while ((n = ol_body_read(r, buf, sizeof buf)) > 0) {
+	while ((n = ol_body_read(r, buf, sizeof(buf))) > 0) {
 		sum += (size_t)n;
 		if (number(r, "slow", 0) && ol_sleep(r, number(r, "slow", 0)) < 0)
 			return -1;
@@ -311,7 +311,7 @@ static void *waker(void *arg)
 
 static int post(ol_req *r)
 {
-	struct wake *w = malloc(sizeof *w);
+	struct wake *w = malloc(sizeof(*w));
 	pthread_t thread;
 	int rc;
 
@@ -370,7 +370,7 @@ static int recurse(ol_req *r, int64_t depth)
 {
 	volatile char pad[4096];
 
-	memset((char *)pad, (int)depth, sizeof pad);
+	memset((char *)pad, (int)depth, sizeof(pad));
 	return depth > 0 ? recurse(r, depth - 1) + pad[0] * 0 : 0;
 }
 

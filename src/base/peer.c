@@ -15,9 +15,9 @@
 void peer_of_fd(struct peer *p, int fd)
 {
 	struct sockaddr_storage ss;
-	socklen_t n = sizeof ss;
+	socklen_t n = sizeof(ss);
 
-	memset(p, 0, sizeof *p);
+	memset(p, 0, sizeof(*p));
 	if (getpeername(fd, (struct sockaddr *)&ss, &n) < 0)
 		return;
 	p->family = ss.ss_family;
@@ -39,7 +39,7 @@ size_t peer_format(char *dst, const struct peer *p)
 	char addr[INET6_ADDRSTRLEN];
 	int n;
 
-	if ((p->family == AF_INET || p->family == AF_INET6) && inet_ntop(p->family, p->addr, addr, sizeof addr))
+	if ((p->family == AF_INET || p->family == AF_INET6) && inet_ntop(p->family, p->addr, addr, sizeof(addr)))
 		n = snprintf(dst, PEER_TEXT_MAX, p->family == AF_INET ? "%s:%u" : "[%s]:%u", addr, p->port);
 	else
 		n = snprintf(dst, PEER_TEXT_MAX, "%s", p->family == AF_UNIX ? "unix:" : "unknown");

@@ -40,7 +40,7 @@ static atomic_uint hooks_started, hooks_stopped;
 static inline void set_up(void)
 {
 	pool = NULL;
-	memset(jobs, 0, sizeof jobs);
+	memset(jobs, 0, sizeof(jobs));
 	atomic_store(&begun, 0);
 	atomic_store(&ended, 0);
 	atomic_store(&inside, 0);

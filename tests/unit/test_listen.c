@@ -21,11 +21,11 @@ static char err[256], folder[] = "/tmp/test_listen.XXXXXX", path[64];
 
 static void set_up(void)
 {
-	memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
+	memcpy(folder + sizeof(folder) - 7, "XXXXXX", 6);
 	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(path, sizeof path, "%s/sock", folder);
-	memset(&first, 0, sizeof first);
-	memset(&second, 0, sizeof second);
+	snprintf(path, sizeof(path), "%s/sock", folder);
+	memset(&first, 0, sizeof(first));
+	memset(&second, 0, sizeof(second));
 	err[0] = '\0';
 }
 
@@ -39,12 +39,12 @@ static void tear_down(void)
 
 static int open_tcp(struct listen *l, unsigned port, unsigned n)
 {
-	return listen_open(l, "127.0.0.1", port, NULL, n, 16, err, sizeof err);
+	return listen_open(l, "127.0.0.1", port, NULL, n, 16, err, sizeof(err));
 }
 
 static int open_unix(struct listen *l, unsigned n)
 {
-	return listen_open(l, NULL, 0, path, n, 16, err, sizeof err);
+	return listen_open(l, NULL, 0, path, n, 16, err, sizeof(err));
 }
 
 /* Connects: a descriptor or -errno. */
@@ -53,8 +53,8 @@ static int dial_unix(void)
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0), rc;
 
-	snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path);
-	rc = connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ? -errno : fd;
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	rc = connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : fd;
 	if (rc < 0)
 		close(fd);
 	return rc;
@@ -66,7 +66,7 @@ static int dial_tcp(unsigned port, int flags)
 	int fd = socket(AF_INET, SOCK_STREAM | flags, 0), rc;
 
 	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	rc = connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 && errno != EINPROGRESS ? -errno : fd;
+	rc = connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS ? -errno : fd;
 	if (rc < 0)
 		close(fd);
 	return rc;
@@ -87,11 +87,11 @@ START_TEST(each_loop_has_a_socket_on_one_port)
 
 	ck_assert_msg(open_tcp(&first, 0, 3) == 0, "%s", err);
 	ck_assert_uint_gt(first.port, 0);
-	snprintf(text, sizeof text, "127.0.0.1:%u", first.port);
+	snprintf(text, sizeof(text), "127.0.0.1:%u", first.port);
 	ck_assert_str_eq(first.address, text);
 	for (unsigned i = 0; i < 3; i++) {
 		struct sockaddr_in sa;
-		socklen_t n = sizeof sa;
+		socklen_t n = sizeof(sa);
 
 		ck_assert_int_eq(getsockname(first.fds[i], (struct sockaddr *)&sa, &n), 0);
 		ck_assert_uint_eq(ntohs(sa.sin_port), first.port);
@@ -135,7 +135,7 @@ END_TEST
 START_TEST(an_accepted_connection_does_not_wait_to_fill_its_packets)
 {
 	int client, server, on = 0;
-	socklen_t n = sizeof on;
+	socklen_t n = sizeof(on);
 
 	ck_assert_int_eq(open_tcp(&first, 0, 1), 0);
 	client = dial_tcp(first.port, 0);
@@ -176,9 +176,9 @@ END_TEST
 
 START_TEST(an_address_that_is_not_here_is_one_line)
 {
-	ck_assert_int_lt(listen_open(&first, "192.0.2.1", 0, NULL, 1, 16, err, sizeof err), 0);
+	ck_assert_int_lt(listen_open(&first, "192.0.2.1", 0, NULL, 1, 16, err, sizeof(err)), 0);
 	ck_assert_int_eq(strncmp(err, "cannot listen on 192.0.2.1", 26), 0);
-	ck_assert_int_lt(listen_open(&first, "no such host", 0, NULL, 1, 16, err, sizeof err), 0);
+	ck_assert_int_lt(listen_open(&first, "no such host", 0, NULL, 1, 16, err, sizeof(err)), 0);
 	ck_assert_ptr_nonnull(strstr(err, "give an address of this machine"));
 	ck_assert_ptr_null(strchr(err, '\n'));
 }
@@ -186,7 +186,7 @@ END_TEST
 
 START_TEST(an_ipv6_address_stands_in_brackets)
 {
-	int rc = listen_open(&first, "::1", 0, NULL, 2, 16, err, sizeof err);
+	int rc = listen_open(&first, "::1", 0, NULL, 2, 16, err, sizeof(err));
 
 	if (rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT || rc == -EINVAL)
 		return;                         /* no IPv6 here */
@@ -219,8 +219,8 @@ START_TEST(a_path_that_a_dead_server_left_is_taken_over)
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	close(fd);                              /* as a crash leaves it */
 	ck_assert_int_eq(dial_unix(), -ECONNREFUSED);
 	ck_assert_msg(open_unix(&first, 1) == 0, "%s", err);
@@ -259,9 +259,9 @@ START_TEST(a_path_too_long_for_a_socket_is_refused)
 {
 	char longer[300];
 
-	memset(longer, 'x', sizeof longer - 1);
-	longer[sizeof longer - 1] = '\0';
-	ck_assert_int_eq(listen_open(&first, NULL, 0, longer, 1, 16, err, sizeof err), -ENAMETOOLONG);
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	ck_assert_int_eq(listen_open(&first, NULL, 0, longer, 1, 16, err, sizeof(err)), -ENAMETOOLONG);
 }
 END_TEST
 

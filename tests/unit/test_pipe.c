@@ -37,7 +37,7 @@ static void set_up(void)
 	pipe_init(&pipe_, loop, NULL, ready);
 	park_init_thread(&park);
 	notices = 0;
-	for (size_t i = 0; i < sizeof pattern; i++)
+	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (char)(i * 7 + i / 251);
 }
 
@@ -451,7 +451,7 @@ START_TEST(a_thread_writes_in_small_pieces_while_the_loop_lends)
 	size_t at = 0;
 	int rc;
 
-	handler = (struct handler){ .n = sizeof pattern, .step = 13 };
+	handler = (struct handler){ .n = sizeof(pattern), .step = 13 };
 	park_init_thread(&handler.park);
 	ck_assert_int_eq(pthread_create(&thread, NULL, write_thread, &handler), 0);
 	for (;;) {
@@ -466,7 +466,7 @@ START_TEST(a_thread_writes_in_small_pieces_while_the_loop_lends)
 	}
 	pthread_join(thread, NULL);
 	script_turns(loop, 3);
-	ck_assert_uint_eq(at, sizeof pattern);
+	ck_assert_uint_eq(at, sizeof(pattern));
 	ck_assert_int_eq(handler.rc, 0);
 	ck_assert(!pipe_.posted);
 }
@@ -481,8 +481,8 @@ START_TEST(a_thread_reads_what_the_loop_pushes_when_there_is_room)
 	handler = (struct handler){ .step = 1000 };
 	park_init_thread(&handler.park);
 	ck_assert_int_eq(pthread_create(&thread, NULL, read_thread, &handler), 0);
-	while (at < sizeof pattern) {
-		size_t n = sizeof pattern - at < 3000 ? sizeof pattern - at : 3000;
+	while (at < sizeof(pattern)) {
+		size_t n = sizeof(pattern) - at < 3000 ? sizeof(pattern) - at : 3000;
 
 		ck_assert_int_eq(pipe_push(&pipe_, pattern + at, n, &full), 0);
 		at += n;
@@ -492,8 +492,8 @@ START_TEST(a_thread_reads_what_the_loop_pushes_when_there_is_room)
 	pipe_end(&pipe_, 0);
 	pthread_join(thread, NULL);
 	script_turns(loop, 3);
-	ck_assert_uint_eq(handler.n, sizeof pattern);
-	ck_assert_int_eq(memcmp(got, pattern, sizeof pattern), 0);
+	ck_assert_uint_eq(handler.n, sizeof(pattern));
+	ck_assert_int_eq(memcmp(got, pattern, sizeof(pattern)), 0);
 }
 END_TEST
 

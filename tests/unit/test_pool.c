@@ -118,7 +118,7 @@ static void *churn(void *arg)
 	struct churn_job mine[8];
 
 	(void)arg;
-	memset(mine, 0, sizeof mine);
+	memset(mine, 0, sizeof(mine));
 	for (unsigned done = 0; done < CHURN_JOBS;) {
 		struct churn_job *c = &mine[done % 8];
 		struct pool_batch batch = { 0 };
@@ -357,5 +357,5 @@ int main(void)
 	tcase_add_test(drop, the_only_queued_job_can_be_taken_back_and_queued_again);
 	tcase_add_test(drop, a_job_that_runs_has_run_or_was_not_spliced_cannot_be_taken_back);
 
-	return run_suite("pool", cases, sizeof cases / sizeof cases[0]);
+	return run_suite("pool", cases, sizeof(cases) / sizeof(cases[0]));
 }

@@ -201,7 +201,7 @@ static void run_inspect(struct pool_job *job)
 	pthread_attr_t attr;
 	sigset_t set;
 
-	pthread_getname_np(pthread_self(), thread_name, sizeof thread_name);
+	pthread_getname_np(pthread_self(), thread_name, sizeof(thread_name));
 	pthread_sigmask(SIG_BLOCK, NULL, &set);
 	term_blocked = sigismember(&set, SIGTERM) && sigismember(&set, SIGINT) && sigismember(&set, SIGPIPE) &&
 		       sigismember(&set, SIGRTMIN);
@@ -533,7 +533,7 @@ START_TEST(every_admitted_job_runs_once_or_is_taken_back_once)
 	struct pool_stats s;
 
 	atomic_store(&stress_over, false);
-	memset(stress, 0, sizeof stress);
+	memset(stress, 0, sizeof(stress));
 	make_pool(4, 60, 100 * NS_PER_US);
 	for (unsigned i = 0; i < 3; i++) {
 		stress[i].seed = i + 1;
@@ -595,5 +595,5 @@ int main(void)
 	tcase_add_test(end, freeing_waits_for_running_jobs);
 	tcase_add_test(end, every_admitted_job_runs_once_or_is_taken_back_once);
 
-	return run_suite("pool threads", cases, sizeof cases / sizeof cases[0]);
+	return run_suite("pool threads", cases, sizeof(cases) / sizeof(cases[0]));
 }

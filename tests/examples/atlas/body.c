@@ -38,12 +38,12 @@ const char *body_string(ol_req *r, const char *name, size_t min, size_t max)
 	}
 	n = characters(json_string_value(member));
 	if (n < min) {
-		snprintf(msg, sizeof msg, "ensure this value has at least %zu characters", min);
+		snprintf(msg, sizeof(msg), "ensure this value has at least %zu characters", min);
 		ol_invalid(r, "body", name, msg, "value_error.any_str.min_length");
 		return NULL;
 	}
 	if (n > max) {
-		snprintf(msg, sizeof msg, "ensure this value has at most %zu characters", max);
+		snprintf(msg, sizeof(msg), "ensure this value has at most %zu characters", max);
 		ol_invalid(r, "body", name, msg, "value_error.any_str.max_length");
 		return NULL;
 	}

@@ -49,7 +49,7 @@ struct countries *countries_new(struct store *s)
 {
 	static const char sql[] =
 		"SELECT alpha_2, alpha_3, numeric, name, official_name, common_name, flag FROM countries";
-	struct countries *c = calloc(1, sizeof *c);
+	struct countries *c = calloc(1, sizeof(*c));
 	struct query q;
 	int rc;
 
@@ -71,7 +71,7 @@ void countries_free(struct countries *c)
 {
 	if (!c)
 		return;
-	for (size_t i = 0; i < sizeof c->json / sizeof *c->json; i++)
+	for (size_t i = 0; i < sizeof(c->json) / sizeof(*c->json); i++)
 		free(c->json[i]);
 	free(c);
 }

@@ -169,7 +169,7 @@ static int fill(sqlite3 *db, const char *path, const char *iso_codes)
 		return -EINVAL;
 	}
 	rc = execute(db, path, schema);
-	for (size_t i = 0; i < sizeof sources / sizeof *sources && rc == 0; i++)
+	for (size_t i = 0; i < sizeof(sources) / sizeof(*sources) && rc == 0; i++)
 		rc = import_one(db, path, iso_codes, &sources[i]);
 	return rc;
 }

@@ -47,7 +47,7 @@ const struct ol_route atlas_routes[] = {
 	{ .path = NULL },
 };
 
-#define NROUTES (sizeof atlas_routes / sizeof *atlas_routes - 1)
+#define NROUTES (sizeof(atlas_routes) / sizeof(*atlas_routes) - 1)
 
 static const struct ol_pool pools[] = {
 	{ .name = "db", .threads = 16, .queue = 1024 },
@@ -82,7 +82,7 @@ void complain(const char *fmt, ...)
 
 static int on_start(ol_server *s)
 {
-	struct atlas *a = calloc(1, sizeof *a);
+	struct atlas *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return -ENOMEM;
@@ -105,7 +105,7 @@ static void on_stop(ol_server *s)
 	free(a);
 }
 
-const struct ol_app app = { OL_APP_INIT, .routes = atlas_routes, .nroutes = NROUTES, .route_size = sizeof *atlas_routes,
+const struct ol_app app = { OL_APP_INIT, .routes = atlas_routes, .nroutes = NROUTES, .route_size = sizeof(*atlas_routes),
 	OL_POOLS(pools), OL_APP_OPTIONS(options), OL_DEFAULTS(defaults), .name = "atlas", .on_start = on_start,
 	.on_stop = on_stop };
 

@@ -30,13 +30,13 @@ int hash_password(ol_req *r)
 		return -1;
 	if (strlen(password) >= CRYPT_MAX_PASSPHRASE_SIZE) /* few characters, many bytes */
 		return ol_invalid(r, "body", "password", "ensure this value has at most 511 bytes", "value_error");
-	data = calloc(1, sizeof *data);
+	data = calloc(1, sizeof(*data));
 	salt = crypt_gensalt_ra("$y$", 0, NULL, 0);
 	if (data && salt)
-		hash = crypt_rn(password, salt, data, sizeof *data);
+		hash = crypt_rn(password, salt, data, sizeof(*data));
 	rc = hash ? ol_json_new(r, 200, json_pack("{ss}", "hash", hash)) : failed(r);
 	if (data)
-		explicit_bzero(data, sizeof *data);
+		explicit_bzero(data, sizeof(*data));
 	free(data);
 	free(salt);
 	return rc;

@@ -70,7 +70,7 @@ static void close_connection(struct connection *c)
 
 static struct connection *open_connection(const struct store *s, ol_req *r)
 {
-	struct connection *c = calloc(1, sizeof *c);
+	struct connection *c = calloc(1, sizeof(*c));
 	int rc;
 
 	if (!c) {
@@ -280,7 +280,7 @@ static int prepare_file(struct store *s, const char *iso_codes)
 
 struct store *store_open(const char *dir, const char *iso_codes)
 {
-	struct store *s = calloc(1, sizeof *s);
+	struct store *s = calloc(1, sizeof(*s));
 
 	if (!s || asprintf(&s->path, "%s/atlas.db", dir) < 0) {
 		complain("%s", strerror(ENOMEM));

@@ -47,7 +47,7 @@ struct conn {
 
 enum awaits { AWAIT_NOTHING, AWAIT_IDLE, AWAIT_HEAD, AWAIT_BODY, AWAIT_WRITE, AWAIT_LINGER };
 
-/* ---- conn.c ---- */
+/* ---- conn.c ------------------------------------------------------------------------------------------------------ */
 
 /* What is awaited next, and until when; NEVER: for as long as it takes. */
 void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns);
@@ -56,7 +56,7 @@ void conn_close(struct conn *c);
 /* Ends the connection and what runs for it.  A reply that a send still names stays until `released`. */
 void conn_abort(struct conn *c);
 
-/* ---- conn_home.c ---- */
+/* ---- conn_home.c ------------------------------------------------------------------------------------------------- */
 
 /* c->out, made if there is none; NULL without memory. */
 struct conn_out *conn_take_out(struct conn *c);

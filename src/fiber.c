@@ -21,7 +21,8 @@
  *
  * One thread enters a pool: the one that made it.  A fault on a stack's guard is reported on that thread's alternate
  * signal stack, by a handler that only reads.  Not done here: scheduling (whoever resumes decides), cancelling (a
- * suspended fiber can only be resumed), and finding a frame of more than 64 KiB that never touches the guard. */
+ * suspended fiber can only be resumed), and finding a frame of more than 64 KiB that never touches the guard.
+ */
 #include "fiber.h"
 #include "fiber_switch.h"
 
@@ -141,7 +142,7 @@ static size_t round_up(size_t n, size_t unit)
 	return (n + unit - 1) / unit * unit;
 }
 
-/* ---- reporting an overflow ---- */
+/* ---- reporting an overflow --------------------------------------------------------------------------------------- */
 
 static bool in_guard(const struct fiber *f, const char *at)
 {
@@ -279,7 +280,7 @@ static void altstack_fini(struct fiber_pool *p)
 	munmap(p->altstack, p->altstack_size);
 }
 
-/* ---- stacks ---- */
+/* ---- stacks ------------------------------------------------------------------------------------------------------ */
 
 /* Whether the kernel guards a page as asked.  Emulators accept advice they do not know, and an absent guard would let
  * one request's stack run into another's unseen: so the page is touched, by a system call, which answers EFAULT. */
@@ -422,7 +423,7 @@ static void spare_replace(struct fiber_pool *p, struct fiber *f)
 	stack_free(other ? other : f);
 }
 
-/* ---- the pool ---- */
+/* ---- the pool ---------------------------------------------------------------------------------------------------- */
 
 struct fiber_pool *fiber_pool_new(const struct fiber_conf *conf)
 {
@@ -498,7 +499,7 @@ void fiber_stack_bounds(const struct fiber *f, void **low, void **high)
 	*high = (void *)(uintptr_t)f;
 }
 
-/* ---- switching ---- */
+/* ---- switching --------------------------------------------------------------------------------------------------- */
 
 /* The sanitizers hear of a switch just before run() makes it and just after it comes back.  Between that and the
  * fiber's own code nothing runs but uninstrumented lines, so it need not be said on the other side as well. */

@@ -4,7 +4,8 @@
  * d8 to d15, and FPCR, which is loaded only where it differs, for writing it empties the pipeline of some cores.
  *
  * As on x86-64, fiber_switch leaves by an indirect jump, since a `ret` would be predicted wrong, but for programs with
- * branch target identification: a return address is no landing pad for any branch but `ret`. */
+ * branch target identification: a return address is no landing pad for any branch but `ret`.
+ */
 #include "fiber_switch.h"
 
 #if defined(FIBER_ASM) && defined(__aarch64__)

@@ -8,7 +8,8 @@
  * back to the very call that entered it.
  *
  * Indirect branch tracking: the jump goes to a return address, where no endbr64 stands, so it is marked notrack, as a
- * compiler marks its switch tables.  Shadow stacks would have to be switched too; they are not, and the note says so. */
+ * compiler marks its switch tables.  Shadow stacks would have to be switched too; they are not, and the note says so.
+ */
 #include "fiber_switch.h"
 
 #if defined(FIBER_ASM) && defined(__x86_64__)

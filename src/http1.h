@@ -36,7 +36,7 @@ struct http1 {
 /* p->proto is then usable through proto_ops; nothing to free, fini is harmless. */
 void http1_init(struct http1 *p, const struct http1_conf *conf);
 
-/* ---- the pure parts, for tests and fuzzing ---- */
+/* ---- the pure parts, for tests and fuzzing ----------------------------------------------------------------------- */
 
 /* Parses a request head from the start of `in`.  > 0: its length, h filled (h->fields = conf->fields); 0:
  * incomplete; below 0: minus the HTTP status to refuse it with, *why a static string that says what is wrong (of h,

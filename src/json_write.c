@@ -39,7 +39,7 @@ struct writer {
 	char *start, *at, *end;
 };
 
-/* ---- room ---- */
+/* ---- room -------------------------------------------------------------------------------------------------------- */
 
 static int writer_init(struct writer *w, struct arena *a)
 {
@@ -97,7 +97,7 @@ static inline int put(struct writer *w, const char *p, size_t n)
 	return 0;
 }
 
-/* ---- strings ---- */
+/* ---- strings ----------------------------------------------------------------------------------------------------- */
 
 #define EACH_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
 
@@ -287,7 +287,7 @@ size_t json_quote(char *dst, struct slice s)
 	return (size_t)(at - dst);
 }
 
-/* ---- numbers ---- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static const char pairs[] =
 	"00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
@@ -495,7 +495,7 @@ static int put_real(struct writer *w, const json_t *json)
 
 #endif
 
-/* ---- values ---- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 /* A container that has been opened, and what of it comes next. */
 struct frame {

@@ -17,7 +17,8 @@
  * its owner's noticing.  After loop_close every completion only counts down; at 0 the descriptor is closed (only then, so
  * that nothing submitted can meet a successor of that number) and `released` is due at the end of the turn.
  *
- * All of it runs on the loop's thread but loop_post.  It knows nothing of HTTP, and does not decide who may open what. */
+ * All of it runs on the loop's thread but loop_post.  It knows nothing of HTTP, and does not decide who may open what.
+ */
 #include "loop_backend.h"
 
 #include <assert.h>
@@ -80,7 +81,7 @@ void loop_wait_ended(struct loop *l, uint64_t began_ns)
 	loop_count(&l->count.idle_ns, l->mark_ns - began_ns);
 }
 
-/* ---- messages --------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 void loop_post(struct loop *l, struct loop_msg *m)
 {
@@ -134,7 +135,7 @@ static bool arm_inbox(struct loop *l)
 		memory_order_relaxed);
 }
 
-/* ---- operations that could not go on ----------------------------------------------------------------------------------- */
+/* ---- operations that could not go on ----------------------------------------------------------------------------- */
 
 static void park(struct loop *l, struct loop_io *io, unsigned op)
 {
@@ -235,7 +236,7 @@ static void run_due(struct loop *l)
 	}
 }
 
-/* ---- the turn --------------------------------------------------------------------------------------------------------- */
+/* ---- the turn ---------------------------------------------------------------------------------------------------- */
 
 int loop_turn(struct loop *l, uint64_t deadline_ns)
 {
@@ -280,7 +281,7 @@ void loop_stop(struct loop *l)
 	l->stopping = true;
 }
 
-/* ---- what owners call --------------------------------------------------------------------------------------------------- */
+/* ---- what owners call -------------------------------------------------------------------------------------------- */
 
 void loop_io_init(struct loop_io *io, struct loop *l, int fd, const struct loop_io_ops *ops)
 {
@@ -385,7 +386,7 @@ void loop_lend_back(struct loop *l, const struct loop_buf *buf)
 	l->backend->lend_back(l, buf->id);
 }
 
-/* ---- what backends call ------------------------------------------------------------------------------------------------- */
+/* ---- what backends call ------------------------------------------------------------------------------------------ */
 
 void loop_settled(struct loop_io *io)
 {

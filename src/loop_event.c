@@ -16,7 +16,8 @@
  * already set to fire early enough: an early end of a wait does no harm.  wake writes to an eventfd that is never read, whose
  * event is edge-triggered.  Receive buffers are a stack of free ones, so that those in the cache are used again first.
  *
- * Only the loop's thread enters this file, but for wake.  No bufferevent, no evhttp, no signal of libevent's. */
+ * Only the loop's thread enters this file, but for wake.  No bufferevent, no evhttp, no signal of libevent's.
+ */
 #include "loop_backend.h"
 
 #include <errno.h>
@@ -64,7 +65,7 @@ static struct evloop *evloop_of(struct loop *l)
 	return container_of(l, struct evloop, loop);
 }
 
-/* ---- interest ----------------------------------------------------------------------------------------------------------- */
+/* ---- interest ---------------------------------------------------------------------------------------------------- */
 
 static void queue(struct evio *e, unsigned op)
 {
@@ -150,7 +151,7 @@ static struct evio *evio_of(struct loop_io *io)
 	return io->backend = e;
 }
 
-/* ---- operations --------------------------------------------------------------------------------------------------------- */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 static int ev_accept(struct loop *l, struct loop_io *io)
 {
@@ -305,7 +306,7 @@ static void ev_close(struct loop *l, struct loop_io *io)
 	io->backend = NULL;
 }
 
-/* ---- serving ------------------------------------------------------------------------------------------------------------ */
+/* ---- serving ----------------------------------------------------------------------------------------------------- */
 
 static void serve_accept(struct loop_io *io)
 {
@@ -426,7 +427,7 @@ static void serve_queue(struct evloop *el)
 		serve(container_of(node, struct evio, node));
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------------------------------ */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -486,7 +487,7 @@ static void ev_wake(struct loop *l)
 	(void)n;        /* fails only when the counter is at its end, after 2^64 - 2 of these */
 }
 
-/* ---- making and unmaking ------------------------------------------------------------------------------------------------ */
+/* ---- making and unmaking ----------------------------------------------------------------------------------------- */
 
 static void ev_free(struct loop *l)
 {

@@ -17,7 +17,8 @@
  * submitted in the middle of a turn: nothing that was started is lost.
  *
  * liburing 2.3 lacks io_uring_enable_rings and io_uring_setup_buf_ring in its shared object and knows no
- * IORING_ENTER_NO_IOWAIT; those calls are made here.  Built with WITHOUT_URING it only says that it is not there. */
+ * IORING_ENTER_NO_IOWAIT; those calls are made here.  Built with WITHOUT_URING it only says that it is not there.
+ */
 #include "loop_backend.h"
 
 #include <errno.h>
@@ -75,7 +76,7 @@ static struct uring *uring_of(struct loop *l)
 	return container_of(l, struct uring, loop);
 }
 
-/* ---- entering the kernel ------------------------------------------------------------------------------------------------ */
+/* ---- entering the kernel ----------------------------------------------------------------------------------------- */
 
 /* Makes what was prepared visible to the kernel; the number of entries it has not consumed. */
 static unsigned publish(struct uring *u)
@@ -126,7 +127,7 @@ static struct io_uring_sqe *prepare(struct uring *u, unsigned op, int fd, const 
 	return sqe;
 }
 
-/* ---- receive buffers ---------------------------------------------------------------------------------------------------- */
+/* ---- receive buffers --------------------------------------------------------------------------------------------- */
 
 static void give_buffer(struct uring *u, uint32_t id)
 {
@@ -149,7 +150,7 @@ static void uring_lend_back(struct loop *l, uint32_t id)
 	give_buffer(uring_of(l), id);
 }
 
-/* ---- operations --------------------------------------------------------------------------------------------------------- */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 static int uring_accept(struct loop *l, struct loop_io *io)
 {
@@ -251,7 +252,7 @@ static void uring_close(struct loop *l, struct loop_io *io)
 	uring_stop(l, io, io->armed & ~(unsigned)io->stopping);
 }
 
-/* ---- completions -------------------------------------------------------------------------------------------------------- */
+/* ---- completions ------------------------------------------------------------------------------------------------- */
 
 static void poll_wake(struct uring *u)
 {
@@ -389,7 +390,7 @@ static void uring_wake(struct loop *l)
 	(void)n;        /* fails only when the counter is at its end, after 2^64 - 2 of these */
 }
 
-/* ---- making and unmaking ------------------------------------------------------------------------------------------------ */
+/* ---- making and unmaking ----------------------------------------------------------------------------------------- */
 
 static void uring_free(struct loop *l)
 {

@@ -7,7 +7,8 @@
  * success within a second means libevent; the stage says where it ended.
  *
  * Called once at start, on any thread; the loop it uses is gone when it returns.  Built without io_uring it reports what
- * loop_new_uring reports. */
+ * loop_new_uring reports.
+ */
 #include "loop.h"
 
 #include <errno.h>

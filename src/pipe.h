@@ -36,7 +36,7 @@ struct pipe {
 void pipe_init(struct pipe *p, struct loop *l, void *owner, void (*ready)(struct pipe *p));
 void pipe_fini(struct pipe *p);
 
-/* ---- the handler's side ---- */
+/* ---- the handler's side ------------------------------------------------------------------------------------------ */
 
 /* Writes all n bytes, waiting on w while the pipe is full.  0; the error that broke the pipe; -ENOMEM. */
 int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n);
@@ -44,7 +44,7 @@ int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n);
 /* At least one byte, at most n; 0 at the end; the error that broke the pipe.  Waits on w. */
 ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n);
 
-/* ---- the loop's side ---- */
+/* ---- the loop's side --------------------------------------------------------------------------------------------- */
 
 /* Adds what has come, whatever the level: 0 or -ENOMEM.  *full: the pipe is above its high mark; `ready` says when it
  * no longer is. */

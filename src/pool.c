@@ -19,7 +19,8 @@
  * Admission is two counters that only grow: `entered` (whoever admits) and `left` (under the mutex).  A stale `left`
  * is too small, so it can refuse a job but never let in one too many.
  *
- * Any thread may splice, drop, resize and read.  What a job does, and in which order jobs end, is not known here. */
+ * Any thread may splice, drop, resize and read.  What a job does, and in which order jobs end, is not known here.
+ */
 #include "pool.h"
 #include "base/list.h"
 #include "base/thread.h"
@@ -171,7 +172,7 @@ static void mean_add(struct kind *k, uint64_t ns)
 	k->mean_ns = (uint64_t)(mean + (sample - mean) / (1 << MEAN_SHIFT));
 }
 
-/* ---- waking and starting ---- */
+/* ---- waking and starting ----------------------------------------------------------------------------------------- */
 
 static unsigned wake_width(const struct pool *p)
 {
@@ -279,7 +280,7 @@ static void unlock_and_perform(struct pool *p, uint64_t now)
 	perform(p, &c);
 }
 
-/* ---- the worker ---- */
+/* ---- the worker -------------------------------------------------------------------------------------------------- */
 
 /* Relaxed: a count alone, and the mutex keeps other writers away. */
 static void leave_place(struct pool *p)
@@ -414,7 +415,7 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-/* ---- for the others ---- */
+/* ---- for the others ---------------------------------------------------------------------------------------------- */
 
 static void set_limits(struct pool *p, unsigned threads, unsigned queue)
 {

@@ -57,7 +57,7 @@ struct router {
 	size_t count, room;
 };
 
-/* ---- the table of literal edges ---- */
+/* ---- the table of literal edges ---------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t h, uint64_t word)
 {
@@ -197,7 +197,7 @@ const struct route_pattern *router_at(const struct router *r, size_t i)
 	return r->patterns[i];
 }
 
-/* ---- reading a pattern ---- */
+/* ---- reading a pattern ------------------------------------------------------------------------------------------- */
 
 /* A pattern while it is added, and where its complaint goes. */
 struct draft {
@@ -457,7 +457,7 @@ int router_add(struct router *r, unsigned method, const char *prefix, const char
 	return 0;
 }
 
-/* ---- matching ---- */
+/* ---- matching ---------------------------------------------------------------------------------------------------- */
 
 /* One way down the trie.  The path ends before n; with extra_slash one more '/' is thought behind it. */
 struct walk {
@@ -578,7 +578,7 @@ enum route_result router_match(const struct router *r, unsigned method, struct s
 	return matches_but_for_slash(&w) ? ROUTE_SLASH : ROUTE_NOT_FOUND;
 }
 
-/* ---- values ---- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 bool route_value_int(struct slice v, int64_t *out)
 {

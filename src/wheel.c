@@ -1,5 +1,4 @@
-/*
- * wheel.c: the timers of one thread, in a hierarchical timing wheel.
+/* wheel.c: the timers of one thread, in a hierarchical timing wheel.
  *
  * Times are counted in ticks of 2^20 ns, rounded up, so that a timer never fires early.  A tick is read as a number of
  * eight digits in base 64, and each level of the wheel is one digit.  A timer lives at the level of the highest digit

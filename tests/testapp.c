@@ -34,7 +34,7 @@ static void block_ms(int64_t ms)
 		;
 }
 
-/* ---- replies ---- */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
 static int text(ol_req *r)
 {
@@ -93,7 +93,7 @@ static int twice(ol_req *r)
 	return ol_text(r, 200, "second");
 }
 
-/* ---- failures ---- */
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 static int fail(ol_req *r)
 {
@@ -119,7 +119,7 @@ static int undeclared(ol_req *r)
 	return ol_text(r, 200, "no");
 }
 
-/* ---- requests ---- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static int params(ol_req *r)
 {
@@ -195,7 +195,7 @@ static int invalid(ol_req *r)
 	return ol_invalid(r, "header", "x-y", "no \"good\"", "value_error");
 }
 
-/* ---- waiting ---- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static int nap(ol_req *r)
 {
@@ -342,7 +342,7 @@ static int cancelled(ol_req *r)
 	return ol_text(r, 200, "nobody left\n");
 }
 
-/* ---- streams ---- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 static int stream(ol_req *r)
 {
@@ -364,7 +364,7 @@ static int stream(ol_req *r)
 	return rc;
 }
 
-/* ---- deep ---- */
+/* ---- deep -------------------------------------------------------------------------------------------------------- */
 
 static int recurse(ol_req *r, int64_t depth)
 {

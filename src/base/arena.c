@@ -1,5 +1,4 @@
-/*
- * arena.c: memory that is freed all at once.
+/* arena.c: memory that is freed all at once.
  *
  * An arena hands out memory by moving a pointer, and takes nothing back before arena_reset.  It starts with memory of
  * the caller's, so that a small request never sees the heap; then it takes blocks, each as large as everything before

@@ -1,5 +1,4 @@
-/*
- * buf.c: bytes that grow at the end and are consumed at the front.
+/* buf.c: bytes that grow at the end and are consumed at the front.
  *
  * The content lies in one piece, at p + off.  Room at the end is made by moving the content to the front of the memory
  * when at least half of what is in use has been consumed, else by moving it to twice the memory; so each byte is moved

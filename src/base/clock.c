@@ -1,5 +1,4 @@
-/*
- * clock.c: the time as text, for Date headers and for the log.
+/* clock.c: the time as text, for Date headers and for the log.
  *
  * Every reply carries a Date (RFC 9110 §6.6.1), and formatting one costs more than much of the rest of a reply.  So
  * each loop keeps the text of the present second, and looks at the wall clock at most every 100 ms of its own monotonic

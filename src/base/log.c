@@ -1,5 +1,4 @@
-/*
- * log.c: lines for people and machines, written by a thread of their own.
+/* log.c: lines for people and machines, written by a thread of their own.
  *
  * A caller formats its line on its own stack, and holds the lock only to copy it behind the lines that wait.  The
  * writer takes all that wait at once, by exchanging the buffer they are in for an empty one, and holds no lock while it

@@ -20,7 +20,7 @@ static uint64_t rnd(void)
 	return seed * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/* ---- arena ---- */
+/* ---- arena ------------------------------------------------------------------------------------------------------- */
 
 START_TEST(an_arena_uses_the_memory_it_was_given_first)
 {
@@ -194,7 +194,7 @@ START_TEST(texts_are_formatted_whether_or_not_they_fit)
 }
 END_TEST
 
-/* ---- buf ---- */
+/* ---- buf --------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_buf_gives_back_what_was_put_in)
 {
@@ -287,7 +287,7 @@ START_TEST(a_buf_refuses_sizes_that_cannot_be_and_keeps_its_content)
 }
 END_TEST
 
-/* ---- clock ---- */
+/* ---- clock ------------------------------------------------------------------------------------------------------- */
 
 static void check_date(time_t t, const char *expected)
 {
@@ -390,7 +390,7 @@ START_TEST(deadlines_do_not_wrap)
 }
 END_TEST
 
-/* ---- list and slice ---- */
+/* ---- list and slice ---------------------------------------------------------------------------------------------- */
 
 struct item {
 	int value;

@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* ---- order ---- */
+/* ---- order ------------------------------------------------------------------------------------------------------- */
 
 static char trace[64];
 
@@ -114,7 +114,7 @@ START_TEST(fibers_start_and_resume_one_another_at_any_depth)
 }
 END_TEST
 
-/* ---- stacks and bounds ---- */
+/* ---- stacks and bounds ------------------------------------------------------------------------------------------- */
 
 /* Writes a byte into every page from here down to the end of the stack, but for a little the compiler's frame needs. */
 static NOINLINE void use_whole_stack(void *arg)
@@ -282,7 +282,7 @@ START_TEST(a_stack_that_cannot_be_had_is_out_of_memory)
 }
 END_TEST
 
-/* ---- many ---- */
+/* ---- many -------------------------------------------------------------------------------------------------------- */
 
 static uint64_t sum;
 

@@ -164,7 +164,7 @@ START_TEST(each_fiber_keeps_its_floating_point_mode_and_the_thread_its_own)
 }
 END_TEST
 
-/* ---- a backtrace ---- */
+/* ---- a backtrace ------------------------------------------------------------------------------------------------- */
 
 #ifndef FIBER_UCONTEXT /* there it ends as the C library has it */
 static NOINLINE void frames_end(void *arg)

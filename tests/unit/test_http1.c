@@ -1,7 +1,7 @@
 /* test_http1.c: what is a request line and what is not. */
 #include "http1_examples.h"
 
-/* ---- whole requests ---- */
+/* ---- whole requests ---------------------------------------------------------------------------------------------- */
 
 START_TEST(a_plain_request_is_understood)
 {
@@ -44,7 +44,7 @@ START_TEST(every_method_of_ours_is_known)
 }
 END_TEST
 
-/* ---- before and within the request line ---- */
+/* ---- before and within the request line -------------------------------------------------------------------------- */
 
 START_TEST(blank_lines_before_a_request_are_ignored)
 {
@@ -155,7 +155,7 @@ START_TEST(a_malformed_version_is_refused)
 }
 END_TEST
 
-/* ---- the target ---- */
+/* ---- the target -------------------------------------------------------------------------------------------------- */
 
 START_TEST(every_character_of_a_path_is_taken)
 {

@@ -27,7 +27,7 @@ static void chunks_accepted(const char *chunks, const char *part)
 		ck_abort_msg("not accepted:\n%s\n%s", chunks, trace);
 }
 
-/* ---- chunks ---- */
+/* ---- chunks ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(chunks_are_joined_to_a_body)
 {
@@ -141,7 +141,7 @@ START_TEST(all_chunk_extensions_together_are_bounded)
 }
 END_TEST
 
-/* ---- trailers ---- */
+/* ---- trailers ---------------------------------------------------------------------------------------------------- */
 
 START_TEST(trailers_are_told_at_the_end)
 {
@@ -190,7 +190,7 @@ START_TEST(trailers_over_a_limit_are_refused)
 }
 END_TEST
 
-/* ---- bodies by length ---- */
+/* ---- bodies by length -------------------------------------------------------------------------------------------- */
 
 START_TEST(a_body_ends_after_its_length)
 {
@@ -207,7 +207,7 @@ START_TEST(a_body_with_a_get_is_read_too)
 }
 END_TEST
 
-/* ---- one connection, step by step ---- */
+/* ---- one connection, step by step -------------------------------------------------------------------------------- */
 
 static struct http1 http;
 static struct proto_event ev;
@@ -459,7 +459,7 @@ START_TEST(a_refused_head_is_answered_without_a_body)
 }
 END_TEST
 
-/* ---- 100 Continue ---- */
+/* ---- 100 Continue ------------------------------------------------------------------------------------------------ */
 
 #define EXPECTING "POST / HTTP/1.1\r\n" H "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
@@ -536,7 +536,7 @@ START_TEST(a_reply_instead_of_a_100_says_close)
 }
 END_TEST
 
-/* ---- anything ---- */
+/* ---- anything ---------------------------------------------------------------------------------------------------- */
 
 START_TEST(mutated_requests_tell_the_same_however_they_come)
 {

@@ -1,7 +1,7 @@
 /* test_http1_fields.c: what are a request's fields and what are not, and what they say about its body. */
 #include "http1_examples.h"
 
-/* ---- fields ---- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(fields_that_matter_are_recognised_in_any_case)
 {
@@ -135,7 +135,7 @@ START_TEST(a_head_over_the_limit_is_refused_before_it_ends)
 }
 END_TEST
 
-/* ---- Host ---- */
+/* ---- Host -------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_host_is_required_in_1_1)
 {
@@ -180,7 +180,7 @@ START_TEST(a_malformed_host_is_refused)
 }
 END_TEST
 
-/* ---- framing ---- */
+/* ---- framing ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_content_length_is_digits)
 {
@@ -259,7 +259,7 @@ START_TEST(a_transfer_encoding_in_1_0_is_refused)
 }
 END_TEST
 
-/* ---- Expect and Connection ---- */
+/* ---- Expect and Connection --------------------------------------------------------------------------------------- */
 
 START_TEST(an_expectation_other_than_100_continue_fails)
 {
@@ -301,7 +301,7 @@ START_TEST(the_connection_field_decides_about_the_connection)
 }
 END_TEST
 
-/* ---- cost ---- */
+/* ---- cost -------------------------------------------------------------------------------------------------------- */
 
 /* What was looked at is made unreadable as a head: to look again would be to refuse it. */
 START_TEST(a_head_that_trickles_in_is_not_read_over_and_over)

@@ -15,7 +15,7 @@ static struct http1 http;
 #define DATE "Date: " TRACE_DATE "\r\n"
 #define TEXT "Content-Type: text/plain\r\n"
 
-/* ---- a source of a body ---- */
+/* ---- a source of a body ------------------------------------------------------------------------------------------ */
 
 /* Lends its text in pieces, then says `last`: 0, or an error.  A piece of no length: nothing now. */
 struct source {
@@ -76,7 +76,7 @@ static struct source source_of(const struct slice *pieces, size_t n, int last)
 	return (struct source){ .base = { lend, taken }, .pieces = pieces, .npieces = n, .last = last };
 }
 
-/* ---- drains ---- */
+/* ---- drains ------------------------------------------------------------------------------------------------------ */
 
 struct drained {
 	char *text;
@@ -165,7 +165,7 @@ static const char *whole(const char *head, const struct reply *r)
 static const struct reply hello = { .status = 200, .type = { "text/plain", 10 }, .kind = BODY_BYTES,
 	.body.bytes = { "Hello", 5 }, .length = 5 };
 
-/* ---- heads ---- */
+/* ---- heads ------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_reply_is_status_fields_and_body)
 {
@@ -249,7 +249,7 @@ START_TEST(a_reply_to_head_has_the_fields_of_get_and_no_body)
 }
 END_TEST
 
-/* ---- the connection ---- */
+/* ---- the connection ---------------------------------------------------------------------------------------------- */
 
 START_TEST(a_1_0_client_is_closed_on_unless_it_asks_otherwise)
 {
@@ -280,7 +280,7 @@ START_TEST(a_reply_says_close_when_client_handler_or_server_want_it)
 }
 END_TEST
 
-/* ---- bodies ---- */
+/* ---- bodies ------------------------------------------------------------------------------------------------------ */
 
 static char large[10000];
 
@@ -413,7 +413,7 @@ START_TEST(chunk_sizes_are_written_in_hex)
 }
 END_TEST
 
-/* ---- every room ---- */
+/* ---- every room -------------------------------------------------------------------------------------------------- */
 
 /* The text of a chunked reply without its chunks: head, body, trailer section. */
 static char *dechunk(const char *text, size_t n)

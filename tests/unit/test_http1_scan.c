@@ -19,7 +19,7 @@ static uint32_t rnd(void)
 	return (uint32_t)(seed >> 32);
 }
 
-/* ---- the sets ---- */
+/* ---- the sets ---------------------------------------------------------------------------------------------------- */
 
 static void holds(const struct scan_class *c, const char *members, bool above)
 {
@@ -63,7 +63,7 @@ START_TEST(a_host_is_made_of_unreserved_and_sub_delims)
 }
 END_TEST
 
-/* ---- agreement ---- */
+/* ---- agreement --------------------------------------------------------------------------------------------------- */
 
 static const struct scan *scalar(void)
 {

@@ -382,7 +382,7 @@ START_TEST(text_is_given_back_after_an_error_and_cut_to_size_after_success)
 }
 END_TEST
 
-/* ---- quoting ---- */
+/* ---- quoting ----------------------------------------------------------------------------------------------------- */
 
 static void check_quote(struct slice s)
 {
@@ -420,7 +420,7 @@ START_TEST(quoting_replaces_malformed_utf8)
 }
 END_TEST
 
-/* ---- parsing ---- */
+/* ---- parsing ----------------------------------------------------------------------------------------------------- */
 
 static void refused(const char *text, size_t offset, const char *reason)
 {
@@ -542,7 +542,7 @@ START_TEST(empty_text_without_an_address_is_bad_text)
 }
 END_TEST
 
-/* ---- memory that runs out ---- */
+/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
 
 static long allowed; /* allocations that still succeed; below 0: all */
 

@@ -89,7 +89,7 @@ static const char *text_of(struct slice msg, const struct log_field *fields, siz
 	return after_time(finish());
 }
 
-/* ---- form ---- */
+/* ---- form -------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_line_of_text_is_time_level_message_and_fields)
 {
@@ -156,7 +156,7 @@ START_TEST(lines_above_the_level_are_not_written_nor_counted)
 }
 END_TEST
 
-/* ---- escapes ---- */
+/* ---- escapes ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(nothing_in_a_message_can_begin_a_line_or_reach_the_terminal)
 {
@@ -333,7 +333,7 @@ START_TEST(every_length_around_the_cut_gives_a_whole_line)
 }
 END_TEST
 
-/* ---- the writer ---- */
+/* ---- the writer -------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_lone_line_comes_without_being_asked_for)
 {

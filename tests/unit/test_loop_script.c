@@ -131,7 +131,7 @@ static int send_text(struct seen *s, const char *text)
 	return loop_send(&s->io, &s->msg);
 }
 
-/* ---- receiving ---------------------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 START_TEST(bytes_given_before_a_receive_wait_for_it)
 {
@@ -247,7 +247,7 @@ START_TEST(a_receive_may_be_started_again_from_its_final_callback)
 }
 END_TEST
 
-/* ---- buffers ------------------------------------------------------------------------------------------------------------ */
+/* ---- buffers ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_starved_receive_goes_on_when_a_buffer_comes_back)
 {
@@ -347,7 +347,7 @@ START_TEST(a_starved_receive_that_was_stopped_can_still_be_closed)
 }
 END_TEST
 
-/* ---- accepting ---------------------------------------------------------------------------------------------------------- */
+/* ---- accepting --------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_full_table_is_told_once_and_tried_again_every_100_ms)
 {
@@ -451,7 +451,7 @@ START_TEST(a_connection_accepted_after_the_close_is_closed)
 }
 END_TEST
 
-/* ---- sending, hanging up, connecting --------------------------------------------------------------------------------------- */
+/* ---- sending, hanging up, connecting ----------------------------------------------------------------------------- */
 
 START_TEST(a_short_send_reports_what_has_gone)
 {
@@ -510,7 +510,7 @@ START_TEST(hanging_up_and_connecting_are_reported_once)
 }
 END_TEST
 
-/* ---- closing ------------------------------------------------------------------------------------------------------------ */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(after_a_close_late_completions_of_any_kind_bring_one_released)
 {
@@ -588,7 +588,7 @@ START_TEST(an_io_that_never_did_anything_is_released_but_not_inside_loop_close)
 }
 END_TEST
 
-/* ---- failing ------------------------------------------------------------------------------------------------------------ */
+/* ---- failing ----------------------------------------------------------------------------------------------------- */
 
 /* A small conversation in which each operation in turn cannot be started: whatever happens, every io is released, every
  * buffer comes back, and an operation that could not be started reports nothing. */
@@ -637,7 +637,7 @@ START_TEST(an_accept_that_cannot_be_started_again_is_tried_later)
 }
 END_TEST
 
-/* ---- turns -------------------------------------------------------------------------------------------------------------- */
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
 
 struct numbered {
 	struct loop_msg msg;

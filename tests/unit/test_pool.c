@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-/* ---- order and admission ---- */
+/* ---- order and admission ----------------------------------------------------------------------------------------- */
 
 START_TEST(jobs_begin_in_the_order_in_which_they_were_spliced)
 {
@@ -160,7 +160,7 @@ START_TEST(the_bound_holds_while_jobs_come_and_go)
 }
 END_TEST
 
-/* ---- the limit ---- */
+/* ---- the limit --------------------------------------------------------------------------------------------------- */
 
 START_TEST(raising_the_limit_starts_waiting_jobs_at_once)
 {
@@ -276,7 +276,7 @@ START_TEST(no_sequence_of_resizes_lets_more_jobs_start_than_the_limit)
 }
 END_TEST
 
-/* ---- taking jobs back ---- */
+/* ---- taking jobs back -------------------------------------------------------------------------------------------- */
 
 START_TEST(a_queued_job_that_was_taken_back_never_runs)
 {

@@ -12,7 +12,7 @@
 
 #define LARGE_STACK ((size_t)24 << 20)  /* more than a thread gets that asks for nothing */
 
-/* ---- threads ---- */
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(idle_threads_end_by_themselves_and_come_back_when_needed)
 {
@@ -244,7 +244,7 @@ START_TEST(a_stack_too_small_to_live_on_is_made_larger)
 }
 END_TEST
 
-/* ---- threads that cannot be started ---- */
+/* ---- threads that cannot be started ------------------------------------------------------------------------------ */
 
 #define HUGE_STACK ((size_t)256 << 20)
 
@@ -360,7 +360,7 @@ START_TEST(a_job_behind_a_long_one_gets_its_thread_once_threads_can_be_started_a
 }
 END_TEST
 
-/* ---- statistics ---- */
+/* ---- statistics -------------------------------------------------------------------------------------------------- */
 
 START_TEST(histograms_count_waiting_and_running_by_tag)
 {
@@ -418,7 +418,7 @@ START_TEST(the_head_of_the_queue_says_since_when_it_waits)
 }
 END_TEST
 
-/* ---- the end ---- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_pool_can_be_freed_unused_with_idle_threads_and_as_null)
 {
@@ -462,7 +462,7 @@ START_TEST(freeing_waits_for_running_jobs)
 }
 END_TEST
 
-/* ---- everything at once ---- */
+/* ---- everything at once ------------------------------------------------------------------------------------------ */
 
 #define STRESS_JOBS 3000
 

@@ -501,7 +501,7 @@ START_TEST(adding_survives_the_failure_of_any_allocation)
 }
 END_TEST
 
-/* ---- values ---- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(integers_are_signed_and_fit_64_bits)
 {

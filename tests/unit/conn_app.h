@@ -82,7 +82,7 @@ static inline int upload(ol_req *r)
 		return -1;
 	if (ol_query(r, "reply") && (ol_stream(r, 200, NULL) < 0 || ol_write(r, "begun\n", 6) < 0))
 		return -1;
-	while ((n = ol_body_read(r, buf, sizeof buf)) > 0)
+	while ((n = ol_body_read(r, buf, sizeof(buf))) > 0)
 		sum += (int)n;
 	body_rc = n < 0 ? (int)n : sum;
 	if (n < 0)
@@ -134,7 +134,7 @@ static struct rooms rooms;
 
 static inline void app_reset(void)
 {
-	memset(big, 'b', sizeof big);
+	memset(big, 'b', sizeof(big));
 	releases = runs = cancelled = 0;
 	waiting = NULL;
 	body_rc = 0;
@@ -169,7 +169,7 @@ static inline struct script_peer *post(struct script_peer *p, const char *target
 {
 	char head[200];
 
-	snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", target, n);
+	snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", target, n);
 	p = say(&rooms, p, head);
 	for (size_t at = 0; at < sent; at += 4096)
 		p = say_n(&rooms, p, big, sent - at < 4096 ? sent - at : 4096);

@@ -92,7 +92,7 @@ static inline void rooms_closed(struct conn_home *h)
 static inline void rooms_pools(struct rooms *r)
 {
 	r->shared.npools = r->endpoints.npools;
-	r->shared.pools = calloc(r->endpoints.npools, sizeof *r->shared.pools);
+	r->shared.pools = calloc(r->endpoints.npools, sizeof(*r->shared.pools));
 	for (unsigned i = 0; i < r->shared.npools; i++) {
 		const struct ol_pool *p = &r->endpoints.pools[i];
 		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue,
@@ -113,13 +113,13 @@ static inline void rooms_up(struct rooms *r, const struct ol_app *app, const str
 	char err[256];
 	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	memset(r, 0, sizeof *r);
+	memset(r, 0, sizeof(*r));
 	r->config = config ? *config : rooms_config();
 	lc.fd = fd;
 	r->log = log_new(&lc);
 	close(fd);
 	ck_assert_ptr_nonnull(r->log);
-	ck_assert_msg(endpoints_build(&r->endpoints, app, &r->config, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(endpoints_build(&r->endpoints, app, &r->config, err, sizeof(err)) == 0, "%s", err);
 	r->shared.config = &r->config;
 	r->shared.log = r->log;
 	r->shared.router = r->endpoints.router;

@@ -55,7 +55,7 @@ static void check_whole(struct script_peer *p)
 START_TEST(a_pipeline_cut_in_two_anywhere_is_answered_the_same)
 {
 	const char text[] = PIPELINE;
-	size_t n = sizeof text - 1;
+	size_t n = sizeof(text) - 1;
 
 	hear_whole(text, n);
 	ck_assert_ptr_nonnull(memmem(whole.p, whole.n, "abcde", 5));
@@ -79,9 +79,9 @@ START_TEST(a_pipeline_byte_by_byte_is_answered_the_same)
 	const char text[] = PIPELINE;
 	struct script_peer *p = NULL;
 
-	hear_whole(text, sizeof text - 1);
+	hear_whole(text, sizeof(text) - 1);
 	set_up();
-	for (size_t i = 0; i < sizeof text - 1; i++)
+	for (size_t i = 0; i < sizeof(text) - 1; i++)
 		p = say_n(&rooms, p, text + i, 1);
 	check_whole(p);
 	tear_down();
@@ -106,7 +106,7 @@ START_TEST(a_reply_sent_short_anywhere_arrives_the_same)
 {
 	const char text[] = PIPELINE;
 
-	hear_whole(text, sizeof text - 1);
+	hear_whole(text, sizeof(text) - 1);
 	set_up();
 	script_hold(rooms.loop, true, false);
 	for (size_t cut = 1; cut < whole.n; cut++) {
@@ -127,7 +127,7 @@ START_TEST(a_reply_sent_byte_by_byte_arrives_the_same)
 	const char text[] = PIPELINE;
 	struct script_peer *p;
 
-	hear_whole(text, sizeof text - 1);
+	hear_whole(text, sizeof(text) - 1);
 	set_up();
 	script_hold(rooms.loop, true, false);
 	p = say(&rooms, NULL, text);
@@ -509,5 +509,5 @@ int main(void)
 	tcase_add_test(one, a_client_that_does_not_read_is_reset_after_a_while);
 	tcase_add_test(odd, limits_without_bound_never_come);
 	tcase_add_test(odd, limits_of_nothing_refuse_and_close_in_order);
-	return rooms_suite("conn", all, sizeof all / sizeof all[0]);
+	return rooms_suite("conn", all, sizeof(all) / sizeof(all[0]));
 }

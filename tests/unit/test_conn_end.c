@@ -185,8 +185,8 @@ static void (*const states[])(struct script_peer *) = { at_nothing, at_idle, at_
 static void (*const ends[])(struct script_peer *) = { by_fin, by_reset, by_hup, by_send_error, by_abort, by_drain,
 	by_time, by_room };
 
-#define NSTATES ((int)(sizeof states / sizeof states[0]))
-#define NENDS ((int)(sizeof ends / sizeof ends[0]))
+#define NSTATES ((int)(sizeof(states) / sizeof(states[0])))
+#define NENDS ((int)(sizeof(ends) / sizeof(ends[0])))
 
 /* The kernel ends what it still holds, the send last. */
 static void end_flight(struct script_peer *p)
@@ -535,5 +535,5 @@ int main(void)
 	tcase_add_test(one, lingering_reads_on_although_input_had_been_stopped);
 	tcase_add_test(one, a_stream_that_breaks_off_is_reset_and_not_ended);
 	tcase_add_test(ops, the_nth_operation_may_fail_to_start);
-	return rooms_suite("conn_end", all, sizeof all / sizeof all[0]);
+	return rooms_suite("conn_end", all, sizeof(all) / sizeof(all[0]));
 }

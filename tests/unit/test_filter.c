@@ -1,7 +1,7 @@
 /* test_filter.c: the seam between loop and protocol, proved by a filter with a handshake (filter_xor.h).
  *
- * A client speaks through it as it would through TLS: pipelined, streamed and faulty requests, cut anywhere; and the filter
- * has something of its own to say while a reply is on its way.
+ * A client speaks through it as it would through TLS: pipelined, streamed and faulty requests, cut anywhere; and the
+ * filter has something of its own to say while a reply is on its way.
  */
 #include "../filter_xor.h"
 #include "conn_app.h"

@@ -92,7 +92,7 @@ static int hello(ol_req *r)
 static int borrowed(ol_req *r)
 {
 	begun++;
-	return ol_bytes_new(r, 200, "text/plain", big, sizeof big, release, NULL);
+	return ol_bytes_new(r, 200, "text/plain", big, sizeof(big), release, NULL);
 }
 
 static int echo(ol_req *r)
@@ -126,7 +126,7 @@ static int count(ol_req *r)
 	ssize_t n;
 	int sum = 0;
 
-	while ((n = ol_body_read(r, buf, sizeof buf)) > 0)
+	while ((n = ol_body_read(r, buf, sizeof(buf))) > 0)
 		sum += (int)n;
 	return n < 0 ? -1 : ol_textf(r, 200, "%d %s\n", sum, ol_trailer(r, "X-Sum") ? "with" : "without");
 }
@@ -182,7 +182,7 @@ static const char *const talks[] = {
 	"DELETE /async/big HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
 	GET("/async/hello/a") GET("/async/hello/b") POST("/sync/echo", 3, "abc"),
 };
-#define NTALKS ((int)(sizeof talks / sizeof talks[0]))
+#define NTALKS ((int)(sizeof(talks) / sizeof(talks[0])))
 
 static struct rooms rooms;
 

@@ -1,7 +1,7 @@
 /* test_park.c: one waiter and its wakers, on a fiber and on a thread, in every order.
  *
- * A fiber's wake is a message to its loop and its time-out a timer of that loop, so the order of the two is the test's to
- * choose: more messages than a turn runs, put before the wake, let the timer come first.
+ * A fiber's wake is a message to its loop and its time-out a timer of that loop, so the order of the two is the test's
+ * to choose: more messages than a turn runs, put before the wake, let the timer come first.
  */
 #include "../loop_script.h"
 

@@ -1,11 +1,11 @@
 /* loop_bench.c: the bare seam as a server, to tell what the loop costs apart from HTTP.
  *
- * Answers whatever arrives with one fixed response, a copy for each blank line that ends a request (so pipelining works),
- * through loop_accept, loop_recv and loop_send and nothing else.  One thread, one listener on 127.0.0.1.
+ * Answers whatever arrives with one fixed response, a copy for each blank line that ends a request (so pipelining
+ * works), through loop_accept, loop_recv and loop_send and nothing else.  One thread, one listener on 127.0.0.1.
  *
  *     loop_bench PORT      OFFLOOP_BACKEND=uring|libevent
  *
- * It reads no request, so it is a bound and not a server: what it costs more than a hand-written ring is the seam's price. */
+ * It reads no request, so it is a bound and not a server: what it costs over a hand-written ring is the seam's price. */
 #include "../src/loop.h"
 
 #include <errno.h>

@@ -1,8 +1,9 @@
 /* refapp.c: the reference app of the benchmarks: one route for each thing a server can be asked to do.
  *
- * `/` and `/json` are answered on the loop, `/sync` by a trivial handler on the pool (so `/sync` minus `/` is the price of the
- * hop), `/sleep10` and `/sleep50` block a pool thread, `/bad50` blocks the loop although it says async, `/cpu` computes for about a
- * millisecond on the pool.  Run it quietly: refapp --port N --loops 1 --pool 40.  It is an ordinary app of the public header.
+ * `/` and `/json` are answered on the loop, `/sync` by a trivial handler on the pool (so `/sync` minus `/` is the price
+ * of the hop), `/sleep10` and `/sleep50` block a pool thread, `/bad50` blocks the loop although it says async, `/cpu`
+ * computes for about a millisecond on the pool.  Run it quietly: refapp --port N --loops 1 --pool 40.  It is an
+ * ordinary app of the public header.
  */
 #include <offloop.h>
 

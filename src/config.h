@@ -1,4 +1,4 @@
-/* config.h: every number and name a server runs with, after flags, environment, file and app defaults have been merged. */
+/* config.h: every number and name a server runs with, once flags, environment, file and defaults have been merged. */
 #ifndef OL_CONFIG_H
 #define OL_CONFIG_H
 

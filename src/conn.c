@@ -435,8 +435,8 @@ static void update_recv(struct conn *c)
 		conn_abort(c);
 }
 
-/* After a FIN there is nothing to wait for but a reply that is being made.  A body of which all has been taken that will
- * ever come, but not its end, can never be whole. */
+/* After a FIN there is nothing to wait for but a reply that is being made.  A body of which all has been taken that
+ * will ever come, but not its end, can never be whole. */
 static void close_if_over(struct conn *c)
 {
 	struct stream *s = stream_of(c);

@@ -4,7 +4,7 @@
  * the rest goes back to the heap.  Two lists: `idle` holds the connections that wait for another request, longest
  * first, and `busy` the others, also those whose first request has not come: their clients may be about to send it, so
  * they are never closed to make room.  A connection moves to idle when it begins to wait and only leaves when something
- * else than sending is awaited, so an idle-listed one may have a reply on its way: what it awaits decides, not the list.
+ * else than sending is awaited, so an idle-listed one may have a reply on its way: what it awaits decides.
  *
  * The loop's thread only.
  */

@@ -1,4 +1,4 @@
-/* exchange.h: one request and its reply, from its head's arrival until the reply has been sent and the handler has returned. */
+/* exchange.h: one request and its reply, from the head's arrival until the reply is sent and the handler has ended. */
 #ifndef OL_EXCHANGE_H
 #define OL_EXCHANGE_H
 
@@ -127,7 +127,7 @@ void request_fini(struct ol_req *r);
 /* Keeps the trailers of a chunked body. */
 int request_trailers(struct ol_req *r, const struct head *h);
 
-/* "the reply is {detail}" and the like, for the server's own answers: replace whatever there was, committed or not yet. */
+/* reply.c, for the server's own answers: these replace whatever reply there was, committed or not. */
 void reply_error(struct ol_req *r, int status, const char *detail);
 void reply_latched(struct ol_req *r);
 void reply_latch(struct ol_req *r, int status);

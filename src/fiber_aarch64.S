@@ -1,7 +1,7 @@
 /* fiber_aarch64.S: the switch for aarch64 (AAPCS64 §6.1: which registers a call preserves).
  *
- * A waiting stack holds, from where its sp points: x19 to x28, x29 and x30 (the frame pointer and the address to go on at),
- * d8 to d15, and FPCR, which is loaded only where it differs, for writing it empties the pipeline of some cores.
+ * A waiting stack holds, from where its sp points: x19 to x28, x29 and x30 (the frame pointer and the address to go on
+ * at), d8 to d15, and FPCR, which is loaded only where it differs, for writing it empties the pipeline of some cores.
  *
  * As on x86-64, fiber_switch leaves by an indirect jump, since a `ret` would be predicted wrong, but for programs with
  * branch target identification: a return address is no landing pad for any branch but `ret`.

@@ -1,11 +1,11 @@
 /* fiber_x86_64.S: the switch for x86-64 (System V ABI §3.2.1: which registers a call preserves).
  *
- * A waiting stack holds, from where its sp points: MXCSR (4 bytes) and the x87 control word (2), r15, r14, r13, r12, rbx,
- * rbp, the address to go on at.  Control words are loaded without looking: asking for the present ones costs more.
+ * A waiting stack holds, from where its sp points: MXCSR (4 bytes) and the x87 control word (2), r15, r14, r13, r12,
+ * rbx, rbp, the address to go on at.  Control words are loaded without looking: asking for the present ones costs more.
  *
  * The processor predicts a `ret` from the calls it has seen, and a switch breaks those pairs: fiber_switch leaves by an
- * indirect jump, which is predicted by where it went last.  fiber_enter leaves by `ret`, for a fiber that never waits comes
- * back to the very call that entered it.
+ * indirect jump, which is predicted by where it went last.  fiber_enter leaves by `ret`, for a fiber that never waits
+ * comes back to the very call that entered it.
  *
  * Indirect branch tracking: the jump goes to a return address, where no endbr64 stands, so it is marked notrack, as a
  * compiler marks its switch tables.  Shadow stacks would have to be switched too; they are not, and the note says so.

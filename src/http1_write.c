@@ -202,7 +202,7 @@ size_t http1_write_head(char *dst, size_t n, const struct reply *r, enum http1_f
 
 size_t http1_head_size(const struct reply *r)
 {
-	/* Status line with the longest reason, Date, the name around the type, the longest framing, Connection, the end. */
+	/* Status line with the longest reason, Date, Content-Type's name, the longest framing, Connection, the end. */
 	size_t n = 15 + 31 + 8 + HTTP_DATE_LEN + 16 + r->type.n + 38 + 24 + 2;
 
 	for (const struct reply_field *f = r->fields; f; f = f->next)

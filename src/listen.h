@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Where a server listens: one socket a loop for TCP (SO_REUSEPORT spreads the clients over them), one for all on a unix path. */
+/* Where a server listens.  TCP: one socket a loop, over which SO_REUSEPORT spreads the clients.  A unix path: one for
+ * all. */
 struct listen {
 	int *fds;               /* n of them; on a unix path each loop's is a duplicate of one socket */
 	unsigned n;

@@ -1,21 +1,23 @@
 /* loop.c: the part of the event loop that does not depend on how the kernel is asked.
  *
- * A turn: before_wait, another try for operations that could not go on, the backend's wait, which submits, sleeps and runs
- * completions, then messages from other threads (at most 64), timers, and last what is due: `released`, and the end of
- * operations that were stopped while nothing of theirs was in flight.  So what a sleep was ended by has run with the turn.
+ * A turn: before_wait, another try for operations that could not go on, the backend's wait, which submits, sleeps and
+ * runs completions, then messages from other threads (at most 64), timers, and last what is due: `released`, and the
+ * end of operations that were stopped while nothing of theirs was in flight.  So what a sleep was ended by has run with
+ * the turn.
  *
  * The inbox is a stack whose head is NULL, LOOP_ARMED or the newest message (Treiber, 1986).  Before it sleeps the loop
- * replaces NULL by ARMED, and does not sleep if it cannot; the one thread that replaces ARMED by its message wakes the loop.
- * Every change is to the one word, so its modification order alone rules out a lost wake-up: a message is either seen by the
- * loop's exchange, or put on a head that was ARMED.  The loop takes the whole stack and turns it round, so each thread's
- * messages run in the order it posted them.
+ * replaces NULL by ARMED, and does not sleep if it cannot; the one thread that replaces ARMED by its message wakes the
+ * loop.  Every change is to the one word, so its modification order alone rules out a lost wake-up: a message is either
+ * seen by the loop's exchange, or put on a head that was ARMED.  The loop takes the whole stack and turns it round, so
+ * each thread's messages run in the order it posted them.
  *
- * An operation is `armed` from its start until its last callback.  Meanwhile it is in flight (counted in io->inflight), or
- * parked: a receive that found no buffer, on `starved`, and an accept that found no room for a descriptor, on `resting`.
- * io->node is linked exactly while an operation is parked or something is due, so a parked operation can be ended here.
- * An operation that the kernel ended early, as a multishot is when the completion queue overflows, is started again without
- * its owner's noticing.  After loop_close every completion only counts down; at 0 the descriptor is closed (only then, so
- * that nothing submitted can meet a successor of that number) and `released` is due at the end of the turn.
+ * An operation is `armed` from its start until its last callback.  Meanwhile it is in flight (counted in io->inflight),
+ * or parked: a receive that found no buffer, on `starved`, and an accept that found no room for a descriptor, on
+ * `resting`.  io->node is linked exactly while an operation is parked or something is due, so a parked operation can be
+ * ended here.  An operation that the kernel ended early, as a multishot is when the completion queue overflows, is
+ * started again without its owner's noticing.  After loop_close every completion only counts down; at 0 the descriptor
+ * is closed (only then, so that nothing submitted can meet a successor of that number) and `released` is due at the end
+ * of the turn.
  *
  * All of it runs on the loop's thread but loop_post.  It knows nothing of HTTP, and does not decide who may open what.
  */
@@ -171,7 +173,7 @@ static void retry_accepts(struct loop *l)
 		start_again(container_of(node, struct loop_io, node), LOOP_ACCEPT);
 }
 
-/* As many receives as there are buffers.  True when more could be tried after those have shown whether they take one. */
+/* As many receives as there are buffers.  True when more could be tried once those have shown whether they take one. */
 static bool retry_starved(struct loop *l)
 {
 	unsigned n = l->bufs_free;

@@ -5,13 +5,14 @@
  * contract:
  *
  *  1. Every started operation finishes exactly once (a multishot one: exactly one final completion, more == false),
- *     cancelled or not, and never inside the call that started it.  After loop_close the one sign of them all is `released`.
+ *     cancelled or not, and never inside the call that started it.  After loop_close the one sign of them all is
+ *     `released`.
  *  2. A result is a byte count (or descriptor) or a negative errno.
- *  3. Bytes and iovecs handed to loop_send are the backend's until `sent`, also across loop_close.  A receive buffer is the
- *     receiver's from `received` until loop_lend_back.
+ *  3. Bytes and iovecs handed to loop_send are the backend's until `sent`, also across loop_close.  A receive buffer
+ *     is the receiver's from `received` until loop_lend_back.
  *  4. A loop_io's memory is the backend's from the first operation until `released`, which loop_close brings about once
  *     every operation has finished.  Nothing is called for an io after that.
- *  5. Timers live above the seam: one wheel, one deadline passed to wait.  wake is the only operation for other threads.
+ *  5. Timers live above the seam: one wheel, one deadline passed to wait.  Other threads may call wake alone.
  *  6. Everything else is called on the loop's thread only.
  *
  * Rule 4 is why an operation can be known by the address of its io: there is no stale completion to guard against.

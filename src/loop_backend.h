@@ -1,4 +1,4 @@
-/* loop_backend.h: what a backend of the loop provides, and what the loop does for it.  For loop*.c and test backends only. */
+/* loop_backend.h: what a backend provides, and what the loop does for it.  For loop*.c and test backends only. */
 #ifndef OL_LOOP_BACKEND_H
 #define OL_LOOP_BACKEND_H
 
@@ -30,9 +30,9 @@ void loop_init(struct loop *l, const struct loop_backend *backend);
 /* conf with its defaults filled in and its limits kept. */
 struct loop_conf loop_conf_full(const struct loop_conf *conf);
 
-/* Completions as the kernel gives them.  more == false: the operation is not in flight any more; whether it has finished for
- * its owner too is decided here, so that every backend treats stopping, closing, full tables and empty buffer rings alike.
- * The io is valid on return (it is released at the end of a turn), but may be closing. */
+/* Completions as the kernel gives them.  more == false: the operation is not in flight any more; whether it has
+ * finished for its owner too is decided here, so that every backend treats stopping, closing, full tables and empty
+ * buffer rings alike.  The io is valid on return (it is released at the end of a turn), but may be closing. */
 void loop_accepted(struct loop_io *io, int res, bool more);
 void loop_received(struct loop_io *io, int res, const struct loop_buf *buf, bool more);
 void loop_sent(struct loop_io *io, int res);

@@ -1,20 +1,22 @@
 /* loop_event.c: the loop on libevent's raw events, where io_uring is not to be had, and always for the control plane.
  *
- * Readiness imitates completion: an operation is tried when libevent says that it can be, and its result is a completion.
- * What has to be looked at is queued (a struct evio at most once) and served in wait after libevent has returned, so no
- * callback runs inside the call that started an operation.  wait serves what was queued before it, polls or sleeps, and then
- * serves twice more: once what became ready, and once what the callbacks of that started, which makes an exchange of a small
- * request and reply one turn.  Anything left keeps the next wait from sleeping.
+ * Readiness imitates completion: an operation is tried when libevent says that it can be, and its result is a
+ * completion.  What has to be looked at is queued (a struct evio at most once) and served in wait after libevent has
+ * returned, so no callback runs inside the call that started an operation.  wait serves what was queued before it,
+ * polls or sleeps, and then serves twice more: once what became ready, and once what the callbacks of that started,
+ * which makes an exchange of a small request and reply one turn.  Anything left keeps the next wait from sleeping.
  *
- * Each io has one struct event, allocated with its first operation, whose interest follows from the state of the io and is
- * changed only when that differs.  Receiving is level-triggered and stays registered, so the steady path changes nothing, and
- * each turn receives at most one buffer from each connection.  While nothing is received a hang-up is awaited edge-triggered
- * with EV_CLOSED and EV_READ: libevent reports a reset as EV_READ alone, and unread data must not keep the loop awake; what
- * the edge was about is then asked of poll(2).  A send is tried at once, and awaits EV_WRITE only when the socket is full.
+ * Each io has one struct event, allocated with its first operation, whose interest follows from the state of the io and
+ * is changed only when that differs.  Receiving is level-triggered and stays registered, so the steady path changes
+ * nothing, and each turn receives at most one buffer from each connection.  While nothing is received a hang-up is
+ * awaited edge-triggered with EV_CLOSED and EV_READ: libevent reports a reset as EV_READ alone, and unread data must
+ * not keep the loop awake; what the edge was about is then asked of poll(2).  A send is tried at once, and awaits
+ * EV_WRITE only when the socket is full.
  *
- * Deadlines use a timerfd, since libevent's own timers are as coarse as the scheduler's tick; it is left alone when it is
- * already set to fire early enough: an early end of a wait does no harm.  wake writes to an eventfd that is never read, whose
- * event is edge-triggered.  Receive buffers are a stack of free ones, so that those in the cache are used again first.
+ * Deadlines use a timerfd, since libevent's own timers are as coarse as the scheduler's tick; it is left alone when it
+ * is already set to fire early enough: an early end of a wait does no harm.  wake writes to an eventfd that is never
+ * read, whose event is edge-triggered.  Receive buffers are a stack of free ones, so that those in the cache are used
+ * again first.
  *
  * Only the loop's thread enters this file, but for wake.  No bufferevent, no evhttp, no signal of libevent's.
  */

@@ -1,20 +1,22 @@
 /* loop_uring.c: the loop on io_uring, the data plane of Linux 6.1 and later.
  *
- * One ring for each loop.  A turn is one io_uring_enter(2): it submits what was started, runs the kernel's deferred work and
- * sleeps until a completion or the deadline; then the completions that were there are dispatched by the operation in the
- * low four bits of their user_data, whose other bits are the address of the io.  No generation is needed: an io is not
- * released while anything submitted for it is outstanding, the cancellations included, and its descriptor is closed only
- * then.  So a peer sees its FIN at close even though close(2) alone, with a receive armed, would not send one.
+ * One ring for each loop.  A turn is one io_uring_enter(2): it submits what was started, runs the kernel's deferred
+ * work and sleeps until a completion or the deadline; then the completions that were there are dispatched by the
+ * operation in the low four bits of their user_data, whose other bits are the address of the io.  No generation is
+ * needed: an io is not released while anything submitted for it is outstanding, the cancellations included, and its
+ * descriptor is closed only then.  So a peer sees its FIN at close even though close(2) alone, with a receive armed,
+ * would not send one.
  *
- * Accept and receive are multishots.  Receive buffers are one reservation of address space, recv_bufs_max long, of which the
- * ring of provided buffers holds the first recv_bufs; a receive that finds it empty doubles that number up to the limit
- * (memory is the kernel's to commit when it writes), and beyond that starves, see loop.c.
+ * Accept and receive are multishots.  Receive buffers are one reservation of address space, recv_bufs_max long, of
+ * which the ring of provided buffers holds the first recv_bufs; a receive that finds it empty doubles that number up to
+ * the limit (memory is the kernel's to commit when it writes), and beyond that starves, see loop.c.
  *
- * wake is a write to an eventfd that is never read: its multishot poll without IORING_POLL_ADD_LEVEL reports each write.
+ * wake is a write to an eventfd that is never read: its multishot poll without IORING_POLL_ADD_LEVEL reports each
+ * write.
  *
- * The ring is made disabled and enabled by the thread of the first turn, which IORING_SETUP_SINGLE_ISSUER then holds to be
- * the only one; the descriptor is registered with that thread to save a lookup in each call.  A full submission queue is
- * submitted in the middle of a turn: nothing that was started is lost.
+ * The ring is made disabled and enabled by the thread of the first turn, which IORING_SETUP_SINGLE_ISSUER then holds to
+ * be the only one; the descriptor is registered with that thread to save a lookup in each call.  A full submission
+ * queue is submitted in the middle of a turn: nothing that was started is lost.
  *
  * liburing 2.3 lacks io_uring_enable_rings and io_uring_setup_buf_ring in its shared object and knows no
  * IORING_ENTER_NO_IOWAIT; those calls are made here.  Built with WITHOUT_URING it only says that it is not there.

@@ -1,13 +1,13 @@
 /* loop_uring_probe.c: whether io_uring does here what offloop needs of it.
  *
- * That a ring can be made says little: containers forbid it (EPERM), emulations lack it (ENOSYS) or parts of it, and a kernel
- * may accept an operation and then fail it.  So a small loop is made with the very flags, features, operations and buffer
- * ring of the real ones, and a message is sent through it: multishot accept, connect, send, multishot receive, the FIN and
- * two closes, over a unix socket with a name of the kernel's choosing, since a sandbox may have no network.  Anything but
- * success within a second means libevent; the stage says where it ended.
+ * That a ring can be made says little: containers forbid it (EPERM), emulations lack it (ENOSYS) or parts of it, and a
+ * kernel may accept an operation and then fail it.  So a small loop is made with the very flags, features, operations
+ * and buffer ring of the real ones, and a message is sent through it: multishot accept, connect, send, multishot
+ * receive, the FIN and two closes, over a unix socket with a name of the kernel's choosing, since a sandbox may have no
+ * network.  Anything but success within a second means libevent; the stage says where it ended.
  *
- * Called once at start, on any thread; the loop it uses is gone when it returns.  Built without io_uring it reports what
- * loop_new_uring reports.
+ * Called once at start, on any thread; the loop it uses is gone when it returns.  Built without io_uring it reports
+ * what loop_new_uring reports.
  */
 #include "loop.h"
 

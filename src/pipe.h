@@ -13,7 +13,7 @@
 
 struct pipe_block;
 
-/* One end is the loop, which never waits; the other the handler, on a fiber or a thread, which does.  Zeroed by pipe_init. */
+/* One end is the loop, which never waits; the other the handler, on a fiber or a thread, which does. */
 struct pipe {
 	struct body_source source;              /* a reply's body: the loop lends from the pipe */
 	pthread_mutex_t lock;

@@ -172,7 +172,7 @@ struct proto_ops {
 	 * `out` (at least one iovec and PROTO_ROOM_MIN bytes of room) gets further.  Bytes that a PULL source lent to
 	 * the last call must have been taken before the next one. */
 	bool (*drain)(struct proto *p, struct proto_out *out, size_t budget);
-	/* The stream's body is awaited (an interim 100 may be due), or its source can lend again, or it can take body again. */
+	/* The stream's body is awaited (a 100 may be due), or its source can lend again, or it can take body again. */
 	void (*resume)(struct proto *p, struct stream *s);
 	/* Its reply was sent, or the exchange is gone: the stream may be used for the next request. */
 	void (*stream_end)(struct proto *p, struct stream *s);

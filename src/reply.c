@@ -3,8 +3,9 @@
  * A reply stays structured (status, fields, a body source) until the protocol drains it.  All of it lies in the
  * exchange's arena or is borrowed from the handler, so nothing here allocates from the heap but a stream's pipe.  A
  * handler may change its mind as often as it likes: each call that succeeds replaces the body (one that fails leaves
- * what there was), until the reply is committed, which happens when the handler returns or at the first ol_write.  Fields are checked when they are set (RFC 9110 §5.5): a
- * request can never add a field, or a second reply, by what a handler copies from it.
+ * what there was), until the reply is committed, which happens when the handler returns or at the first ol_write.
+ * Fields are checked when they are set (RFC 9110 §5.5): a request can never add a field, or a second reply, by what a
+ * handler copies from it.
  *
  * Everything runs on the handler's thread, except the reply_* functions that dispatch calls before a handler has
  * started (loop, which owns the exchange then).

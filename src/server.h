@@ -23,10 +23,10 @@ struct server_setup {
 	void *stop_arg;
 };
 
-/* Checks the app (routes, lanes, pools) and makes routes and pools.  No thread and no socket yet.  NULL with one line in err. */
+/* Checks the app (routes, lanes, pools) and compiles it.  No thread and no socket yet.  NULL with one line in err. */
 ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n);
 
-/* Binds the listeners and picks the backend, so that a port in use is known before on_start runs.  0, or -errno with err. */
+/* Binds the listeners and picks the backend: a port in use is known before on_start runs.  0, or -errno with err. */
 int server_listen(ol_server *s, char *err, size_t err_n);
 
 /* Starts the loop threads; from now on connections are accepted.  0, or -errno with err. */
@@ -40,8 +40,8 @@ void server_drain(ol_server *s);
 int server_wait(ol_server *s, uint64_t deadline_ns);
 
 /* The grace is over: cancels what still runs, so that suspended handlers end with -ECANCELED and connections close.
- * The loops get at most half a second for it.  Fills names with one line a route that is stuck ("GET /slow: 3 requests,
- * longest 31.2 s") and returns how many requests. */
+ * The loops get at most half a second for it.  Fills names with one line a route that is stuck ("GET /slow: 3 requests")
+ * and one for heads that are not complete, and returns how many requests. */
 unsigned server_abandon(ol_server *s, char *names, size_t n);
 
 /* After a complete drain: joins the threads and frees all.  After server_abandon found stuck requests the threads

@@ -5,8 +5,8 @@
  * inherit the mask of the one that called signals_new, before there were others) and read from a signalfd, so that no
  * code runs in a signal handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
  *
- * SIGPIPE and SIGXFSZ are ignored while the server runs: a client that has left is an EPIPE, a full file an EFBIG.  SIGHUP and all others stay as they
- * are.  Two signals that arrive before the first was read are one, as signals are.
+ * SIGPIPE and SIGXFSZ are ignored while the server runs: a client that has left is an EPIPE, a full file an EFBIG.
+ * SIGHUP and all others stay as they are.  Two signals that arrive before the first was read are one, as signals are.
  */
 #include "signals.h"
 #include <errno.h>

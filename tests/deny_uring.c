@@ -2,8 +2,8 @@
  *
  *   deny_uring PROGRAM [ARG...]
  *
- * A seccomp filter, which exec keeps, answers io_uring_setup(2) with EPERM and lets everything else through.  It needs no
- * privilege, since no_new_privs is set before it. */
+ * A seccomp filter, which exec keeps, answers io_uring_setup(2) with EPERM and lets everything else through.  It needs
+ * no privilege, since no_new_privs is set before it. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

@@ -1,8 +1,9 @@
-/* filter_xor.h: a filter that is no protection at all, but has what a real one has: a handshake, a key, records that come
- * in any pieces, and answers of its own at any time.
+/* filter_xor.h: a filter that is no protection at all, but has what a real one has: a handshake, a key, records that
+ * come in any pieces, and answers of its own at any time.
  *
- * The client begins with "XOR?" and a key byte, and is answered "XOR!".  Then both sides send records: two bytes of length,
- * high byte first, and so many bytes, each XORed with the key.  An empty record is a question: an empty one comes back. */
+ * The client begins with "XOR?" and a key byte, and is answered "XOR!".  Then both sides send records: two bytes of
+ * length, high byte first, and so many bytes, each XORed with the key.  An empty record is a question: an empty one
+ * comes back. */
 #ifndef OL_FILTER_XOR_H
 #define OL_FILTER_XOR_H
 

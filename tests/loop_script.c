@@ -1,9 +1,9 @@
 /* loop_script.c: see loop_script.h.
  *
- * One list of steps, each a completion for one operation of one peer, in the order the test wrote them.  wait goes through
- * those present once; a step whose operation is not in flight stays.  So data written before a receive is armed is there
- * when it is, and a cancellation (a step too) comes behind what was written before it, as in a completion queue.  A peer is
- * known by its descriptor, since the io on our side is often inside something the test cannot reach.
+ * One list of steps, each a completion for one operation of one peer, in the order the test wrote them.  wait goes
+ * through those present once; a step whose operation is not in flight stays.  So data written before a receive is armed
+ * is there when it is, and a cancellation (a step too) comes behind what was written before it, as in a completion
+ * queue.  A peer is known by its descriptor, since the io on our side is often inside something the test cannot reach.
  *
  * One thread at a time, but for wake. */
 #include "loop_script.h"

@@ -8,11 +8,12 @@
  *     script_advance(l, 10 * NS_PER_S);               and then nothing for ten seconds
  *     script_turns(l, 3);                             p->out has what it was sent, p->closed whether it was closed
  *
- * Completions run in the order written, inside the next turn whose operation they fit; until then they wait, as bytes do in
- * a socket.  Left alone, a send completes in full and a cancelled operation with -ECANCELED in the next turn; script_hold
- * leaves both to the test, for short writes, late completions and races with a cancellation.  The bytes of a send are copied
- * when it completes and not before, so that memory given up too early is seen by ASan.  Time stands still but for
- * script_advance; a turn that would sleep for ever waits for loop_post of another thread, at most 10 real seconds. */
+ * Completions run in the order written, inside the next turn whose operation they fit; until then they wait, as bytes
+ * do in a socket.  Left alone, a send completes in full and a cancelled operation with -ECANCELED in the next turn;
+ * script_hold leaves both to the test, for short writes, late completions and races with a cancellation.  The bytes of
+ * a send are copied when it completes and not before, so that memory given up too early is seen by ASan.  Time stands
+ * still but for script_advance; a turn that would sleep for ever waits for loop_post of another thread, at most 10 real
+ * seconds. */
 #ifndef OL_LOOP_SCRIPT_H
 #define OL_LOOP_SCRIPT_H
 

@@ -1,5 +1,5 @@
-/* loop_seen.c: see loop_seen.h.  Every callback holds the io to the contract of loop.h: nothing from inside a call, nothing
- * after `released`, bytes exactly when there is more to come. */
+/* loop_seen.c: see loop_seen.h.  Every callback holds the io to the contract of loop.h: nothing from inside a call,
+ * nothing after `released`, bytes exactly when there is more to come. */
 #include "loop_seen.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,5 @@
-/* loop_seen.h: an io that writes down what it is told, and sockets to try it on; for tests of the loop with real backends.
+/* loop_seen.h: an io that writes down what it is told, and sockets to try it on; for tests of the loop with real
+ * backends.
  *
  * Nothing is waited for by time: turns are run until something has happened, and 10 s without it is a failure. */
 #ifndef OL_LOOP_SEEN_H

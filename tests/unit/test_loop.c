@@ -1,7 +1,8 @@
-/* test_loop.c: the operations of loop.h, held to its contract by the backend that OFFLOOP_BACKEND names (uring or libevent).
+/* test_loop.c: the operations of loop.h, held to its contract by the backend that OFFLOOP_BACKEND names (uring or
+ * libevent).
  *
- * Real sockets, TCP and unix: the loop's end in an io that writes down what it is told (loop_seen.h), the far end a plain
- * descriptor of the test's.  Exits 77 when io_uring is asked for and not to be had. */
+ * Real sockets, TCP and unix: the loop's end in an io that writes down what it is told (loop_seen.h), the far end a
+ * plain descriptor of the test's.  Exits 77 when io_uring is asked for and not to be had. */
 #include "../loop_seen.h"
 
 #include <errno.h>

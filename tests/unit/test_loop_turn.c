@@ -1,7 +1,7 @@
 /* test_loop_turn.c: closing, messages and time, with the backend that OFFLOOP_BACKEND names (uring or libevent).
  *
- * Every io that is closed is released once, whatever was under way; a message of any thread runs once, in its order, and
- * ends a sleep; timers end it when they are due.  Exits 77 when io_uring is asked for and not to be had. */
+ * Every io that is closed is released once, whatever was under way; a message of any thread runs once, in its order,
+ * and ends a sleep; timers end it when they are due.  Exits 77 when io_uring is asked for and not to be had. */
 #include "../loop_seen.h"
 
 #include <errno.h>

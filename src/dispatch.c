@@ -16,6 +16,8 @@
  */
 #include "dispatch.h"
 
+#include "method.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,21 +171,20 @@ static void shed(struct ol_req *r, const char *detail)
 /* "GET, HEAD, OPTIONS" in the arena. */
 static struct slice allow_text(struct ol_req *r, uint32_t allow)
 {
-	static const char *const names[ROUTE_METHODS] = { [OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD",
-		[OL_METHOD_POST] = "POST", [OL_METHOD_PUT] = "PUT", [OL_METHOD_PATCH] = "PATCH", [OL_METHOD_DELETE] = "DELETE",
-		[OL_METHOD_OPTIONS] = "OPTIONS", [OL_METHOD_TRACE] = "TRACE" };
 	char *p = arena_alloc(&r->arena, 64);
 	size_t n = 0;
 
-	for (unsigned i = 0; p && i < ROUTE_METHODS; i++) {
-		if (!names[i] || !(allow >> i & 1))
+	for (unsigned i = 1; p && i < METHODS; i++) {
+		struct slice name = slice_of(method_name(i));
+
+		if (!(allow >> i & 1))
 			continue;
 		if (n > 0) {
 			memcpy(p + n, ", ", 2);
 			n += 2;
 		}
-		memcpy(p + n, names[i], strlen(names[i]));
-		n += strlen(names[i]);
+		memcpy(p + n, name.p, name.n);
+		n += name.n;
 	}
 	return (struct slice){ p, n };
 }

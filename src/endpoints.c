@@ -9,6 +9,8 @@
  */
 #include "endpoints.h"
 
+#include "method.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +19,6 @@
 #define MOUNT_DEPTH_MAX 8
 #define DEFAULT_THREADS 40
 #define DEFAULT_QUEUE 1024
-
-static const char *const method_names[ROUTE_METHODS] = { [OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD",
-	[OL_METHOD_POST] = "POST", [OL_METHOD_PUT] = "PUT", [OL_METHOD_PATCH] = "PATCH", [OL_METHOD_DELETE] = "DELETE",
-	[OL_METHOD_OPTIONS] = "OPTIONS", [OL_METHOD_TRACE] = "TRACE" };
 
 struct build {
 	struct endpoints *e;
@@ -128,18 +126,19 @@ static int grow(struct build *b)
 /* data: what the router keeps for the pattern, the app's own element. */
 static int add_route(struct build *b, const char *prefix, const struct ol_route *r, const void *data)
 {
+	const char *method = method_name(r->method);
 	struct endpoints *e = b->e;
 	struct endpoint *p;
 	char *name;
 	int rc;
 
-	if (r->method <= 0 || r->method >= ROUTE_METHODS || !method_names[r->method] || !r->path)
-		return refuse(b, "%s%s: a route needs a method and a path: declare it with OL_GET, OL_POST, ...", prefix,
-			r->path ? r->path : "");
+	if (!method || !r->path)
+		return refuse(b, "%s%s: a route needs a method and a path: declare it with OL_GET, OL_POST, ...",
+			prefix, r->path ? r->path : "");
 	rc = grow(b);
 	if (rc < 0)
 		return rc;
-	if (asprintf(&name, "%s %s%s", method_names[r->method], prefix, r->path) < 0)
+	if (asprintf(&name, "%s %s%s", method, prefix, r->path) < 0)
 		return refuse(b, "out of memory");
 	p = &e->all[e->n++];
 	*p = (struct endpoint){

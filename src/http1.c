@@ -20,7 +20,7 @@
  */
 #include "http1.h"
 #include "base/list.h"
-#include <offloop.h>
+#include "offloop.h"
 
 enum { IN_HEAD, IN_LENGTH, IN_CHUNK_LINE, IN_CHUNK, IN_CHUNK_END, IN_TRAILERS, IN_END, IN_DONE, IN_DEAD };
 enum { OUT_HEAD, OUT_BODY, OUT_LAST, OUT_DONE };

@@ -21,9 +21,10 @@
  */
 #include "http1.h"
 #include "http1_scan.h"
+#include "method.h"
 #include <arpa/inet.h>
 #include <limits.h>
-#include <offloop.h>
+#include "offloop.h"
 
 enum { MORE = 0, OK = 1, DONE = 2 };    /* or minus a status */
 
@@ -131,20 +132,6 @@ static bool valid_host(const struct scan *scan, const char *p, size_t at, size_t
 
 /* ---- the method -------------------------------------------------------------------------------------------------- */
 
-static int method_known(const char *p, size_t n)
-{
-	static const struct { struct slice name; enum ol_method id; } known[] = {
-		{ { "GET", 3 }, OL_METHOD_GET }, { { "HEAD", 4 }, OL_METHOD_HEAD }, { { "POST", 4 }, OL_METHOD_POST },
-		{ { "PUT", 3 }, OL_METHOD_PUT }, { { "PATCH", 5 }, OL_METHOD_PATCH }, { { "DELETE", 6 }, OL_METHOD_DELETE },
-		{ { "OPTIONS", 7 }, OL_METHOD_OPTIONS }, { { "TRACE", 5 }, OL_METHOD_TRACE },
-	};
-
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (slice_eq(known[i].name, (struct slice){ p, n }))
-			return known[i].id;
-	return 0;
-}
-
 /* A token that is not a method of ours; c->at is behind its blank. */
 static int method_unknown(struct cursor *c, struct slice name)
 {
@@ -178,7 +165,7 @@ static int method(struct cursor *c, struct head *h)
 		return refuse(c, 400, "malformed method");
 	c->at = n + 1;
 	h->method_n = (uint16_t)n;
-	h->method = (uint8_t)method_known(c->p, n);
+	h->method = (uint8_t)method_of((struct slice){ c->p, n });
 	return h->method ? OK : method_unknown(c, (struct slice){ c->p, n });
 }
 

@@ -18,7 +18,7 @@
  */
 #include "metrics.h"
 #include "base/clock.h"
-#include "offloop.h"
+#include "method.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -286,11 +286,9 @@ static bool has(const struct metrics_loop *const *loops, unsigned n, uint32_t ro
 
 const char *metrics_method(unsigned method)
 {
-	static const char *const names[] = { [OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD",
-		[OL_METHOD_POST] = "POST", [OL_METHOD_PUT] = "PUT", [OL_METHOD_PATCH] = "PATCH",
-		[OL_METHOD_DELETE] = "DELETE", [OL_METHOD_OPTIONS] = "OPTIONS", [OL_METHOD_TRACE] = "TRACE" };
+	const char *name = method_name(method);
 
-	return method && method < sizeof(names) / sizeof(names[0]) ? names[method] : "_OTHER";
+	return name ? name : "_OTHER";
 }
 
 #define DURATION "http_server_request_duration_seconds"

@@ -23,6 +23,7 @@
  * while matching.
  */
 #include "route.h"
+#include "method.h"
 #include "offloop.h"
 #include <assert.h>
 #include <errno.h>
@@ -34,7 +35,7 @@
 
 /* Where patterns end: at least one of by_method is set. */
 struct leaf {
-	const struct route_pattern *by_method[ROUTE_METHODS];
+	const struct route_pattern *by_method[METHODS];
 	uint32_t methods;       /* bit per method set above */
 };
 
@@ -206,19 +207,9 @@ struct draft {
 	size_t err_n;
 };
 
-static const char *method_name(unsigned method)
-{
-	static const char *const names[ROUTE_METHODS] = {
-		[OL_METHOD_GET] = "GET", [OL_METHOD_HEAD] = "HEAD", [OL_METHOD_POST] = "POST", [OL_METHOD_PUT] = "PUT",
-		[OL_METHOD_PATCH] = "PATCH", [OL_METHOD_DELETE] = "DELETE", [OL_METHOD_OPTIONS] = "OPTIONS",
-		[OL_METHOD_TRACE] = "TRACE",
-	};
-
-	return method > 0 && method < ROUTE_METHODS ? names[method] : "route";
-}
-
 __attribute__((format(printf, 3, 4))) static int refuse(const struct draft *d, int error, const char *fmt, ...)
 {
+	const char *method = method_name(d->pattern->method);
 	char why[512];
 	va_list ap;
 
@@ -227,7 +218,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(const struct draft *d, i
 	va_end(ap);
 	if (d->err_n == 0)
 		return error;
-	snprintf(d->err, d->err_n, "%s \"%s\": %s", method_name(d->pattern->method), d->pattern->text, why);
+	snprintf(d->err, d->err_n, "%s \"%s\": %s", method ? method : "route", d->pattern->text, why);
 	for (char *c = d->err; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?'; /* of the pattern; this is to be one line */
@@ -402,7 +393,7 @@ static int check_start(const struct draft *d, const char *prefix, const char *pa
 
 	if (!path)
 		return refuse(d, -EINVAL, "a route needs a path, \"/\" at least");
-	if (d->pattern->method == 0 || d->pattern->method >= ROUTE_METHODS)
+	if (d->pattern->method == 0 || d->pattern->method >= METHODS)
 		return refuse(d, -EINVAL, "no method; declare it with OL_GET, OL_POST and the like");
 	if (n > 0 && prefix[0] != '/')
 		return refuse(d, -EINVAL, "the prefix \"%s\" must begin with '/'", prefix);
@@ -563,7 +554,7 @@ enum route_result router_match(const struct router *r, unsigned method, struct s
 {
 	struct walk w = { .r = r, .m = m, .p = path.p, .n = path.n, .method = method };
 
-	assert(method > 0 && method < ROUTE_METHODS && path.n > 0 && path.p[0] == '/');
+	assert(method > 0 && method < METHODS && path.n > 0 && path.p[0] == '/');
 	w.escaped = memchr(path.p, '%', path.n) != NULL;
 	m->allow = 0;
 	m->pattern = descend(&w, &r->root, 1, 0);

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ROUTE_METHODS 9       /* one more than the greatest enum ol_method */
 #define ROUTE_PARAMS_MAX 16   /* parameters in one pattern */
 #define ROUTE_LITERAL_MAX 255 /* bytes in one literal segment */
 

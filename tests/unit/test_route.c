@@ -372,7 +372,7 @@ START_TEST(a_route_without_path_or_method_is_refused)
 	ck_assert_ptr_nonnull(strstr(err, "path"));
 	ck_assert_int_eq(router_add(router, 0, "", "/x", NULL, err, sizeof(err)), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err, "OL_GET"));
-	ck_assert_int_eq(router_add(router, ROUTE_METHODS, "", "/x", NULL, NULL, 0), -EINVAL);
+	ck_assert_int_eq(router_add(router, METHODS, "", "/x", NULL, NULL, 0), -EINVAL);
 }
 END_TEST
 

@@ -446,9 +446,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 
 static void set_timer(struct evloop *el, uint64_t deadline_ns)
 {
-	struct itimerspec at = {
-		.it_value = { .tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S) },
-	};
+	struct itimerspec at = { .it_value = clock_timespec(deadline_ns) };
 
 	if (deadline_ns >= el->timer_ns)
 		return;

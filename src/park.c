@@ -10,15 +10,13 @@
  * message is under way for a park whose fiber already runs.
  *
  * Orders: the exchange that wakes is a release, the one that takes the wake an acquire, so what the waker wrote before
- * is seen after.  A futex wake on an address that has just been freed is harmless: it is the last thing a waker does
- * with it.
+ * is seen after.  The futex wake is the last thing a waker does with a park, which may be gone by then (futex.h).
  */
 #include "park.h"
 
+#include "base/futex.h"
+
 #include <errno.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum { EMPTY, PARKED, WOKEN };
 
@@ -81,17 +79,12 @@ static int wait_fiber(struct park *p, uint64_t deadline_ns)
 static int wait_thread(struct park *p, uint64_t deadline_ns)
 {
 	uint32_t empty = EMPTY;
-	struct timespec at = { (time_t)(deadline_ns / NS_PER_S), (long)(deadline_ns % NS_PER_S) };
-	int late = 0;
 
 	if (atomic_compare_exchange_strong_explicit(
 		    &p->state, &empty, PARKED, memory_order_acquire, memory_order_acquire)) {
-		while (!late && atomic_load_explicit(&p->state, memory_order_acquire) == PARKED) {
-			long rc = syscall(SYS_futex, &p->state, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, PARKED,
-				deadline_ns == NEVER ? NULL : &at, NULL, FUTEX_BITSET_MATCH_ANY);
-
-			late = rc < 0 && errno == ETIMEDOUT;
-		}
+		while (atomic_load_explicit(&p->state, memory_order_acquire) == PARKED)
+			if (!futex_wait(&p->state, PARKED, deadline_ns))
+				break;
 	}
 	/* A wake that came with the time-out counts as a wake. */
 	return atomic_exchange_explicit(&p->state, EMPTY, memory_order_acquire) == WOKEN ? 0 : -ETIMEDOUT;
@@ -116,5 +109,5 @@ void park_wake(struct park *p)
 	if (l)
 		loop_post(l, &p->msg);
 	else
-		syscall(SYS_futex, &p->state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+		futex_wake(&p->state);
 }

@@ -22,18 +22,17 @@
  * Any thread may splice, drop, resize and read.  What a job does, and in which order jobs end, is not known here.
  */
 #include "pool.h"
+#include "base/futex.h"
 #include "base/list.h"
 #include "base/thread.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define MAGIC 0x6f6c706fu               /* "olpo" */
@@ -99,7 +98,7 @@ struct pool {
 	pthread_cond_t gone;                    /* alive has become 0 */
 };
 
-/* On its thread's own stack.  A FUTEX_WAKE may come when that is gone: it wakes nobody, or somebody who looks again. */
+/* On its thread's own stack.  A wake may come when that is gone, see futex.h. */
 struct worker {
 	struct list node;                       /* in pool.idle; guarded by the pool's lock */
 	_Atomic uint32_t woken;
@@ -137,21 +136,6 @@ static UNCHECKED void lock(struct pool *p)
 static UNCHECKED void unlock(struct pool *p)
 {
 	pthread_mutex_unlock(&p->mutex);
-}
-
-/* Sleeps while *word is 0, at most until `until` (NEVER: for as long as it takes).  False when the time has come. */
-static bool futex_wait(_Atomic uint32_t *word, uint64_t until)
-{
-	struct timespec t = { .tv_sec = (time_t)(until / NS_PER_S), .tv_nsec = (long)(until % NS_PER_S) };
-	long err = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, until == NEVER ? NULL : &t, NULL,
-			   FUTEX_BITSET_MATCH_ANY);
-
-	return err == 0 || errno != ETIMEDOUT;
-}
-
-static void futex_wake(_Atomic uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
 }
 
 static void hist_add(struct pool_hist *h, uint64_t ns)
@@ -350,7 +334,7 @@ static bool rest(struct pool *p, struct worker *w, uint64_t *now)
 	unlock_and_perform(p, *now);
 
 	/* Acquire: pairs with the waker's release. */
-	while (atomic_load_explicit(&w->woken, memory_order_acquire) == 0 && futex_wait(&w->woken, until))
+	while (atomic_load_explicit(&w->woken, memory_order_acquire) == 0 && futex_wait(&w->woken, 0, until))
 		;
 	*now = clock_now_ns();
 

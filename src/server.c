@@ -441,7 +441,7 @@ void server_drain(ol_server *s)
 
 int server_wait(ol_server *s, uint64_t deadline_ns)
 {
-	struct timespec at = { (time_t)(deadline_ns / NS_PER_S), (long)(deadline_ns % NS_PER_S) };
+	struct timespec at = clock_timespec(deadline_ns);
 	int rc = 0;
 
 	pthread_mutex_lock(&s->lock);

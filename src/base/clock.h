@@ -27,6 +27,12 @@ static inline uint64_t clock_after_ms(uint64_t now_ns, int64_t ms)
 	return now_ns + (uint64_t)ms * NS_PER_MS;
 }
 
+/* A time of clock_now_ns as system calls take it. */
+static inline struct timespec clock_timespec(uint64_t at_ns)
+{
+	return (struct timespec){ .tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S) };
+}
+
 #define HTTP_DATE_LEN 29
 
 /* An IMF-fixdate (RFC 9110 §5.6.7), kept for one thread and made anew when the second has changed. */

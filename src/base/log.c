@@ -360,7 +360,7 @@ static UNCHECKED void unlock(struct log *l)
 /* Waits for the condition until then; false when it is then. */
 static bool wait_until(struct log *l, pthread_cond_t *condition, uint64_t until_ns)
 {
-	struct timespec t = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+	struct timespec t = clock_timespec(until_ns);
 
 	return pthread_cond_timedwait(condition, &l->mutex, &t) != ETIMEDOUT;
 }

@@ -340,14 +340,19 @@ static void on_sent(struct loop_io *io, int res)
 
 /* ---- input ------------------------------------------------------------------------------------------------------- */
 
+/* Asks who it is, once there is something to say about it. */
+static void meet(struct conn *c)
+{
+	if (!c->used)
+		peer_of_fd(&c->peer, c->io.fd);
+	c->used = true;
+}
+
 static void begin_request(struct conn *c, struct stream *s, const struct head *h)
 {
 	struct conn_home *home = c->home;
 
-	if (!c->used) {
-		c->used = true;
-		peer_of_fd(&c->peer, c->io.fd);
-	}
+	meet(c);
 	c->request_open = true;
 	c->request_ns = home->loop->now_ns;
 	c->body_due_ns = body_deadline(c);
@@ -407,6 +412,7 @@ static bool feed(struct conn *c)
 		break;
 	case PROTO_REFUSE:
 		c->refused = true;
+		meet(c);
 		if (ev.status > 0 || ev.stream->req)
 			dispatch_refuse(d, ev.stream, ev.status, ev.why);
 		break;
@@ -562,6 +568,7 @@ static void refuse_slow(struct conn *c, enum metric counter, const char *why)
 		return;
 	}
 	c->refused = true;
+	meet(c);
 	dispatch_refuse(c->home->dispatch, stream_of(c), 408, why);
 	pump(c);
 }

@@ -32,9 +32,10 @@ def program_path(name):
 
 
 class Server:
-    def __init__(self, program, *args, env=None, unix=None, prefix=(), wait=True, cwd=None):
+    def __init__(self, program, *args, env=None, unix=None, prefix=(), wait=True, cwd=None, preexec=None):
         self.args = [str(a) for a in args]
         self.unix = unix
+        command = [program] if isinstance(program, str) else [str(a) for a in program]
         where = ["--unix", str(unix)] if unix else ["--port", "0"]
         if not any(a == "--control" for a in self.args):
             self.args = ["--control", "127.0.0.1:0", *self.args]
@@ -42,12 +43,14 @@ class Server:
         environment.update(env or {})
         backend = [] if "--backend" in self.args or "OFFLOOP_BACKEND" in environment else ["--backend", BACKEND]
         self.process = subprocess.Popen(
-            [*prefix, str(program_path(program)), *where, *backend, *self.args],
-            stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=cwd)
+            [*prefix, str(program_path(command[0])), *command[1:], *where, *backend, *self.args],
+            stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=cwd, preexec_fn=preexec)
         self.log = ""
         self.terminated = False
         self.changed = threading.Condition()
         self.closed = False
+        self.reading = threading.Event()
+        self.reading.set()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.port = self.control = None
@@ -59,6 +62,7 @@ class Server:
             with self.changed:
                 self.log += line.decode("utf-8", "replace")
                 self.changed.notify_all()
+            self.reading.wait()
         with self.changed:
             self.closed = True
             self.changed.notify_all()
@@ -159,6 +163,7 @@ class Server:
         if self.process.poll() is None and (signum or not self.terminated):
             self.terminated = True
             self.process.send_signal(signum or signal.SIGTERM)
+        self.reading.set()
         try:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:

@@ -47,19 +47,6 @@ static int refuse(struct cursor *c, int status, const char *why)
 
 /* ---- small grammars ---------------------------------------------------------------------------------------------- */
 
-static inline bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static inline int hex_value(char c)
-{
-	if (is_digit(c))
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The escape at c->at, which is its '%' (RFC 3986 §2.1).  Steps behind it. */
 static int escape(struct cursor *c)
 {
@@ -67,8 +54,8 @@ static int escape(struct cursor *c)
 
 	if (c->end - c->at < 3)
 		return MORE;
-	hi = hex_value(c->p[c->at + 1]);
-	lo = hex_value(c->p[c->at + 2]);
+	hi = ascii_hex(c->p[c->at + 1]);
+	lo = ascii_hex(c->p[c->at + 2]);
 	if (hi < 0 || lo < 0)
 		return refuse(c, 400, "malformed percent-escape in the target");
 	if ((hi | lo) == 0)
@@ -87,7 +74,7 @@ static bool valid_port(const char *p, size_t at, size_t end)
 	if (p[at] != ':' || end - at < 2 || end - at > 6)
 		return false;
 	while (++at < end) {
-		if (!is_digit(p[at]))
+		if (!ascii_digit(p[at]))
 			return false;
 		port = port * 10 + (unsigned)(p[at] - '0');
 	}
@@ -123,7 +110,7 @@ static bool valid_host(const struct scan *scan, const char *p, size_t at, size_t
 		at = scan->past(&scan_host, p, at, end);
 		if (at == end || p[at] != '%')
 			break;
-		if (end - at < 3 || hex_value(p[at + 1]) < 0 || hex_value(p[at + 2]) < 0)
+		if (end - at < 3 || ascii_hex(p[at + 1]) < 0 || ascii_hex(p[at + 2]) < 0)
 			return false;
 		at += 3;
 	}
@@ -362,7 +349,7 @@ static int version(struct cursor *c, struct head *h)
 	for (size_t i = 0; i < 10; i++) {
 		if (i == left)
 			return MORE;
-		if (form[i] == '0' ? is_digit(p[i]) : p[i] == form[i])
+		if (form[i] == '0' ? ascii_digit(p[i]) : p[i] == form[i])
 			continue;
 		return refuse(c, 400, i < 8 ? "malformed version" : "the request line does not end in CRLF");
 	}
@@ -518,7 +505,7 @@ static int content_length(struct cursor *c, struct head *h, struct slice v)
 	if (v.n == 0)
 		return refuse(c, 400, "malformed Content-Length");
 	for (size_t i = 0; i < v.n; i++) {
-		if (!is_digit(v.p[i]))
+		if (!ascii_digit(v.p[i]))
 			return refuse(c, 400, "malformed Content-Length");
 		over = over || __builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, v.p[i] - '0', &n);
 	}
@@ -557,22 +544,11 @@ static int expect(struct cursor *c, struct head *h, struct slice v)
 enum { SAID_CLOSE = 1 << 16, SAID_KEEP_ALIVE = 1 << 17 };
 
 /* A list of tokens, of which two matter; `whole` weighs them. */
-
 static int connection(struct cursor *c, struct slice v)
 {
-	const char *end = v.p + v.n;
+	while (v.n > 0) {
+		struct slice token = slice_trim(slice_cut(&v, ','));
 
-	for (const char *p = v.p, *stop; p < end; p = stop + 1) {
-		struct slice token;
-
-		stop = memchr(p, ',', (size_t)(end - p));
-		if (!stop)
-			stop = end;
-		token = (struct slice){ p, (size_t)(stop - p) };
-		while (token.n && (token.p[0] == ' ' || token.p[0] == '\t'))
-			token.p++, token.n--;
-		while (token.n && (token.p[token.n - 1] == ' ' || token.p[token.n - 1] == '\t'))
-			token.n--;
 		if (slice_eq_nocase(token, SLICE("close")))
 			c->seen |= SAID_CLOSE;
 		else if (slice_eq_nocase(token, SLICE("keep-alive")))
@@ -720,7 +696,7 @@ static int chunk_line(struct cursor *c, uint64_t *size, size_t *extension)
 	size_t digits = 0;
 	int r, v;
 
-	for (*size = 0; c->at < c->end && (v = hex_value(c->p[c->at])) >= 0; c->at++) {
+	for (*size = 0; c->at < c->end && (v = ascii_hex(c->p[c->at])) >= 0; c->at++) {
 		if (++digits > 16)
 			return refuse(c, 400, "chunk size too long");
 		*size = *size << 4 | (unsigned)v;

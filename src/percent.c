@@ -17,14 +17,6 @@
 #include "percent.h"
 #include <string.h>
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = ascii_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The byte that the escape at the start of p stands for; -1 when it is malformed or longer than the n bytes there. */
 static int escape_value(const char *p, size_t n)
 {
@@ -32,8 +24,8 @@ static int escape_value(const char *p, size_t n)
 
 	if (n < 3)
 		return -1;
-	high = hex_value(p[1]);
-	low = hex_value(p[2]);
+	high = ascii_hex(p[1]);
+	low = ascii_hex(p[2]);
 	return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 

@@ -200,18 +200,6 @@ static const char *query_decode(ol_req *r, struct slice s)
 	return p;
 }
 
-static struct slice cut(struct slice *rest, char at)
-{
-	const char *end = rest->n ? memchr(rest->p, at, rest->n) : NULL;
-	struct slice head = { rest->p, end ? (size_t)(end - rest->p) : rest->n };
-
-	if (end)
-		*rest = (struct slice){ end + 1, rest->n - head.n - 1 };
-	else
-		*rest = (struct slice){ rest->p + rest->n, 0 };
-	return head;
-}
-
 static void query_parse(ol_req *r)
 {
 	struct slice rest = head_slice(&r->head, r->head.query, r->head.query_n);
@@ -219,7 +207,7 @@ static void query_parse(ol_req *r)
 
 	r->query_parsed = true;
 	while (rest.n > 0) {
-		struct slice value = cut(&rest, '&'), name = cut(&value, '=');
+		struct slice value = slice_cut(&rest, '&'), name = slice_cut(&value, '=');
 		struct query *q;
 
 		if (name.n == 0)
@@ -297,23 +285,14 @@ const char *ol_header(ol_req *r, const char *name)
 	return NULL;
 }
 
-static struct slice trim(struct slice s)
-{
-	while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-		s.p++, s.n--;
-	while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
 static const char *cookie_in(ol_req *r, struct slice rest, struct slice want)
 {
 	while (rest.n > 0) {
-		struct slice value = cut(&rest, ';'), name = trim(cut(&value, '='));
+		struct slice value = slice_cut(&rest, ';'), name = slice_trim(slice_cut(&value, '='));
 
 		if (!slice_eq(name, want))
 			continue;
-		value = trim(value);
+		value = slice_trim(value);
 		if (value.n >= 2 && value.p[0] == '"' && value.p[value.n - 1] == '"')
 			value = (struct slice){ value.p + 1, value.n - 2 };
 		return arena_strndup(&r->arena, value.p, value.n);

@@ -248,19 +248,14 @@ static bool param_type(struct slice s, enum route_param_type *type)
 	return false;
 }
 
-static bool digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
 static bool letter_or_digit(char c)
 {
-	return digit(c) || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
+	return ascii_digit(c) || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
 }
 
 static bool name_ok(struct slice s)
 {
-	if (s.n == 0 || digit(s.p[0]))
+	if (s.n == 0 || ascii_digit(s.p[0]))
 		return false;
 	for (size_t i = 0; i < s.n; i++)
 		if (!letter_or_digit(s.p[i]) && s.p[i] != '_')
@@ -579,7 +574,7 @@ bool route_value_int(struct slice v, int64_t *out)
 	if (v.n == minus || v.n > 19 + (size_t)minus)
 		return false;
 	for (size_t i = minus; i < v.n; i++) {
-		if (!digit(v.p[i]))
+		if (!ascii_digit(v.p[i]))
 			return false;
 		n = n * 10 + (uint64_t)(v.p[i] - '0'); /* 19 digits stay below 2^64 */
 	}
@@ -594,7 +589,7 @@ static bool skip_digits(const char **at)
 {
 	const char *start = *at;
 
-	while (digit(**at))
+	while (ascii_digit(**at))
 		(*at)++;
 	return *at > start;
 }
@@ -651,7 +646,7 @@ bool route_value_uuid(struct slice v)
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 		char c = ascii_lower(v.p[i]);
 
-		if (dash ? c != '-' : !digit(c) && !(c >= 'a' && c <= 'f'))
+		if (dash ? c != '-' : !ascii_digit(c) && !(c >= 'a' && c <= 'f'))
 			return false;
 	}
 	return true;

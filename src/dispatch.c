@@ -80,12 +80,10 @@ static struct ol_req *new_memory(struct dispatch *d)
 	return r;
 }
 
-/* One writer: this loop; read by whoever names the stuck routes.  Relaxed: a number on its own. */
+/* Read by whoever names the routes that are stuck. */
 static void count_in_flight(struct ol_req *r, int n)
 {
-	_Atomic uint32_t *c = &r->home->metrics->in_flight[r->endpoint->index];
-
-	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + (uint32_t)n, memory_order_relaxed);
+	counter_add(&r->home->metrics->in_flight[r->endpoint->index], (uint64_t)n);
 }
 
 /* Read when no handler writes any more. */

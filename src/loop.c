@@ -73,14 +73,14 @@ uint64_t loop_wait_begins(struct loop *l)
 {
 	uint64_t now = loop_clock(l);
 
-	loop_count(&l->count.busy_ns, now - l->mark_ns);
+	counter_add(&l->count.busy_ns, now - l->mark_ns);
 	return now;
 }
 
 void loop_wait_ended(struct loop *l, uint64_t began_ns)
 {
 	l->mark_ns = loop_clock(l);
-	loop_count(&l->count.idle_ns, l->mark_ns - began_ns);
+	counter_add(&l->count.idle_ns, l->mark_ns - began_ns);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ static struct loop_msg *take_inbox(struct loop *l, bool slept)
 	if (m == LOOP_ARMED)
 		return NULL;
 	if (slept)
-		loop_count(&l->count.wakes, 1);
+		counter_add(&l->count.wakes, 1);
 	for (; m; m = next) {
 		next = m->next;
 		m->next = in_order;
@@ -246,7 +246,7 @@ int loop_turn(struct loop *l, uint64_t deadline_ns)
 	uint64_t next;
 	int rc;
 
-	loop_count(&l->count.turns, 1);
+	counter_add(&l->count.turns, 1);
 	if (l->before_wait)
 		l->before_wait(l);
 	retry_accepts(l);
@@ -479,7 +479,7 @@ void loop_received(struct loop_io *io, int res, const struct loop_buf *buf, bool
 		if (!more && !io->closing)
 			ended_early(io, LOOP_RECV);
 	} else if (res == -ENOBUFS) {
-		loop_count(&l->count.starved, 1);
+		counter_add(&l->count.starved, 1);
 		if (io->stopping & LOOP_RECV)
 			finish_recv(io, -ECANCELED);
 		else

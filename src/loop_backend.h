@@ -2,6 +2,7 @@
 #ifndef OL_LOOP_BACKEND_H
 #define OL_LOOP_BACKEND_H
 
+#include "base/counter.h"
 #include "loop.h"
 
 #define LOOP_ARMED ((struct loop_msg *)1)   /* the inbox of a loop that may sleep */
@@ -44,12 +45,6 @@ void loop_settled(struct loop_io *io);      /* a completion of the backend's own
 static inline bool loop_parked(const struct loop_io *io)
 {
 	return !list_empty(&io->node);
-}
-
-static inline void loop_count(_Atomic uint64_t *counter, uint64_t n)
-{
-	/* relaxed, and no read-modify-write: one writer, and readers want a recent figure, no order */
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 /* Around the sleep in wait: the time before it, and the one read after it. */

@@ -78,12 +78,6 @@ static struct metric_hist *hist_of(struct metrics_loop *m, uint32_t route, unsig
 	return h;
 }
 
-static void bump(_Atomic uint64_t *v, uint64_t n)
-{
-	/* relaxed, and no read-modify-write: one writer */
-	atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n, memory_order_relaxed);
-}
-
 void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, int status, uint64_t ns)
 {
 	struct metric_hist *h = hist_of(m, route < m->nroutes ? route : m->nroutes, method, status);
@@ -93,8 +87,8 @@ void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, in
 		return;
 	while (ns > metric_bucket_ns[i])
 		i++;
-	bump(&h->bucket[i], 1);
-	bump(&h->sum_ns, ns);
+	counter_add(&h->bucket[i], 1);
+	counter_add(&h->sum_ns, ns);
 }
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
@@ -224,11 +218,6 @@ int metrics_text_hist(struct buf *b, const char *name, const char *const *labels
 
 /* ---- the loops' -------------------------------------------------------------------------------------------------- */
 
-static uint64_t value_of(const struct metrics_loop *m, int id)
-{
-	return atomic_load_explicit(&m->value[id], memory_order_relaxed);
-}
-
 static int counter(struct buf *b, const struct metrics_loop *const *loops, unsigned n, int id, const char *name,
 	const char *help)
 {
@@ -236,7 +225,7 @@ static int counter(struct buf *b, const struct metrics_loop *const *loops, unsig
 	int rc = metrics_text_family(b, name, METRIC_TYPE_COUNTER, help);
 
 	for (unsigned i = 0; i < n; i++)
-		sum += value_of(loops[i], id);
+		sum += counter_read(&loops[i]->value[id]);
 	return rc ? rc : integer_line(b, name, "", NULL, NULL, sum);
 }
 
@@ -250,7 +239,7 @@ static int gauge(struct buf *b, const struct metrics_loop *const *loops, unsigne
 		const char *const labels[] = { "loop", loop, NULL };
 
 		snprintf(loop, sizeof(loop), "%u", i);
-		rc = integer_line(b, name, "", labels, NULL, value_of(loops[i], id));
+		rc = integer_line(b, name, "", labels, NULL, counter_read(&loops[i]->value[id]));
 	}
 	return rc;
 }
@@ -266,8 +255,8 @@ static void collect(const struct metrics_loop *m, uint32_t route, const struct m
 		if (h->status != key->status || h->method != key->method)
 			continue;
 		for (unsigned i = 0; i < METRIC_BUCKETS; i++)
-			bucket[i] += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
-		*sum_ns += atomic_load_explicit(&h->sum_ns, memory_order_relaxed);
+			bucket[i] += counter_read(&h->bucket[i]);
+		*sum_ns += counter_read(&h->sum_ns);
 	}
 }
 
@@ -328,7 +317,7 @@ uint64_t metrics_route_requests(const struct metrics_loop *const *loops, unsigne
 
 		for (; h; h = atomic_load_explicit(&h->next, memory_order_acquire))
 			for (unsigned j = 0; j < METRIC_BUCKETS; j++)
-				sum += atomic_load_explicit(&h->bucket[j], memory_order_relaxed);
+				sum += counter_read(&h->bucket[j]);
 	}
 	return sum;
 }

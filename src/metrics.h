@@ -3,7 +3,7 @@
 #define OL_METRICS_H
 
 #include "base/buf.h"
-#include "base/slice.h"
+#include "base/counter.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,21 +35,20 @@ struct metrics_loop {
 	_Atomic uint64_t value[METRIC_COUNT];
 	uint32_t nroutes;                           /* patterns; index nroutes is for requests no route took */
 	_Atomic(struct metric_hist *) *routes;      /* nroutes + 1 lists */
-	_Atomic uint32_t *in_flight;                /* by route: requests that have begun and not ended */
+	_Atomic uint64_t *in_flight;                /* by route: requests that have begun and not ended */
 };
 
 /* 0 or -ENOMEM. */
 int metrics_loop_init(struct metrics_loop *m, uint32_t nroutes);
 void metrics_loop_fini(struct metrics_loop *m);
 
-/* By the loop's thread.  Relaxed: one writer, and a reader needs each number, not an order between them. */
+/* By the loop's thread. */
 static inline void metric_add(struct metrics_loop *m, enum metric id, int64_t n)
 {
-	uint64_t v = atomic_load_explicit(&m->value[id], memory_order_relaxed);
-
-	atomic_store_explicit(&m->value[id], v + (uint64_t)n, memory_order_relaxed);
+	counter_add(&m->value[id], (uint64_t)n);
 }
 
+/* By the loop's thread.  Relaxed: as counter_add. */
 static inline void metric_set(struct metrics_loop *m, enum metric id, uint64_t v)
 {
 	atomic_store_explicit(&m->value[id], v, memory_order_relaxed);

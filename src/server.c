@@ -458,7 +458,7 @@ static unsigned in_flight(const ol_server *s, uint32_t index)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < s->nloops; i++)
-		n += atomic_load_explicit(&s->loops[i].metrics.in_flight[index], memory_order_relaxed);
+		n += (unsigned)counter_read(&s->loops[i].metrics.in_flight[index]);
 	return n;
 }
 
@@ -468,7 +468,7 @@ static unsigned heads_pending(const ol_server *s)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < s->nloops; i++)
-		n += (unsigned)atomic_load_explicit(&s->loops[i].metrics.value[METRIC_HEADS], memory_order_relaxed);
+		n += (unsigned)counter_read(&s->loops[i].metrics.value[METRIC_HEADS]);
 	return n;
 }
 

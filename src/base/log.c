@@ -25,6 +25,7 @@
  */
 #include "log.h"
 #include "clock.h"
+#include "counter.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -79,8 +80,8 @@ struct log {
 	bool finished GUARDED_BY(log_role);             /* the writer will not touch the log again */
 	bool abandoned GUARDED_BY(log_role);            /* the log is the writer's to free */
 
-	/* Changed under the lock only, and read without it; a number that orders nothing, hence relaxed. */
-	atomic_uint_fast64_t dropped;
+	/* Changed under the lock only, and read without it. */
+	_Atomic uint64_t dropped;
 };
 
 static void lock(struct log *l) ACQUIRES(log_role);
@@ -368,8 +369,7 @@ static bool wait_until(struct log *l, pthread_cond_t *condition, uint64_t until_
 static void drop(struct log *l, uint64_t lines)
 {
 	l->untold += lines;
-	atomic_store_explicit(&l->dropped, atomic_load_explicit(&l->dropped, memory_order_relaxed) + lines,
-		memory_order_relaxed);
+	counter_add(&l->dropped, lines);
 }
 
 static void rouse(struct log *l)
@@ -719,5 +719,5 @@ void log_printf(struct log *l, enum log_level level, const char *fmt, ...)
 
 uint64_t log_dropped(const struct log *l)
 {
-	return atomic_load_explicit(&l->dropped, memory_order_relaxed);
+	return counter_read(&l->dropped);
 }

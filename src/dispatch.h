@@ -17,7 +17,6 @@ struct dispatch_pool {
 
 /* What all loops of a server share.  Constant while it runs, but for the atomics. */
 struct dispatch_shared {
-	ol_server *server;
 	const struct config *config;
 	struct log *log;
 	const struct router *router;

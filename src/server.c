@@ -18,6 +18,7 @@
  */
 #include "server.h"
 
+#include "base/thread.h"
 #include "conn.h"
 #include "dispatch.h"
 #include "endpoints.h"
@@ -34,6 +35,11 @@
 #define DEAF_NS (50 * NS_PER_MS)
 #define ABANDON_NS (500 * NS_PER_MS)
 #define LOG_TEXT_MAX 2048
+
+LOCK_ROLE(server_role);
+
+/* What a loop thread comes to: READY or FAILED, and after READY at last ENDED. */
+enum stage { READY, FAILED, ENDED, STAGES };
 
 /* A connection that waits for room. */
 struct waiting {
@@ -67,11 +73,24 @@ struct ol_server {
 	unsigned nloops;
 	const char *backend;
 	char backend_why[160];
-	pthread_mutex_t lock;           /* guards the three below */
+	pthread_mutex_t mutex;
 	pthread_cond_t changed;
-	unsigned ready, failed, ended;  /* loop threads that have got so far */
+	unsigned reached[STAGES] GUARDED_BY(server_role);       /* how many loop threads have come to a stage */
 	_Atomic bool serving;           /* relaxed: for /readyz only */
 };
+
+static void lock(ol_server *s) ACQUIRES(server_role);
+static void unlock(ol_server *s) RELEASES(server_role);
+
+static UNCHECKED void lock(ol_server *s)
+{
+	pthread_mutex_lock(&s->mutex);
+}
+
+static UNCHECKED void unlock(ol_server *s)
+{
+	pthread_mutex_unlock(&s->mutex);
+}
 
 static int __attribute__((format(printf, 3, 4))) fail(char *err, size_t err_n, const char *fmt, ...)
 {
@@ -114,6 +133,32 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 	return 0;
 }
 
+static void init_lock(ol_server *s)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* What dispatch is told, of all that is known by now. */
+static void set_shared(ol_server *s)
+{
+	const struct config *c = s->setup.config;
+
+	s->shared.config = c;
+	s->shared.log = s->setup.log;
+	s->shared.router = s->endpoints.router;
+	s->shared.endpoints = s->endpoints.all;
+	s->shared.nendpoints = s->endpoints.n;
+	s->shared.requests_max = share(c->requests_max, s->nloops);
+	s->shared.fibers_max = share(c->fibers_max, s->nloops);
+	atomic_init(&s->shared.data, s->setup.app->data);
+}
+
 ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n)
 {
 	ol_server *s = calloc(1, sizeof(*s));
@@ -123,26 +168,14 @@ ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n)
 		return NULL;
 	}
 	s->setup = *setup;
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &attr);
-	pthread_condattr_destroy(&attr);
-	if (endpoints_build(&s->endpoints, setup->app, setup->config, err, err_n) < 0 || make_pools(s, err, err_n) < 0) {
+	s->nloops = setup->config->loops ? setup->config->loops : 1;
+	init_lock(s);
+	if (endpoints_build(&s->endpoints, setup->app, setup->config, err, err_n) < 0 ||
+		make_pools(s, err, err_n) < 0) {
 		server_free(s);
 		return NULL;
 	}
-	s->nloops = setup->config->loops ? setup->config->loops : 1;
-	s->shared.server = s;
-	s->shared.config = setup->config;
-	s->shared.log = setup->log;
-	s->shared.router = s->endpoints.router;
-	s->shared.endpoints = s->endpoints.all;
-	s->shared.nendpoints = s->endpoints.n;
-	s->shared.requests_max = share(setup->config->requests_max, s->nloops);
-	s->shared.fibers_max = share(setup->config->fibers_max, s->nloops);
-	atomic_init(&s->shared.data, setup->app->data);
+	set_shared(s);
 	return s;
 }
 
@@ -160,7 +193,8 @@ static int pick_backend(ol_server *s, bool *uring, char *err, size_t err_n)
 	rc = loop_probe_uring(&stage);
 	*uring = rc == 0;
 	if (rc < 0 && s->setup.config->backend == BACKEND_URING)
-		return fail(err, err_n, "--backend uring: %s: %s; use --backend libevent or auto", stage, strerror(-rc));
+		return fail(err, err_n, "--backend uring: %s: %s; use --backend libevent or auto", stage,
+			strerror(-rc));
 	if (rc < 0)
 		snprintf(s->backend_why, sizeof(s->backend_why), "no io_uring: %s: %s", stage, strerror(-rc));
 	return 0;
@@ -346,12 +380,12 @@ static void before_wait(struct loop *loop)
 		loop_stop(loop);
 }
 
-static void report(ol_server *s, unsigned *what)
+static void report(ol_server *s, enum stage stage)
 {
-	pthread_mutex_lock(&s->lock);
-	++*what;
+	lock(s);
+	s->reached[stage]++;
 	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
+	unlock(s);
 }
 
 static int set_up(struct server_loop *l)
@@ -394,14 +428,14 @@ static void *loop_thread(void *arg)
 	snprintf(name, sizeof(name), "ol-loop%u", l->index % 1000);
 	pthread_setname_np(pthread_self(), name);
 	if (set_up(l) < 0) {
-		report(s, &s->failed);
+		report(s, FAILED);
 		return NULL;
 	}
-	report(s, &s->ready);
+	report(s, READY);
 	loop_run(l->loop);
 	conn_home_fini(&l->home);
 	dispatch_fini(&l->dispatch);
-	report(s, &s->ended);
+	report(s, ENDED);
 	return NULL;
 }
 
@@ -415,11 +449,11 @@ int server_start(ol_server *s, char *err, size_t err_n)
 		if (rc == 0)
 			s->loops[started++].threaded = true;
 	}
-	pthread_mutex_lock(&s->lock);
-	while (s->ready + s->failed < started)
-		pthread_cond_wait(&s->changed, &s->lock);
-	failed = s->failed;
-	pthread_mutex_unlock(&s->lock);
+	lock(s);
+	while (s->reached[READY] + s->reached[FAILED] < started)
+		pthread_cond_wait(&s->changed, &s->mutex);
+	failed = s->reached[FAILED];
+	unlock(s);
 	if (rc == 0 && failed == 0) {
 		atomic_store_explicit(&s->serving, true, memory_order_relaxed);
 		return 0;
@@ -444,11 +478,11 @@ int server_wait(ol_server *s, uint64_t deadline_ns)
 	struct timespec at = clock_timespec(deadline_ns);
 	int rc = 0;
 
-	pthread_mutex_lock(&s->lock);
-	while (s->ended < s->ready && rc == 0)
-		rc = deadline_ns == NEVER ? pthread_cond_wait(&s->changed, &s->lock) :
-					    pthread_cond_timedwait(&s->changed, &s->lock, &at);
-	pthread_mutex_unlock(&s->lock);
+	lock(s);
+	while (s->reached[ENDED] < s->reached[READY] && rc == 0)
+		rc = deadline_ns == NEVER ? pthread_cond_wait(&s->changed, &s->mutex) :
+					    pthread_cond_timedwait(&s->changed, &s->mutex, &at);
+	unlock(s);
 	return rc == 0 ? 0 : -ETIMEDOUT;
 }
 
@@ -485,7 +519,8 @@ static unsigned name_stuck(const ol_server *s, char *names, size_t n)
 		sum += k;
 		if (k > 0 && at < n)
 			at += (size_t)snprintf(names + at, n - at, "%s%s: %u request%s", at ? "\n" : "",
-				routed ? s->endpoints.all[i].name : "heads that are not complete", k, k == 1 ? "" : "s");
+				routed ? s->endpoints.all[i].name : "heads that are not complete", k,
+				k == 1 ? "" : "s");
 	}
 	return sum;
 }
@@ -522,7 +557,7 @@ void server_free(ol_server *s)
 	free(s->shared.pools);
 	endpoints_free(&s->endpoints);
 	pthread_cond_destroy(&s->changed);
-	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->mutex);
 	free(s);
 }
 

@@ -40,8 +40,8 @@ void server_drain(ol_server *s);
 int server_wait(ol_server *s, uint64_t deadline_ns);
 
 /* The grace is over: cancels what still runs, so that suspended handlers end with -ECANCELED and connections close.
- * The loops get at most half a second for it.  Fills names with one line a route that is stuck ("GET /slow: 3 requests")
- * and one for heads that are not complete, and returns how many requests. */
+ * The loops get at most half a second for it.  Fills names with a line for each route that is stuck ("GET /slow: 3
+ * requests") and one for heads that are not complete, and returns how many requests. */
 unsigned server_abandon(ol_server *s, char *names, size_t n);
 
 /* After a complete drain: joins the threads and frees all.  After server_abandon found stuck requests the threads
@@ -62,7 +62,7 @@ void server_info(const ol_server *s, struct server_info *info);
 
 const struct router *server_router(const ol_server *s);             /* patterns' data: const struct ol_route * */
 struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.pools; 0 is the default pool */
-const char *server_route_pool(const ol_server *s, uint32_t index);  /* pool name of a sync route, NULL for an async one */
+const char *server_route_pool(const ol_server *s, uint32_t index);  /* the pool's name; NULL for an async route */
 const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop);
 
 #endif

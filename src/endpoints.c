@@ -1,15 +1,16 @@
 /* endpoints.c: checks an app's tables once, at start, and compiles them.
  *
  * The tables are const data of the app's, perhaps compiled against an older header whose structs were shorter: each
- * element is copied, by the app's own stride, into a zeroed struct of ours, so a member it does not know reads as "not
- * set".  Routers are mounted by walking them with the prefix; every route becomes one pattern of the router and, at the
- * same index, one endpoint.
+ * element is copied by the app's own stride (options_element), and a member it does not know reads as "not set".
+ * Routers are mounted by walking them with the prefix; every route becomes one pattern of the router and, at the same
+ * index, one endpoint.
  *
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */
 #include "endpoints.h"
 
 #include "method.h"
+#include "options.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -37,13 +38,6 @@ static int __attribute__((format(printf, 2, 3))) refuse(struct build *b, const c
 	return -EINVAL;
 }
 
-/* Copies element i of a table whose elements may be shorter, or longer, than ours. */
-static void element(void *dst, size_t size, const void *table, size_t stride, size_t i)
-{
-	memset(dst, 0, size);
-	memcpy(dst, (const char *)table + i * stride, stride < size ? stride : size);
-}
-
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
 
 static int check_pool(struct build *b, const struct ol_pool *p)
@@ -52,11 +46,12 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 		return refuse(b, "a pool has no name: set .name");
 	for (unsigned i = 0; i < b->e->npools; i++)
 		if (strcmp(b->e->pools[i].name, p->name) == 0)
-			return refuse(b, i == 0 ? "pool \"%s\": that one is always there; size it by --pool and --queue" :
-						  "pool \"%s\" is declared twice: give one another name", p->name);
+			return refuse(b, "pool \"%s\" %s", p->name,
+				i == 0 ? "is always there: size it by --pool and --queue" :
+					 "is declared twice: give one another name");
 	if (p->threads > 10000 || p->queue > 10000000)
-		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..10000 and 1..10000000", p->name,
-			p->threads, p->queue);
+		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..10000 and 1..10000000",
+			p->name, p->threads, p->queue);
 	return 0;
 }
 
@@ -72,7 +67,7 @@ static int add_pools(struct build *b, const struct ol_app *app)
 		struct ol_pool *p = &e->pools[e->npools];
 		int rc;
 
-		element(p, sizeof(*p), app->pools, app->pool_size, i);
+		options_element(p, sizeof(*p), app->pools, app->pool_size, i);
 		rc = check_pool(b, p);
 		if (rc < 0)
 			return rc;
@@ -172,10 +167,11 @@ static int mount(struct build *b, const char *prefix, const struct ol_route *r, 
 	if (r->async || r->sync)
 		return refuse(b, "%s%s: a mount has no handler of its own", prefix, r->path ? r->path : "");
 	if (!r->path || r->path[0] != '/' || r->path[strlen(r->path) - 1] == '/')
-		return refuse(b, "mount \"%s\": a prefix begins with / and does not end with it", r->path ? r->path : "");
+		return refuse(b, "mount \"%s\": a prefix begins with / and does not end with it",
+			r->path ? r->path : "");
 	if (depth >= MOUNT_DEPTH_MAX)
-		return refuse(b, "%s%s: routers are mounted more than %d deep: is one mounted in itself?", prefix, r->path,
-			MOUNT_DEPTH_MAX);
+		return refuse(b, "%s%s: routers are mounted more than %d deep: is one mounted in itself?", prefix,
+			r->path, MOUNT_DEPTH_MAX);
 	if (asprintf(&whole, "%s%s", prefix, r->path) < 0)
 		return refuse(b, "out of memory");
 	rc = add_routes(b, whole, r->mount->routes, r->mount->nroutes, r->mount->route_size, depth + 1);
@@ -191,14 +187,15 @@ static int add_routes(struct build *b, const char *prefix, const struct ol_route
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		struct ol_route r;
 
-		element(&r, sizeof(r), routes, stride, i);
+		options_element(&r, sizeof(r), routes, stride, i);
 		rc = r.mount ? mount(b, prefix, &r, depth) :
 			       add_route(b, prefix, &r, (const char *)routes + i * stride);
 	}
 	return rc;
 }
 
-int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err, size_t err_n)
+int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
+	size_t err_n)
 {
 	struct build b = { e, config, err, err_n };
 	int rc;

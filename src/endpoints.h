@@ -17,7 +17,8 @@ struct endpoints {
 
 /* Checks pools and routes, mounted ones too, and makes the table.  0, or -errno with one line in err that says what is
  * wrong and what would be right. */
-int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err, size_t err_n);
+int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
+	size_t err_n);
 
 /* Harmless on zeroed memory. */
 void endpoints_free(struct endpoints *e);

@@ -39,7 +39,7 @@ struct config {
 	uint32_t connections_max;       /* --connections-max 10000; further ones wait in the kernel's backlog */
 	uint32_t requests_max;          /* --requests-max 10000 in flight: 503 */
 	uint32_t fibers_max;            /* --fibers-max 10000 handlers on fibers, per process: 503 */
-	uint32_t streams_sync_max;      /* --sync-streams-max: .stream requests on one pool's threads; 0: half its threads */
+	uint32_t streams_sync_max;      /* --sync-streams-max: .stream requests on a pool's threads; 0: half of them */
 	uint32_t backlog;               /* --backlog 4096 */
 	uint64_t idle_thread_ms;        /* --pool-idle 10 s */
 };

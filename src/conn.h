@@ -32,7 +32,8 @@ struct conn_home {
 };
 
 /* config and dispatch are borrowed.  0 or -ENOMEM. */
-int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m, const struct config *c);
+int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m,
+	const struct config *c);
 /* No connection may be open. */
 void conn_home_fini(struct conn_home *h);
 

@@ -36,7 +36,8 @@ struct conn_out *conn_take_out(struct conn *c)
 			return NULL;
 		memset(o, 0, sizeof(*o));
 	}
-	o->po = (struct proto_out){ .room = o->room, .room_n = OUT_SIZE - sizeof(*o), .iov = o->iov, .iov_max = CONN_OUT_IOVS };
+	o->po = (struct proto_out){ .room = o->room, .room_n = OUT_SIZE - sizeof(*o), .iov = o->iov,
+		.iov_max = CONN_OUT_IOVS };
 	o->stream = NULL;
 	o->source = NULL;
 	c->out = o;
@@ -140,15 +141,16 @@ void conn_home_abort(struct conn_home *h)
 	abort_list(&h->busy);
 }
 
-int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m, const struct config *c)
+int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m,
+	const struct config *c)
 {
 	memset(h, 0, sizeof(*h));
 	h->loop = l;
 	h->dispatch = d;
 	h->metrics = m;
 	h->config = c;
-	h->http1 = (struct http1_conf){ .target_max = c->target_max, .head_max = c->head_max, .fields_max = c->fields_max,
-		.discard_max = 65536 };
+	h->http1 = (struct http1_conf){ .target_max = c->target_max, .head_max = c->head_max,
+		.fields_max = c->fields_max, .discard_max = 65536 };
 	h->http1.fields = calloc((size_t)c->fields_max * 2 + 1, sizeof(*h->http1.fields));
 	list_init(&h->busy);
 	list_init(&h->idle);

@@ -451,8 +451,8 @@ static void find_route(struct ol_req *r)
 		return;
 	}
 	if (path[0] == '*') { /* OPTIONS *: about the server (RFC 9110 §9.3.7) */
-		answer_method(r, 1u << OL_METHOD_GET | 1u << OL_METHOD_HEAD | 1u << OL_METHOD_POST | 1u << OL_METHOD_PUT |
-			1u << OL_METHOD_PATCH | 1u << OL_METHOD_DELETE | 1u << OL_METHOD_OPTIONS);
+		answer_method(r, 1u << OL_METHOD_GET | 1u << OL_METHOD_HEAD | 1u << OL_METHOD_POST |
+			1u << OL_METHOD_PUT | 1u << OL_METHOD_PATCH | 1u << OL_METHOD_DELETE | 1u << OL_METHOD_OPTIONS);
 		return;
 	}
 	n = path_normalize(path, r->head.path_n);

@@ -353,8 +353,8 @@ static void drain_head(struct http1 *p, const struct reply *r, struct proto_out 
 		return;
 	if (!p->reply_begun)
 		begin_reply(p, r);
-	n = http1_write_head_part(out->room + out->used, room, (size_t)p->out.at, &whole, r, framing(p, r), !p->keep_alive,
-		p->minor == 0 && p->keep_alive, out->date);
+	n = http1_write_head_part(out->room + out->used, room, (size_t)p->out.at, &whole, r, framing(p, r),
+		!p->keep_alive, p->minor == 0 && p->keep_alive, out->date);
 	add_room(out, n);
 	p->out.at += n;
 	if (!whole)

@@ -199,7 +199,9 @@ static int target_refuse(struct cursor *c)
 
 	if (b == '#')
 		return refuse(c, 400, "fragment in the target");
-	return refuse(c, 400, b < ' ' ? "control character in the target" : "character in the target that must be escaped");
+	if (b < ' ')
+		return refuse(c, 400, "control character in the target");
+	return refuse(c, 400, "character in the target that must be escaped");
 }
 
 /* Runs over bytes of the class and escapes, to the first other byte.  `room_end`: where the target grows too long. */
@@ -472,8 +474,11 @@ static inline int field_line(struct cursor *c, struct head_field *f, bool full)
 		;
 	for (end = stop; end > value && (p[end - 1] == ' ' || p[end - 1] == '\t'); end--)
 		;
-	*f = (struct head_field){ .name = (uint32_t)start, .name_n = (uint16_t)(colon - start), .value = (uint32_t)value,
-		.value_n = (uint32_t)(end - value), .id = identify(p + start, colon - start) };
+	*f = (struct head_field){
+		.name = (uint32_t)start, .name_n = (uint16_t)(colon - start),
+		.value = (uint32_t)value, .value_n = (uint32_t)(end - value),
+		.id = identify(p + start, colon - start),
+	};
 	return OK;
 }
 

@@ -46,9 +46,9 @@
 #define ROW(set, l) (set(0x00 + (l)) << 0 | set(0x10 + (l)) << 1 | set(0x20 + (l)) << 2 | set(0x30 + (l)) << 3 \
 	| set(0x40 + (l)) << 4 | set(0x50 + (l)) << 5 | set(0x60 + (l)) << 6 | set(0x70 + (l)) << 7)
 #define CLASS(set, above) { \
-	.lo = { ROW(set, 0), ROW(set, 1), ROW(set, 2), ROW(set, 3), ROW(set, 4), ROW(set, 5), ROW(set, 6), ROW(set, 7), \
-		ROW(set, 8), ROW(set, 9), ROW(set, 10), ROW(set, 11), ROW(set, 12), ROW(set, 13), ROW(set, 14), \
-		ROW(set, 15) }, \
+	.lo = { ROW(set, 0), ROW(set, 1), ROW(set, 2), ROW(set, 3), ROW(set, 4), ROW(set, 5), ROW(set, 6), \
+		ROW(set, 7), ROW(set, 8), ROW(set, 9), ROW(set, 10), ROW(set, 11), ROW(set, 12), ROW(set, 13), \
+		ROW(set, 14), ROW(set, 15) }, \
 	.hi = { 1, 2, 4, 8, 16, 32, 64, 128, above, above, above, above, above, above, above, above } }
 
 const struct scan_class scan_token = CLASS(TOKEN, 0);
@@ -91,8 +91,7 @@ typedef uint64_t mask_fn(const struct scan_class *c, const char *p);
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE size_t past_wide(mask_fn *mask, unsigned width, unsigned shift, const struct scan_class *c, const char *p,
-	size_t at,
-	size_t end)
+	size_t at, size_t end)
 {
 	uint64_t bits;
 

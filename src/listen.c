@@ -120,7 +120,8 @@ static void close_fds(struct listen *l)
 
 static int open_tcp(struct listen *l, const char *host, unsigned port, int backlog, char *err, size_t err_n)
 {
-	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *list = NULL;
+	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+	struct addrinfo *list = NULL;
 	char service[16], address[128];
 	int rc;
 
@@ -128,8 +129,8 @@ static int open_tcp(struct listen *l, const char *host, unsigned port, int backl
 	snprintf(address, sizeof(address), "%s port %u", host, port);
 	rc = getaddrinfo(host, service, &hints, &list);
 	if (rc != 0) {
-		snprintf(err, err_n, "cannot listen on %s: %s: give an address of this machine, as 127.0.0.1 or ::", address,
-			gai_strerror(rc));
+		snprintf(err, err_n, "cannot listen on %s: %s: give an address of this machine, as 127.0.0.1 or ::",
+			address, gai_strerror(rc));
 		return -EINVAL;
 	}
 	rc = open_at(l, list, backlog);
@@ -204,8 +205,8 @@ static int open_unix(struct listen *l, const char *path, int backlog, char *err,
 	return rc < 0 ? fail(err, err_n, l->address, "bind", rc) : 0;
 }
 
-int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog, char *err,
-	size_t err_n)
+int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog,
+	char *err, size_t err_n)
 {
 	int rc;
 
@@ -251,8 +252,8 @@ void listen_deafen(struct listen *l, unsigned i)
 
 	if (l->unix_path)
 		remove_path(l);
-	else
-		(void)setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)); /* else some may be reset */
+	else /* where it fails some clients may be reset */
+		(void)setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
 }
 
 void listen_close(struct listen *l)

@@ -14,7 +14,7 @@ struct listen {
 	unsigned n;
 	unsigned port;          /* the one bound; 0 for unix */
 	char address[160];      /* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock" */
-	char *unix_path;        /* removed once, by whoever is the first to deafen or close, if it is still our socket's */
+	char *unix_path;        /* removed once, by the first that deafens or closes, if it is still our socket's */
 	dev_t unix_dev;
 	ino_t unix_ino;
 	_Atomic bool unix_removed;
@@ -23,8 +23,8 @@ struct listen {
 /* Binds and listens for n loops.  host is an address or a name; unix_path, when not NULL, is used instead of host and
  * port.  A path where a dead server left its socket is taken over; one where somebody answers is in use.  0, or -errno
  * with one line in err.  [setup] */
-int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog, char *err,
-	size_t err_n);
+int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog,
+	char *err, size_t err_n);
 
 /* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while
  * handshakes under way complete and can be accepted.  Closing it 50 ms later resets nobody.  A unix listener: removes

@@ -87,12 +87,14 @@ void loop_wait_ended(struct loop *l, uint64_t began_ns)
 
 void loop_post(struct loop *l, struct loop_msg *m)
 {
+	/* relaxed: the exchange below decides whether it still holds */
 	struct loop_msg *head = atomic_load_explicit(&l->inbox, memory_order_relaxed);
 
 	do {
 		m->next = head == LOOP_ARMED ? NULL : head;
 		/* release: what m refers to is written before the loop can see m */
-	} while (!atomic_compare_exchange_weak_explicit(&l->inbox, &head, m, memory_order_release, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&l->inbox, &head, m, memory_order_release, memory_order_relaxed));
 	if (head == LOOP_ARMED)
 		l->backend->wake(l);
 }
@@ -102,9 +104,11 @@ static struct loop_msg *take_inbox(struct loop *l, bool slept)
 {
 	struct loop_msg *m, *next, *in_order = NULL;
 
+	/* relaxed: a glance, so that a turn without messages writes nothing */
 	if (atomic_load_explicit(&l->inbox, memory_order_relaxed) == NULL)
 		return NULL;
-	m = atomic_exchange_explicit(&l->inbox, NULL, memory_order_acquire);    /* acquire: pairs with loop_post's release */
+	/* acquire: pairs with loop_post's release */
+	m = atomic_exchange_explicit(&l->inbox, NULL, memory_order_acquire);
 	if (m == LOOP_ARMED)
 		return NULL;
 	if (slept)

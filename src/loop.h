@@ -53,7 +53,7 @@ struct loop_io_ops {
 	void (*sent)(struct loop_io *io, int res);          /* bytes sent, perhaps fewer than asked; or errno */
 	void (*hung_up)(struct loop_io *io, int res);       /* poll events (POLLRDHUP, POLLHUP, POLLERR); or errno */
 	void (*connected)(struct loop_io *io, int res);     /* 0 or errno */
-	void (*released)(struct loop_io *io);               /* the memory is the owner's again; the descriptor is closed */
+	void (*released)(struct loop_io *io);               /* the memory is the owner's again; fd is closed */
 };
 
 enum { LOOP_ACCEPT = 1, LOOP_RECV = 2, LOOP_SEND = 4, LOOP_HUP = 8, LOOP_CONNECT = 16 };
@@ -102,7 +102,8 @@ struct loop {
 		_Atomic uint64_t busy_ns;
 		_Atomic uint64_t idle_ns;       /* in wait, what the kernel did there for us included */
 	} count;                                /* written by the loop's thread, read by any */
-	_Alignas(64) _Atomic(struct loop_msg *) inbox; /* Treiber stack: NULL, LOOP_ARMED while the loop may sleep, or messages */
+	/* A Treiber stack: NULL, LOOP_ARMED while the loop may sleep, or the newest message. */
+	_Alignas(64) _Atomic(struct loop_msg *) inbox;
 };
 
 struct loop_conf {
@@ -142,10 +143,10 @@ void loop_io_init(struct loop_io *io, struct loop *l, int fd, const struct loop_
 int loop_accept(struct loop_io *io);                        /* multishot */
 int loop_recv(struct loop_io *io);                          /* multishot */
 int loop_send(struct loop_io *io, const struct msghdr *msg);/* one at a time; msg and what it names stay until sent */
-int loop_poll_hup(struct loop_io *io);                      /* one shot: the peer's FIN, also behind unread data, or a reset */
+int loop_poll_hup(struct loop_io *io);                      /* one shot: a FIN, also behind unread data, or a reset */
 int loop_connect(struct loop_io *io, const struct sockaddr *sa, socklen_t n);   /* sa is copied */
-void loop_recv_stop(struct loop_io *io);                    /* `received` follows with more == false, unless it has ended */
-void loop_stop_ops(struct loop_io *io, unsigned ops);
+void loop_recv_stop(struct loop_io *io);                    /* `received` follows, more == false, unless it has ended */
+void loop_stop_ops(struct loop_io *io, unsigned ops);       /* the same for a set of LOOP_* */
 void loop_close(struct loop_io *io);                        /* cancels everything, closes fd, then `released`; once */
 void loop_lend_back(struct loop *l, const struct loop_buf *buf);
 

@@ -18,9 +18,9 @@ struct loop_backend {
 	int (*send)(struct loop *l, struct loop_io *io, const struct msghdr *msg);
 	int (*poll_hup)(struct loop *l, struct loop_io *io);
 	int (*connect)(struct loop *l, struct loop_io *io, const struct sockaddr *sa, socklen_t n);
-	void (*close)(struct loop *l, struct loop_io *io);   /* bring inflight to 0, now or by and by; fd is closed after that */
+	void (*close)(struct loop *l, struct loop_io *io);   /* bring inflight to 0, now or later; then fd is closed */
 	void (*lend_back)(struct loop *l, uint32_t id);
-	int (*wait)(struct loop *l, uint64_t deadline_ns);   /* submit what was started, wait, run completions; 0: do not sleep */
+	int (*wait)(struct loop *l, uint64_t deadline_ns);   /* submit, wait, run completions; 0: do not sleep */
 	void (*wake)(struct loop *l);                        /* any thread: makes wait return */
 	uint64_t (*clock)(struct loop *l);                   /* NULL: clock_now_ns */
 };

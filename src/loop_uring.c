@@ -258,7 +258,8 @@ static void uring_close(struct loop *l, struct loop_io *io)
 
 static void poll_wake(struct uring *u)
 {
-	struct io_uring_sqe *sqe = prepare(u, IORING_OP_POLL_ADD, u->wake_fd, NULL, IORING_POLL_ADD_MULTI, 0, NULL, UD_WAKE);
+	struct io_uring_sqe *sqe =
+		prepare(u, IORING_OP_POLL_ADD, u->wake_fd, NULL, IORING_POLL_ADD_MULTI, 0, NULL, UD_WAKE);
 
 	if (!sqe)
 		return;
@@ -428,7 +429,8 @@ static int set_up_ring(struct uring *u)
 	for (unsigned cq = CQ_ENTRIES; rc == -ENOMEM && cq >= CQ_ENTRIES_MIN; cq /= 2) {
 		struct io_uring_params p = {
 			.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-				IORING_SETUP_SUBMIT_ALL | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+				IORING_SETUP_SUBMIT_ALL | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
+				IORING_SETUP_CLAMP,
 			.cq_entries = cq,
 		};
 
@@ -447,11 +449,11 @@ static int check_features(const struct uring *u)
 	return (u->ring.features & need) == need ? 0 : -ENOTSUP;
 }
 
+/* SEND_ZC is not used: its presence tells Linux 6.0, the first whose multishot receives are sound. */
 static int check_opcodes(struct uring *u)
 {
 	static const int need[] = { IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG,
-		IORING_OP_POLL_ADD, IORING_OP_CONNECT, IORING_OP_ASYNC_CANCEL,
-		IORING_OP_SEND_ZC /* not used: its presence tells Linux 6.0, the first whose multishot receives are sound */ };
+		IORING_OP_POLL_ADD, IORING_OP_CONNECT, IORING_OP_ASYNC_CANCEL, IORING_OP_SEND_ZC };
 	struct io_uring_probe *probe = io_uring_get_probe_ring(&u->ring);
 	int rc = probe ? 0 : -ENOTSUP;
 

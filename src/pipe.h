@@ -25,7 +25,7 @@ struct pipe {
 	bool ended;                             /* the writer has said its last */
 	int error;                              /* broken: what the other side gets */
 	bool told;                              /* the loop knows that there is something to do, or will soon */
-	bool posted;                            /* msg is on its way: the pipe must stay until `ready` has been called */
+	bool posted;                            /* msg is on its way: the pipe must stay until `ready` was called */
 	struct park *waiting;                   /* the handler's, while it waits */
 	void *owner;                            /* the exchange it belongs to */
 	struct loop *loop;

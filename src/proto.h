@@ -39,7 +39,7 @@ struct head {
 	uint32_t target, target_n;
 	uint32_t path, path_n;  /* raw, valid escapes, begins with '/' (or is "*"); dot segments still in it */
 	uint32_t query, query_n;/* without '?'; query_n = 0 when there is none */
-	uint32_t host, host_n;  /* authority: the target's when it is absolute, else Host's; host_n = 0 when there is none (1.0) */
+	uint32_t host, host_n;  /* authority: the target's when it is absolute, else Host's; host_n = 0: none (1.0) */
 	uint16_t method_n;      /* the method's name is at offset `method_at` */
 	uint32_t method_at;
 	uint8_t method;         /* enum ol_method */
@@ -105,8 +105,8 @@ struct stream;
 /* What a request asks of its connection.  On the loop's thread. */
 struct stream_ops {
 	void (*reply_ready)(struct stream *s);  /* s->reply is set, or its source has more to lend */
-	void (*want_body)(struct stream *s);    /* the body is awaited now (100-continue), or there is room for more of it */
-	void (*reset)(struct stream *s);        /* break the reply off; the connection goes if the protocol cannot say it otherwise */
+	void (*want_body)(struct stream *s);    /* the body is awaited now (100-continue), or there is room for more */
+	void (*reset)(struct stream *s);        /* break the reply off; with the connection where nothing less can */
 };
 
 /* Only the loop's thread touches a stream, and it goes with its connection: what workers share of a request (who may
@@ -124,13 +124,13 @@ struct stream {
 
 enum proto_event_kind {
 	PROTO_MORE,     /* nothing to tell; feed again with more bytes (what was not consumed comes again) */
-	PROTO_BUSY,     /* will not take more until a reply has been drained or resume is called; the same bytes come again */
+	PROTO_BUSY,     /* no more until a reply has been drained or resume is called; the same bytes come again */
 	PROTO_HEAD,     /* a request has begun: stream, head */
 	PROTO_BODY,     /* stream, data: a piece of its body, decoded; points into what was fed */
 	PROTO_END,      /* stream: its request is complete; head: fields holds the trailers, base what they count from.
 			 * Also when its reply is over, and what was left of the body has been thrown away. */
-	PROTO_REFUSE,   /* stream, status, why: answer that and close.  A stream whose request had begun may already have a req.
-			 * status 0: nothing can be answered any more, since a reply is under way or was sent; only close. */
+	PROTO_REFUSE,   /* stream, status, why: answer that and close.  A stream whose request had begun may already
+			 * have a req.  status 0: a reply is under way or was sent, so only close. */
 };
 
 struct proto_event {
@@ -153,7 +153,7 @@ struct proto_out {
 	size_t bytes;           /* in iov, all together */
 	size_t lent;            /* bytes of a PULL source among them (for its `taken`, once sent) */
 	bool borrowed;          /* some iovec points into the reply: it must stay until these bytes are sent */
-	bool finished;          /* this stream's reply is all in iov: conn calls its end once sent (at once when not borrowed) */
+	bool finished;          /* this stream's reply is all in iov: it ends once sent, at once when not borrowed */
 	bool close;             /* the connection ends after these bytes */
 	bool aborted;           /* the source broke off (finished and close are set too): close without a proper end */
 	const char *date;       /* HTTP_DATE_LEN bytes */

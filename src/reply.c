@@ -247,7 +247,8 @@ int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *at
 
 	if (!is_token(slice_of(name)) || !is_cookie_value(slice_of(value)))
 		return -EINVAL;
-	text = arena_printf(&r->arena, NULL, "%s=%s%s%s", name, value, attributes ? "; " : "", attributes ? attributes : "");
+	text = arena_printf(&r->arena, NULL, "%s=%s%s%s", name, value, attributes ? "; " : "",
+		attributes ? attributes : "");
 	return text ? put_field(r, "Set-Cookie", text, false) : -ENOMEM;
 }
 
@@ -311,7 +312,8 @@ static int checked_type(struct ol_req *r, const char *type, struct slice *out)
 	return out->p ? 0 : -ENOMEM;
 }
 
-int ol_bytes_new(ol_req *r, int status, const char *type, const void *p, size_t n, void (*release)(void *arg), void *arg)
+int ol_bytes_new(ol_req *r, int status, const char *type, const void *p, size_t n,
+	void (*release)(void *arg), void *arg)
 {
 	struct release *rel = NULL;
 	struct slice t;
@@ -400,8 +402,11 @@ static bool is_redirect(int status)
 
 int ol_redirect(ol_req *r, int status, const char *location)
 {
-	int rc = is_redirect(status) && is_value(slice_of(location)) ? begin(r, status, (struct slice){ NULL, 0 }) : -EINVAL;
+	int rc;
 
+	if (!is_redirect(status) || !is_value(slice_of(location)))
+		return -EINVAL;
+	rc = ol_empty(r, status);
 	return rc < 0 ? rc : put_field(r, "Location", location, true);
 }
 
@@ -435,7 +440,8 @@ int ol_invalid(ol_req *r, const char *in, const char *name, const char *msg, con
 
 	reply_latch(r, 422);
 	if (v) {
-		*v = (struct invalid){ NULL, dup_slice(r, in), dup_slice(r, name), dup_slice(r, msg), dup_slice(r, type) };
+		*v = (struct invalid){ .in = dup_slice(r, in), .name = dup_slice(r, name), .msg = dup_slice(r, msg),
+			.type = dup_slice(r, type) };
 		while (*at)
 			at = &(*at)->next;
 		*at = v;

@@ -153,7 +153,8 @@ static void latch_undeclared(ol_req *r, const char *name)
 		LOG_FIELD_STR("parameter", slice_of(name)),
 	};
 
-	log_line(r->home->shared->log, LOG_ERROR, SLICE("handler asked for a parameter its route does not declare"), fields, 2);
+	log_line(r->home->shared->log, LOG_ERROR, SLICE("handler asked for a parameter its route does not declare"),
+		fields, 2);
 	reply_latch(r, 500);
 }
 

@@ -66,14 +66,18 @@ void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
 		wheel_add(&c->home->loop->wheel, &c->timer, at_ns);
 }
 
+static uint64_t after_ms(const struct conn *c, uint64_t ms)
+{
+	return clock_after_ms(c->home->loop->now_ns, (int64_t)ms);
+}
+
 static uint64_t idle_deadline(const struct conn *c)
 {
 	const struct config *cf = c->home->config;
-	uint64_t now = c->home->loop->now_ns;
 
 	if (c->home->draining || (c->home->http1.draining && c->used))
-		return now + CONN_DRAIN_IDLE_NS;
-	return clock_after_ms(now, (int64_t)(c->used ? cf->keepalive_ms : cf->head_timeout_ms));
+		return c->home->loop->now_ns + CONN_DRAIN_IDLE_NS;
+	return after_ms(c, c->used ? cf->keepalive_ms : cf->head_timeout_ms);
 }
 
 /* A body that is awaited now has its grace; with no least rate it has all the time there is. */
@@ -81,7 +85,7 @@ static uint64_t body_deadline(const struct conn *c)
 {
 	const struct config *cf = c->home->config;
 
-	return cf->body_rate_min ? clock_after_ms(c->home->loop->now_ns, (int64_t)cf->body_grace_ms) : NEVER;
+	return cf->body_rate_min ? after_ms(c, cf->body_grace_ms) : NEVER;
 }
 
 /* In the list of those that wait for a request, or of those that work. */
@@ -104,7 +108,7 @@ static void await(struct conn *c)
 		conn_set_deadline(c, body ? AWAIT_BODY : AWAIT_NOTHING, body ? c->body_due_ns : NEVER);
 	} else if (c->in.n > 0 || !c->proto->ops->idle(c->proto)) {
 		if (c->awaits != AWAIT_HEAD)
-			conn_set_deadline(c, AWAIT_HEAD, clock_after_ms(h->loop->now_ns, (int64_t)h->config->head_timeout_ms));
+			conn_set_deadline(c, AWAIT_HEAD, after_ms(c, h->config->head_timeout_ms));
 	} else if (c->awaits != AWAIT_IDLE) {
 		conn_set_deadline(c, AWAIT_IDLE, idle_deadline(c));
 		move_to(c, c->used ? &h->idle : &h->busy);
@@ -189,7 +193,7 @@ static void finish(struct conn *c)
 	c->lingering = true;
 	buf_fini(&c->in);
 	update_recv(c);
-	conn_set_deadline(c, AWAIT_LINGER, clock_after_ms(c->home->loop->now_ns, (int64_t)c->home->config->linger_ms));
+	conn_set_deadline(c, AWAIT_LINGER, after_ms(c, c->home->config->linger_ms));
 }
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
@@ -231,14 +235,10 @@ static bool drain(struct conn *c)
 
 static void start_send(struct conn *c)
 {
-	struct conn_home *h = c->home;
-	int rc = loop_send(&c->io, &c->out->msg);
-
-	if (rc < 0) {
+	if (loop_send(&c->io, &c->out->msg) < 0)
 		conn_abort(c);
-		return;
-	}
-	conn_set_deadline(c, AWAIT_WRITE, clock_after_ms(h->loop->now_ns, (int64_t)h->config->write_timeout_ms));
+	else
+		conn_set_deadline(c, AWAIT_WRITE, after_ms(c, c->home->config->write_timeout_ms));
 }
 
 /* Replaces plain text by what the filter makes of it, behind what the filter has to say itself. */
@@ -449,9 +449,11 @@ static void close_if_over(struct conn *c)
 
 	if (!c->eof || c->dead || c->lingering || sending(c))
 		return;
-	if (!s->req)
+	if (!s->req) {
 		conn_close(c);
-	else if (!c->request_open || s->body_paused || c->refused)
+		return;
+	}
+	if (!c->request_open || s->body_paused || c->refused)
 		return;
 	c->refused = true;
 	if (s->reply)
@@ -528,10 +530,11 @@ static void on_received(struct loop_io *io, int res, const struct loop_buf *buf,
 {
 	struct conn *c = container_of(io, struct conn, io);
 
-	(void)more;
 	if (res > 0) {
 		take_bytes(c, (struct slice){ buf->p, (size_t)res });
 		loop_lend_back(c->home->loop, buf);
+		if (!more && !c->dead && !c->pumping)
+			update_recv(c);
 	} else if (res == 0) {
 		on_fin(c);
 	} else if (res == -ECANCELED) {
@@ -539,8 +542,6 @@ static void on_received(struct loop_io *io, int res, const struct loop_buf *buf,
 	} else {
 		conn_abort(c);
 	}
-	if (res > 0 && !more && !c->dead && !c->pumping)
-		update_recv(c);
 }
 
 /* While receiving is paused. */

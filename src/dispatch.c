@@ -660,11 +660,11 @@ void dispatch_gone(struct dispatch *d, struct stream *s)
 	if (r->state == EXCHANGE_HEAD || r->state == EXCHANGE_BODY || drop_job(r))
 		r->state = EXCHANGE_DONE;
 	if (r->state != EXCHANGE_DONE) {
+		cancel(r); /* first, so that who is told by a pipe or the claim knows why */
 		if (!exchange_claim(r, CLAIM_LOOP))
 			pipe_end(r->out, -ECANCELED); /* it streams */
 		if (r->in)
 			pipe_end(r->in, -ECANCELED);
-		cancel(r);
 	}
 	release(r);
 }

@@ -262,8 +262,8 @@ int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *at
 /* A reply whose length is not known before: ol_stream starts it, the first ol_write commits it, the handler's return
  * ends it (a return below 0 breaks it off, so that the client sees it is incomplete).  HTTP/1.1 gets chunks, 1.0 a
  * close.  ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left;
- * nothing is sent for HEAD.  A trailer (RFC 9110 §6.5) may be set until the handler returns; it is sent to HTTP/1.1
- * clients.  Without ol_stream: -EINVAL. */
+ * nothing is sent for HEAD, 204 and 304.  A trailer (RFC 9110 §6.5) may be set until the handler returns; it is sent to
+ * HTTP/1.1 clients.  Without ol_stream: -EINVAL. */
 int ol_stream(ol_req *r, int status, const char *type);
 OL_CHECKED_ int ol_write(ol_req *r, const void *p, size_t n);
 int ol_trailer_set(ol_req *r, const char *name, const char *value);

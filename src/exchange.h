@@ -81,6 +81,7 @@ struct ol_req {
 	struct reply_field **fields_end, **trailers_end;
 	bool replied, committed, streaming;
 	bool type_fixed;                /* the handler set Content-Type itself */
+	size_t unsent;                  /* bytes written to a reply without content since the handler last paused */
 	int latched;                    /* a status that a return below 0 turns into the reply */
 	struct invalid *invalid;
 	struct release *releases;

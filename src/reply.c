@@ -539,13 +539,31 @@ int ol_stream(ol_req *r, int status, const char *type)
 	return 0;
 }
 
+/* Whether what is written is sent at all (RFC 9110 §6.4.1). */
+static bool has_content(const struct ol_req *r)
+{
+	return r->head.method != OL_METHOD_HEAD && r->reply.status != 204 && r->reply.status != 304;
+}
+
+/* Nobody is sent these bytes, so nobody's pace holds the handler up; but a stream that has no end must neither keep its
+ * loop from others nor outlive its client. */
+static int write_nothing(struct ol_req *r, size_t n)
+{
+	r->unsent += n;
+	if (r->unsent < PIPE_HIGH)
+		return 0;
+	r->unsent = 0;
+	(void)park_wait(r->park, 0); /* a turn of the loop */
+	return ol_cancelled(r) ? -ECANCELED : 0;
+}
+
 int ol_write(ol_req *r, const void *p, size_t n)
 {
 	OWNS(r);
 	if (!r->streaming)
 		return -EINVAL;
-	if (r->head.method == OL_METHOD_HEAD)
-		return 0; /* the head is sent when the handler returns */
+	if (!has_content(r))
+		return write_nothing(r, n); /* the head is sent when the handler returns */
 	if (!r->committed) {
 		if (!exchange_claim(r, CLAIM_HANDLER))
 			return -ECANCELED;

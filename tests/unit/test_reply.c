@@ -480,6 +480,62 @@ static int many_fields(ol_req *r)
 	return ol_text(r, 200, "x");
 }
 
+static int streamed_status;
+
+/* More than would wait in memory for a client. */
+static int stream_without_content(ol_req *r)
+{
+	static const char piece[40000];
+	int rc = ol_stream(r, streamed_status, NULL);
+
+	for (int i = 0; i < 10 && rc == 0; i++)
+		rc = ol_write(r, piece, sizeof(piece));
+	note(rc);
+	return rc;
+}
+
+START_TEST(a_stream_under_a_status_without_content_ends)
+{
+	static const int statuses[] = { 204, 304 };
+
+	for (size_t i = 0; i < 2; i++) {
+		streamed_status = statuses[i];
+		check_status(ask(stream_without_content), streamed_status);
+		ck_assert_int_eq(results[0], 0);
+	}
+}
+END_TEST
+
+static int stream_without_end(ol_req *r)
+{
+	int rc = ol_stream(r, 200, NULL);
+
+	while (rc == 0)
+		rc = ol_write(r, "tick\n", 5);
+	note(rc);
+	return rc;
+}
+
+START_TEST(an_endless_stream_asked_for_by_head_lets_others_run_and_ends_with_its_client)
+{
+	static const char *const requests[] = { "HEAD /a/x HTTP/1.1\r\nHost: a\r\n\r\n",
+		"HEAD /s/x HTTP/1.1\r\nHost: a\r\n\r\n" };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct script_peer *p;
+
+		nresults = 0;
+		script = stream_without_end;
+		p = say(&rooms, NULL, requests[i]);
+		turn(&rooms);
+		ck_assert_int_eq(nresults, 0);
+		script_end(p, -ECONNRESET);
+		UNTIL(&rooms, rooms.dispatch.nlive == 0);
+		ck_assert_int_eq(results[0], -ECANCELED);
+	}
+}
+END_TEST
+
 START_TEST(a_reply_may_be_much_larger_than_a_send)
 {
 	const char *reply = ask(big_text);
@@ -507,6 +563,8 @@ int main(void)
 	tcase_add_test(one, fields_are_set_added_and_replaced);
 	tcase_add_test(one, nothing_that_could_end_a_line_gets_into_a_field);
 	tcase_add_test(one, each_kind_of_reply_is_framed_as_it_should);
+	tcase_add_test(one, a_stream_under_a_status_without_content_ends);
+	tcase_add_test(one, an_endless_stream_asked_for_by_head_lets_others_run_and_ends_with_its_client);
 	tcase_add_test(one, a_reply_may_be_much_larger_than_a_send);
 	return rooms_suite("reply", all, 1);
 }

@@ -103,7 +103,6 @@ static void release(struct ol_req *r)
 	if (r->endpoint)
 		count_in_flight(r, -1);
 	exchange_fini(r);
-	list_del(&r->node);
 	d->nlive--;
 	r->gen = ++d->slots[r->slot].gen;
 	if (d->nspare < SPARE_MAX) {
@@ -125,7 +124,6 @@ static struct ol_req *new_exchange(struct dispatch *d, struct stream *s, const s
 		free_memory(d, r);
 		return NULL;
 	}
-	list_push_back(&d->live, &r->node);
 	d->nlive++;
 	s->req = r;
 	return r;
@@ -694,7 +692,6 @@ int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *sh
 	d->metrics = m;
 	d->free_slot = NO_SLOT;
 	timer_init(&d->retry, on_retry);
-	list_init(&d->live);
 	list_init(&d->spare);
 	d->batches = calloc(shared->npools + 1, sizeof(*d->batches));
 	d->fibers = fiber_pool_new(&fc);

@@ -44,7 +44,7 @@ struct dispatch {
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
 	struct timer retry;                 /* a pool could not start the thread it needs */
-	struct list live, spare;            /* exchanges */
+	struct list spare;                  /* exchanges that serve the next requests */
 	unsigned nlive, nspare;
 	struct exchange_slot *slots;
 	uint32_t nslots, free_slot;

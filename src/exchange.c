@@ -65,7 +65,6 @@ int exchange_init(struct ol_req *r, struct dispatch *home, struct stream *s, con
 		r->peer = *s->peer;
 	r->fields_end = &r->reply.fields;
 	r->trailers_end = &r->reply.trailers;
-	list_init(&r->node);
 	arena_init(&r->arena, (char *)r + sizeof(*r), EXCHANGE_SIZE - sizeof(*r));
 	return copy_head(r, h);
 }

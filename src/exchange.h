@@ -56,7 +56,7 @@ struct ol_req {
 	struct dispatch *home;
 	struct stream *stream;          /* loop only; NULL once the connection is done with it */
 	const struct endpoint *endpoint;/* NULL when no route matched */
-	struct list node;               /* of all exchanges of the loop, or of the spare ones */
+	struct list node;               /* of the loop's spare exchanges */
 	struct arena arena;
 	uint64_t start_ns;
 

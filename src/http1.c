@@ -559,7 +559,6 @@ static void fini(struct proto *proto)
 }
 
 static const struct proto_ops ops = {
-	.name = "http/1.1",
 	.fini = fini,
 	.feed = feed,
 	.drain = drain,

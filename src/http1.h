@@ -64,8 +64,6 @@ enum http1_framing { HTTP1_LENGTH, HTTP1_CHUNKED, HTTP1_UNTIL_CLOSE, HTTP1_NO_BO
  * arguments; date is HTTP_DATE_LEN bytes. */
 size_t http1_write_head(char *dst, size_t n, const struct reply *r, enum http1_framing framing, bool close,
 	bool say_keep_alive, const char *date);
-/* Room http1_write_head needs at most for r. */
-size_t http1_head_size(const struct reply *r);
 
 /* The same text from its byte `skip` on, as much as fits into n (at least PROTO_ROOM_MIN); *whole: that was the rest
  * of it.  The Date line is never cut, so that a head written over several seconds still has one date. */

@@ -200,16 +200,6 @@ size_t http1_write_head(char *dst, size_t n, const struct reply *r, enum http1_f
 	return whole ? len : 0;
 }
 
-size_t http1_head_size(const struct reply *r)
-{
-	/* Status line with the longest reason, Date, Content-Type's name, the longest framing, Connection, the end. */
-	size_t n = 15 + 31 + 8 + HTTP_DATE_LEN + 16 + r->type.n + 38 + 24 + 2;
-
-	for (const struct reply_field *f = r->fields; f; f = f->next)
-		n += f->name.n + f->value.n + 4;
-	return n;
-}
-
 size_t http1_write_last_chunk_part(char *dst, size_t n, size_t skip, bool *whole, const struct reply_field *trailers)
 {
 	struct sink s = { .at = dst, .end = dst + n, .skip = skip };

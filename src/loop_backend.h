@@ -10,7 +10,6 @@
 /* The operations are called with io->armed already set for the new one.  A backend that returned 0 owes its completion,
  * counted in io->inflight by the loop, and pays it with one of the loop_* functions below, from inside wait. */
 struct loop_backend {
-	const char *name;
 	void (*free)(struct loop *l);
 	int (*accept)(struct loop *l, struct loop_io *io);
 	int (*recv)(struct loop *l, struct loop_io *io);

@@ -510,7 +510,7 @@ static void ev_free(struct loop *l)
 }
 
 static const struct loop_backend event_backend = {
-	.name = "libevent", .free = ev_free, .accept = ev_accept, .recv = ev_recv, .stop = ev_stop, .send = ev_send,
+	.free = ev_free, .accept = ev_accept, .recv = ev_recv, .stop = ev_stop, .send = ev_send,
 	.poll_hup = ev_poll_hup, .connect = ev_connect, .close = ev_close, .lend_back = ev_lend_back, .wait = ev_wait,
 	.wake = ev_wake,
 };

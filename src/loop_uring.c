@@ -416,7 +416,7 @@ static void uring_free(struct loop *l)
 }
 
 static const struct loop_backend uring_backend = {
-	.name = "uring", .free = uring_free, .accept = uring_accept, .recv = uring_recv, .stop = uring_stop,
+	.free = uring_free, .accept = uring_accept, .recv = uring_recv, .stop = uring_stop,
 	.send = uring_send, .poll_hup = uring_poll_hup, .connect = uring_connect, .close = uring_close,
 	.lend_back = uring_lend_back, .wait = uring_wait, .wake = uring_wake,
 };

@@ -12,7 +12,6 @@
 #include "base/buf.h"
 #include "base/peer.h"
 #include "base/slice.h"
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,7 +21,7 @@ struct ol_req;
 
 /* ---- the head of a request --------------------------------------------------------------------------------------- */
 
-/* Header fields the server itself looks at; the rest are FIELD_OTHER. */
+/* Fields that the server itself looks at, or refuses in a trailer section; the rest are FIELD_OTHER. */
 enum field_id { FIELD_OTHER, FIELD_HOST, FIELD_CONNECTION, FIELD_CONTENT_LENGTH, FIELD_TRANSFER_ENCODING, FIELD_EXPECT,
 	FIELD_UPGRADE, FIELD_COOKIE, FIELD_CONTENT_TYPE, FIELD_TRAILER };
 
@@ -116,7 +115,7 @@ struct stream {
 	struct ol_req *req;             /* the exchange; NULL when there is none */
 	const struct reply *reply;      /* set when it may be drained */
 	const struct peer *peer;        /* the connection's other end */
-	uint32_t id;
+	uint32_t id;                    /* counts the requests of a connection whose stream is used again */
 	bool body_paused;               /* the exchange cannot take more of the body now */
 };
 
@@ -163,7 +162,6 @@ struct proto_out {
 struct proto;
 
 struct proto_ops {
-	const char *name;
 	void (*fini)(struct proto *p);
 	/* Consumes a prefix of `in` (also 0 bytes) and says one thing about it.  The count consumed. */
 	size_t (*feed)(struct proto *p, struct slice in, struct proto_event *ev);
@@ -191,7 +189,6 @@ struct filter;
 /* in: cipher text has come; plain text is appended to plain, what must be answered at once (a handshake) to out.
  * out: plain text is to be sent; cipher text is appended to out.  0, or -errno: the connection is closed. */
 struct filter_ops {
-	const char *name;
 	int (*in)(struct filter *f, struct slice cipher, struct buf *plain, struct buf *out);
 	int (*out)(struct filter *f, const struct iovec *iov, unsigned n, struct buf *out);
 	void (*fini)(struct filter *f);

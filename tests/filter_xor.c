@@ -107,7 +107,7 @@ static void fini(struct filter *f)
 	live--;
 }
 
-static const struct filter_ops ops = { "xor", in, out, fini };
+static const struct filter_ops ops = { in, out, fini };
 
 struct filter *filter_xor_new(struct conn_home *h, int fd)
 {

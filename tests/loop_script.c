@@ -380,7 +380,7 @@ static void sc_free(struct loop *l)
 }
 
 static const struct loop_backend script_backend = {
-	.name = "script", .free = sc_free, .accept = sc_accept, .recv = sc_recv, .stop = sc_stop, .send = sc_send,
+	.free = sc_free, .accept = sc_accept, .recv = sc_recv, .stop = sc_stop, .send = sc_send,
 	.poll_hup = sc_poll_hup, .connect = sc_connect, .close = sc_close, .lend_back = sc_lend_back, .wait = sc_wait,
 	.wake = sc_wake, .clock = sc_clock,
 };

@@ -34,6 +34,7 @@
 #define INPUT_LOW (INPUT_HIGH / 2)          /* and go on below this */
 #define DRAIN_BUDGET ((size_t)64 * 1024)    /* bytes of a streamed body in one send */
 #define HALF_CLOSE_NS (100 * NS_PER_MS)
+#define BODY_AHEAD_NS (60 * NS_PER_S)       /* how far a body may be ahead of its least rate */
 
 static void pump(struct conn *c);
 static void update_recv(struct conn *c);
@@ -359,11 +360,17 @@ static void begin_request(struct conn *c, struct stream *s, const struct head *h
 	dispatch_head(home->dispatch, s, h);
 }
 
-/* Bytes of body put its deadline off by what they may take at the slowest rate allowed. */
+/* Bytes of body put its deadline off by what they may take at the slowest rate allowed.  Not by more than a minute from
+ * now, else who sends a megabyte at once could keep it in memory for an hour. */
 static void take_body(struct conn *c, struct stream *s, struct slice data)
 {
-	if (c->body_due_ns != NEVER)
+	if (c->body_due_ns != NEVER) {
+		uint64_t latest = body_deadline(c) + BODY_AHEAD_NS;
+
 		c->body_due_ns += data.n * NS_PER_S / c->home->config->body_rate_min;
+		if (c->body_due_ns > latest)
+			c->body_due_ns = latest;
+	}
 	dispatch_body(c->home->dispatch, s, data);
 }
 

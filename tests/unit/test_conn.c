@@ -361,6 +361,18 @@ START_TEST(a_body_must_come_at_the_lowest_rate_once_its_grace_is_over)
 }
 END_TEST
 
+START_TEST(a_body_far_ahead_of_its_rate_may_rest_a_minute_and_no_longer)
+{
+	struct script_peer *p = post(NULL, "/echo", 200000, 190000);    /* thirteen minutes' worth */
+
+	pass_ms(&rooms, 64900);
+	ck_assert_uint_eq(p->out.n, 0);
+	pass_ms(&rooms, 200);
+	ck_assert(heard_of(p, "HTTP/1.1 408 "));
+	ck_assert_uint_eq(runs, 0);
+}
+END_TEST
+
 START_TEST(a_slow_streamed_body_is_told_once_to_a_handler_that_takes_its_time)
 {
 	struct script_peer *p = post(NULL, "/up", 100, 10);
@@ -503,6 +515,7 @@ int main(void)
 	tcase_add_test(one, the_rest_of_a_body_that_does_not_come_closes_without_a_second_reply);
 	tcase_add_test(one, a_silent_connection_is_closed_and_a_kept_one_later);
 	tcase_add_test(one, a_body_must_come_at_the_lowest_rate_once_its_grace_is_over);
+	tcase_add_test(one, a_body_far_ahead_of_its_rate_may_rest_a_minute_and_no_longer);
 	tcase_add_test(one, a_slow_streamed_body_is_told_once_to_a_handler_that_takes_its_time);
 	tcase_add_test(one, no_body_deadline_runs_before_a_100_has_been_asked_for);
 	tcase_add_test(one, a_body_sent_without_waiting_for_its_100_is_taken);

@@ -2,6 +2,7 @@
 #ifndef OL_CONN_H
 #define OL_CONN_H
 
+#include "base/checked.h"
 #include "config.h"
 #include "dispatch.h"
 #include "http1.h"
@@ -32,13 +33,13 @@ struct conn_home {
 };
 
 /* config and dispatch are borrowed.  0 or -ENOMEM. */
-int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m,
+CHECKED int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m,
 	const struct config *c);
 /* No connection may be open. */
 void conn_home_fini(struct conn_home *h);
 
 /* Takes fd, a connected socket; on -ENOMEM it is closed. */
-int conn_open(struct conn_home *h, int fd);
+CHECKED int conn_open(struct conn_home *h, int fd);
 
 /* Closes the connection that has been idle longest, to make room: false when none is idle. */
 bool conn_close_idle(struct conn_home *h);

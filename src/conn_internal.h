@@ -2,6 +2,7 @@
 #ifndef OL_CONN_INTERNAL_H
 #define OL_CONN_INTERNAL_H
 
+#include "base/checked.h"
 #include "conn.h"
 
 #define CONN_OUT_IOVS 24
@@ -59,11 +60,11 @@ void conn_abort(struct conn *c);
 /* ---- conn_home.c ------------------------------------------------------------------------------------------------- */
 
 /* c->out, made if there is none; NULL without memory. */
-struct conn_out *conn_take_out(struct conn *c);
+CHECKED struct conn_out *conn_take_out(struct conn *c);
 /* Gives c->out back, if there is one. */
 void conn_drop_out(struct conn *c);
 /* A zeroed connection; NULL without memory. */
-struct conn *conn_new(struct conn_home *h);
+CHECKED struct conn *conn_new(struct conn_home *h);
 void conn_recycle(struct conn *c);
 
 #endif

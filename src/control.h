@@ -3,6 +3,7 @@
 #define OL_CONTROL_H
 
 #include "base/buf.h"
+#include "base/checked.h"
 #include "config.h"
 #include "server.h"
 #include <stddef.h>
@@ -11,8 +12,8 @@ struct control;
 
 /* Serves what `main_server` does on config->control.  Everything is borrowed until control_stop.  0 and *out; *out
  * is NULL when the address is "off".  -errno with one line in err. */
-int control_start(struct control **out, const ol_server *main_server, const struct config *config, struct log *log,
-	char *err, size_t err_n);
+CHECKED int control_start(struct control **out, const ol_server *main_server, const struct config *config,
+	struct log *log, char *err, size_t err_n);
 
 /* Ends it within a second.  Before server_free of the main server.  Takes NULL. */
 void control_stop(struct control *c);
@@ -26,7 +27,7 @@ double control_process_start(void);
 
 /* The text of /metrics, appended to b: the loops', pools', routes' and process's figures.  started: as above.  0 or
  * -ENOMEM.  Any thread. */
-int control_metrics(const ol_server *s, const struct log *log, double started, struct buf *b);
+CHECKED int control_metrics(const ol_server *s, const struct log *log, double started, struct buf *b);
 
 /* The loops' counters: how many there are, with `out` pointing to an array that is the caller's to free. */
 unsigned control_loops(const ol_server *s, const struct metrics_loop ***out);

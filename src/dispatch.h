@@ -2,6 +2,7 @@
 #ifndef OL_DISPATCH_H
 #define OL_DISPATCH_H
 
+#include "base/checked.h"
 #include "base/log.h"
 #include "config.h"
 #include "exchange.h"
@@ -51,7 +52,7 @@ struct dispatch {
 };
 
 /* On the loop's thread.  0 or -errno. */
-int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *shared, struct metrics_loop *m);
+CHECKED int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *shared, struct metrics_loop *m);
 void dispatch_fini(struct dispatch *d);
 
 /* What the connection tells, in the order of proto.h's events.  On the loop's thread. */
@@ -80,7 +81,7 @@ void dispatch_stream_ready(struct pipe *p);
 /* wait.c: takes a suspended fiber's work back when it is still queued. */
 void offload_cancel(struct offload *off);
 /* For the bodies: takes or gives back bytes of the process's total; false when there is no room. */
-bool dispatch_body_room(struct dispatch_shared *s, size_t n);
+CHECKED bool dispatch_body_room(struct dispatch_shared *s, size_t n);
 void dispatch_body_free(struct dispatch_shared *s, size_t n);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef OL_ENDPOINTS_H
 #define OL_ENDPOINTS_H
 
+#include "base/checked.h"
 #include "config.h"
 #include "exchange.h"
 #include "offloop.h"
@@ -17,7 +18,7 @@ struct endpoints {
 
 /* Checks pools and routes, mounted ones too, and makes the table.  0, or -errno with one line in err that says what is
  * wrong and what would be right. */
-int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
+CHECKED int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
 	size_t err_n);
 
 /* Harmless on zeroed memory. */

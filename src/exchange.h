@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/checked.h"
 #include "offloop.h"
 #include "park.h"
 #include "pipe.h"
@@ -112,7 +113,8 @@ bool exchange_owned(const struct ol_req *r);
 #endif
 
 /* Sets up a new exchange (dispatch.c keeps the memory).  Copies the head.  0 or -ENOMEM. */
-int exchange_init(struct ol_req *r, struct dispatch *home, struct stream *s, const struct head *h, uint64_t now_ns);
+CHECKED int exchange_init(struct ol_req *r, struct dispatch *home, struct stream *s, const struct head *h,
+	uint64_t now_ns);
 /* Gives back everything it holds but its own memory.  On the loop. */
 void exchange_fini(struct ol_req *r);
 
@@ -120,13 +122,13 @@ void exchange_fini(struct ol_req *r);
 void exchange_finish(struct ol_req *r, int rc);
 
 /* Claims for `who`: true when it was open, or who's already. */
-bool exchange_claim(struct ol_req *r, int who);
+CHECKED bool exchange_claim(struct ol_req *r, int who);
 
 /* Decodes and checks the parameters; a wrong one latches a 422: -EINVAL.  -ENOMEM. */
-int request_params(struct ol_req *r, const struct route_match *m);
+CHECKED int request_params(struct ol_req *r, const struct route_match *m);
 void request_fini(struct ol_req *r);
 /* Keeps the trailers of a chunked body. */
-int request_trailers(struct ol_req *r, const struct head *h);
+CHECKED int request_trailers(struct ol_req *r, const struct head *h);
 
 /* reply.c, for the server's own answers: these replace whatever reply there was, committed or not. */
 void reply_error(struct ol_req *r, int status, const char *detail);

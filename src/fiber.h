@@ -2,6 +2,7 @@
 #ifndef OL_FIBER_H
 #define OL_FIBER_H
 
+#include "base/checked.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,7 +19,7 @@ struct fiber_conf {
 
 /* Must be called on the thread that will run the fibers: it also gives that thread an alternate signal stack, on which
  * the first stack overflow of a fiber is reported.  NULL with errno. */
-struct fiber_pool *fiber_pool_new(const struct fiber_conf *conf);
+CHECKED struct fiber_pool *fiber_pool_new(const struct fiber_conf *conf);
 
 /* On the thread that made it; no fiber may be live.  Takes NULL. */
 void fiber_pool_free(struct fiber_pool *p);
@@ -31,12 +32,12 @@ typedef void fiber_fn(void *arg);
  * `name` (borrowed until the end; a route) is what a stack overflow is reported under.
  * *out: the fiber when it has suspended, NULL when it has already ended.
  * 0, or -EAGAIN at live_max, -ENOMEM without memory for a stack: fn has not run then. */
-int fiber_start(struct fiber_pool *p, size_t stack, const char *name, fiber_fn *fn, void *arg, struct fiber **out)
-	__attribute__((warn_unused_result));
+CHECKED int fiber_start(struct fiber_pool *p, size_t stack, const char *name, fiber_fn *fn, void *arg,
+	struct fiber **out);
 
 /* Goes on with a suspended fiber until it suspends again or ends; true when it has ended (f is then invalid).  May be
  * called by the thread's own stack or by another fiber of the pool (nested). */
-bool fiber_resume(struct fiber *f);
+CHECKED bool fiber_resume(struct fiber *f);
 
 /* Called on a fiber: goes back to whoever started or resumed it, until fiber_resume.  errno is not kept. */
 void fiber_suspend(struct fiber *f);

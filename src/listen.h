@@ -2,6 +2,7 @@
 #ifndef OL_LISTEN_H
 #define OL_LISTEN_H
 
+#include "base/checked.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,8 +24,8 @@ struct listen {
 /* Binds and listens for n loops.  host is an address or a name; unix_path, when not NULL, is used instead of host and
  * port.  A path where a dead server left its socket is taken over; one where somebody answers is in use.  0, or -errno
  * with one line in err.  [setup] */
-int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog,
-	char *err, size_t err_n);
+CHECKED int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n,
+	int backlog, char *err, size_t err_n);
 
 /* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while
  * handshakes under way complete and can be accepted.  Closing it 50 ms later resets nobody.  A unix listener: removes

@@ -22,6 +22,7 @@
 #ifndef OL_LOOP_H
 #define OL_LOOP_H
 
+#include "base/checked.h"
 #include "wheel.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -120,15 +121,15 @@ struct loop *loop_new_event(const struct loop_conf *conf);
 
 /* io_uring as offloop needs it: set up, features, buffer rings, and a message sent to itself.  0, or a negative errno
  * with the stage that failed. */
-int loop_probe_uring(const char **stage);
+CHECKED int loop_probe_uring(const char **stage);
 
 /* Every io must have been released, and no thread may still be inside loop_post.  Takes NULL.  The loop need not have
  * run; not while it runs.  Messages that were not run are forgotten. */
 void loop_free(struct loop *l);
 
 /* Runs until loop_stop: before_wait, wait, completions, messages (at most 64 a turn), timers, and so on.  The calling
- * thread is the loop's from then on. */
-int loop_run(struct loop *l);                               /* 0 after loop_stop, or the -errno of a wait that failed */
+ * thread is the loop's from then on.  0 after loop_stop, or the -errno of a wait that failed for good. */
+CHECKED int loop_run(struct loop *l);
 void loop_stop(struct loop *l);                             /* [loop] */
 
 /* One turn of loop_run; waits until the deadline at most.  For tests and for draining. */
@@ -137,17 +138,24 @@ int loop_turn(struct loop *l, uint64_t deadline_ns);
 /* Hands m to the loop's thread.  Any thread.  The caller must not touch m afterwards. */
 void loop_post(struct loop *l, struct loop_msg *m);
 
-/* Starts operations.  0, or -errno when it cannot be started (nothing will be called then): -EALREADY while the same
- * one is armed, -EBADF after loop_close, -EAGAIN or -ENOMEM. */
+/* fd is the io's from now on. */
 void loop_io_init(struct loop_io *io, struct loop *l, int fd, const struct loop_io_ops *ops);
-int loop_accept(struct loop_io *io);                        /* multishot */
-int loop_recv(struct loop_io *io);                          /* multishot */
-int loop_send(struct loop_io *io, const struct msghdr *msg);/* one at a time; msg and what it names stay until sent */
-int loop_poll_hup(struct loop_io *io);                      /* one shot: a FIN, also behind unread data, or a reset */
-int loop_connect(struct loop_io *io, const struct sockaddr *sa, socklen_t n);   /* sa is copied */
+
+/* Starts operations.  0, or -errno when it cannot be started (nothing will be called then): -EALREADY while the same
+ * one is armed, -EBADF after loop_close, -EAGAIN or -ENOMEM.
+ * Accept and recv are multishots.  A send's msg and what it names stay until `sent`; the address of a connect is
+ * copied.  poll_hup is one shot: a FIN, also behind unread data, or a reset. */
+int loop_accept(struct loop_io *io);
+CHECKED int loop_recv(struct loop_io *io);
+CHECKED int loop_send(struct loop_io *io, const struct msghdr *msg);
+int loop_poll_hup(struct loop_io *io);
+CHECKED int loop_connect(struct loop_io *io, const struct sockaddr *sa, socklen_t n);
+
 void loop_recv_stop(struct loop_io *io);                    /* `received` follows, more == false, unless it has ended */
 void loop_stop_ops(struct loop_io *io, unsigned ops);       /* the same for a set of LOOP_* */
 void loop_close(struct loop_io *io);                        /* cancels everything, closes fd, then `released`; once */
+
+/* Gives a receive buffer back to the backend. */
 void loop_lend_back(struct loop *l, const struct loop_buf *buf);
 
 /* The time anew, for work that has taken long since now_ns was read.  [loop] */

@@ -3,6 +3,7 @@
 #define OL_METRICS_H
 
 #include "base/buf.h"
+#include "base/checked.h"
 #include "base/counter.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -39,7 +40,7 @@ struct metrics_loop {
 };
 
 /* 0 or -ENOMEM. */
-int metrics_loop_init(struct metrics_loop *m, uint32_t nroutes);
+CHECKED int metrics_loop_init(struct metrics_loop *m, uint32_t nroutes);
 void metrics_loop_fini(struct metrics_loop *m);
 
 /* By the loop's thread. */
@@ -61,10 +62,10 @@ void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, in
 /* Prometheus text format 0.0.4.  metrics_text_family before its samples; labels: name, value pairs, ended by NULL;
  * values are escaped. */
 enum metric_type { METRIC_TYPE_COUNTER, METRIC_TYPE_GAUGE, METRIC_TYPE_HISTOGRAM };
-int metrics_text_family(struct buf *b, const char *name, enum metric_type type, const char *help);
-int metrics_text_sample(struct buf *b, const char *name, const char *const *labels, double value);
+CHECKED int metrics_text_family(struct buf *b, const char *name, enum metric_type type, const char *help);
+CHECKED int metrics_text_sample(struct buf *b, const char *name, const char *const *labels, double value);
 /* _bucket, _sum and _count lines; bucket counts not cumulative, bounds in ns, the last bound NEVER (+Inf). */
-int metrics_text_hist(struct buf *b, const char *name, const char *const *labels, const uint64_t *bounds_ns,
+CHECKED int metrics_text_hist(struct buf *b, const char *name, const char *const *labels, const uint64_t *bounds_ns,
 	const uint64_t *buckets, unsigned n, uint64_t sum_ns);
 
 /* The name of an enum ol_method, "_OTHER" for what is none. */
@@ -78,7 +79,7 @@ uint64_t metrics_route_requests(const struct metrics_loop *const *loops, unsigne
 struct metrics_route_info {
 	const char *route, *lane;
 };
-int metrics_text_loops(struct buf *b, const struct metrics_loop *const *loops, unsigned n,
+CHECKED int metrics_text_loops(struct buf *b, const struct metrics_loop *const *loops, unsigned n,
 	struct metrics_route_info (*describe)(void *arg, uint32_t route), void *arg);
 
 #endif

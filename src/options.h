@@ -3,6 +3,7 @@
 #define OL_OPTIONS_H
 
 #include "base/buf.h"
+#include "base/checked.h"
 #include "config.h"
 #include "offloop.h"
 
@@ -20,7 +21,7 @@ struct options_in {
  * precedence, and checks everything, also what loses.  NULL when the process is to end with *status: then text holds
  * what to tell: for status 0 (--help, --version) whole lines, else one line without its end that says what was wrong
  * and what would be right (2; 1 when memory was short).  text is the caller's to free. */
-struct options *options_new(const struct options_in *in, struct buf *text, int *status);
+CHECKED struct options *options_new(const struct options_in *in, struct buf *text, int *status);
 void options_free(struct options *o);
 
 /* Its strings are the options' own. */

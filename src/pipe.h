@@ -2,6 +2,7 @@
 #ifndef OL_PIPE_H
 #define OL_PIPE_H
 
+#include "base/checked.h"
 #include "park.h"
 #include "proto.h"
 #include <pthread.h>
@@ -39,16 +40,16 @@ void pipe_fini(struct pipe *p);
 /* ---- the handler's side ------------------------------------------------------------------------------------------ */
 
 /* Writes all n bytes, waiting on w while the pipe is full.  0; the error that broke the pipe; -ENOMEM. */
-int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n);
+CHECKED int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n);
 
 /* At least one byte, at most n; 0 at the end; the error that broke the pipe.  Waits on w. */
-ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n);
+CHECKED ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n);
 
 /* ---- the loop's side --------------------------------------------------------------------------------------------- */
 
 /* Adds what has come, whatever the level: 0 or -ENOMEM.  *full: the pipe is above its high mark; `ready` says when it
  * no longer is. */
-int pipe_push(struct pipe *p, const void *src, size_t n, bool *full);
+CHECKED int pipe_push(struct pipe *p, const void *src, size_t n, bool *full);
 
 /* No more will come; error 0 for a proper end, else what both sides get from now on.  Wakes the handler.  Either side's
  * thread; the first call counts. */

@@ -2,6 +2,7 @@
 #ifndef OL_POOL_H
 #define OL_POOL_H
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,7 +33,7 @@ struct pool_conf {
 };
 
 /* NULL with errno.  No thread is started before the first job. */
-struct pool *pool_new(const struct pool_conf *conf);
+CHECKED struct pool *pool_new(const struct pool_conf *conf);
 
 /* Waits for running jobs and ends the threads.  Nothing may be queued.  Takes NULL. */
 void pool_free(struct pool *p);
@@ -40,7 +41,7 @@ void pool_free(struct pool *p);
 /* Takes a place for one job: false when threads + queue jobs are admitted already (counted as rejected).  A place is
  * given back when the job's run has returned or pool_drop took it.  An admitted job must reach pool_splice.  Any
  * thread. */
-bool pool_admit(struct pool *p);
+CHECKED bool pool_admit(struct pool *p);
 
 /* Jobs on their way to a pool, collected by one thread.  Zeroed memory is an empty batch. */
 struct pool_batch {
@@ -62,7 +63,7 @@ bool pool_stalled(const struct pool *p);
 
 /* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued (not yet
  * spliced).  Any thread; the caller must know that the job's memory is alive. */
-bool pool_drop(struct pool *p, struct pool_job *job);
+CHECKED bool pool_drop(struct pool *p, struct pool_job *job);
 
 /* Changes the limit and the queue bound while running.  Raising it wakes waiters at once; lowering never preempts: a
  * thread over the limit ends when its job does.  At a limit of 0 jobs are queued and none starts.  Any thread. */

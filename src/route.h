@@ -3,6 +3,7 @@
 #define OL_ROUTE_H
 
 #include "base/arena.h"
+#include "base/checked.h"
 #include "base/slice.h"
 #include "percent.h"
 #include <stdbool.h>
@@ -32,7 +33,7 @@ struct route_pattern {
 struct router;
 
 /* NULL with errno ENOMEM. */
-struct router *router_new(void);
+CHECKED struct router *router_new(void);
 
 /* Takes NULL. */
 void router_free(struct router *r);
@@ -45,7 +46,7 @@ void router_free(struct router *r);
  *         type, bad or repeated name, {x:path} not last, too many parameters, an escape, a character a path cannot
  *         hold, an empty segment before the last, dot segments;
  * -EEXIST it could not be told apart from an earlier pattern of the method (err names both);  -ENOMEM. */
-int router_add(struct router *r, unsigned method, const char *prefix, const char *path, const void *data,
+CHECKED int router_add(struct router *r, unsigned method, const char *prefix, const char *path, const void *data,
 	char *err, size_t err_n);
 
 /* Patterns in order of addition; i below router_count. */
@@ -77,8 +78,8 @@ enum route_result router_match(const struct router *r, unsigned method, struct s
  * within int64_t; float is an optional '-', digits, an optional fraction and exponent, finite, at most 255 characters
  * (no inf, nan, hex), read the same in every locale; uuid is RFC 9562 §4 in any case.  ROUTE_STR and ROUTE_PATH:
  * always.  *out only if true. */
-bool route_value_int(struct slice v, int64_t *out);
-bool route_value_float(struct slice v, double *out);
-bool route_value_uuid(struct slice v);
+CHECKED bool route_value_int(struct slice v, int64_t *out);
+CHECKED bool route_value_float(struct slice v, double *out);
+CHECKED bool route_value_uuid(struct slice v);
 
 #endif

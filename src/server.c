@@ -419,11 +419,22 @@ static int set_up(struct server_loop *l)
 	return rc;
 }
 
+static void log_loop_failed(struct server_loop *l, int rc)
+{
+	struct log_field fields[] = {
+		LOG_FIELD_INT("loop", l->index),
+		LOG_FIELD_STR("error", slice_of(strerror(-rc))),
+	};
+
+	log_line(l->server->setup.log, LOG_ERROR, SLICE("an event loop cannot go on"), fields, 2);
+}
+
 static void *loop_thread(void *arg)
 {
 	struct server_loop *l = arg;
 	ol_server *s = l->server;
 	char name[16];
+	int rc;
 
 	snprintf(name, sizeof(name), "ol-loop%u", l->index % 1000);
 	pthread_setname_np(pthread_self(), name);
@@ -432,7 +443,14 @@ static void *loop_thread(void *arg)
 		return NULL;
 	}
 	report(s, READY);
-	loop_run(l->loop);
+	rc = loop_run(l->loop);
+	if (rc < 0) {
+		/* Its connections cannot be ended any more, so this thread never counts as ended, and the process
+		 * does not wait for it beyond the grace. */
+		log_loop_failed(l, rc);
+		ol_server_stop(s);
+		return NULL;
+	}
 	conn_home_fini(&l->home);
 	dispatch_fini(&l->dispatch);
 	report(s, ENDED);

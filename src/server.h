@@ -2,6 +2,7 @@
 #ifndef OL_SERVER_H
 #define OL_SERVER_H
 
+#include "base/checked.h"
 #include "base/log.h"
 #include "config.h"
 #include "metrics.h"
@@ -24,13 +25,13 @@ struct server_setup {
 };
 
 /* Checks the app (routes, lanes, pools) and compiles it.  No thread and no socket yet.  NULL with one line in err. */
-ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n);
+CHECKED ol_server *server_new(const struct server_setup *setup, char *err, size_t err_n);
 
 /* Binds the listeners and picks the backend: a port in use is known before on_start runs.  0, or -errno with err. */
-int server_listen(ol_server *s, char *err, size_t err_n);
+CHECKED int server_listen(ol_server *s, char *err, size_t err_n);
 
 /* Starts the loop threads; from now on connections are accepted.  0, or -errno with err. */
-int server_start(ol_server *s, char *err, size_t err_n);
+CHECKED int server_start(ol_server *s, char *err, size_t err_n);
 
 /* Begins to drain: no more connections, idle ones end within a second, requests that were accepted are answered.  Any
  * thread, once. */
@@ -42,7 +43,7 @@ int server_wait(ol_server *s, uint64_t deadline_ns);
 /* The grace is over: cancels what still runs, so that suspended handlers end with -ECANCELED and connections close.
  * The loops get at most half a second for it.  Fills names with a line for each route that is stuck ("GET /slow: 3
  * requests") and one for heads that are not complete, and returns how many requests. */
-unsigned server_abandon(ol_server *s, char *names, size_t n);
+CHECKED unsigned server_abandon(ol_server *s, char *names, size_t n);
 
 /* After a complete drain: joins the threads and frees all.  After server_abandon found stuck requests the threads
  * cannot be joined and this must not be called: the process ends instead.  Takes NULL; also for a server that was never

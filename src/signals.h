@@ -2,15 +2,17 @@
 #ifndef OL_SIGNALS_H
 #define OL_SIGNALS_H
 
+#include "base/checked.h"
+
 struct signals;
 
 /* Blocks SIGTERM and SIGINT in the calling thread, and so in all threads it starts from now on, and ignores SIGPIPE.
  * NULL with errno. */
-struct signals *signals_new(void);
+CHECKED struct signals *signals_new(void);
 
 /* Starts the thread that waits for them: caught(arg, signal, n) is called there for the nth one, from 1.  0 or
  * -errno; once. */
-int signals_watch(struct signals *s, void (*caught)(void *arg, int sig, unsigned n), void *arg);
+CHECKED int signals_watch(struct signals *s, void (*caught)(void *arg, int sig, unsigned n), void *arg);
 
 /* Ends the thread and puts back what signals_new changed.  On the same thread as signals_new.  Takes NULL. */
 void signals_free(struct signals *s);

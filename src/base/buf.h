@@ -2,6 +2,7 @@
 #ifndef OL_BUF_H
 #define OL_BUF_H
 
+#include "checked.h"
 #include "slice.h"
 #include <stddef.h>
 
@@ -18,7 +19,7 @@ static inline struct slice buf_slice(const struct buf *b)
 
 /* Room for n more bytes behind the content (doubling, at least 256); the place to write them, or NULL with ENOMEM.
  * Then buf_added(n) makes what was written part of the content. */
-char *buf_reserve(struct buf *b, size_t n);
+CHECKED char *buf_reserve(struct buf *b, size_t n);
 
 static inline void buf_added(struct buf *b, size_t n)
 {
@@ -26,7 +27,7 @@ static inline void buf_added(struct buf *b, size_t n)
 }
 
 /* 0 or -ENOMEM. */
-int buf_append(struct buf *b, const void *p, size_t n);
+CHECKED int buf_append(struct buf *b, const void *p, size_t n);
 
 /* Drops the first n bytes; when none are left the memory is kept for the next content. */
 void buf_consume(struct buf *b, size_t n);

@@ -6,6 +6,7 @@
 #ifndef OL_LOG_H
 #define OL_LOG_H
 
+#include "checked.h"
 #include "slice.h"
 #include <stdint.h>
 
@@ -34,7 +35,7 @@ struct log_conf {
 };
 
 /* Starts the writer.  NULL with errno. */
-struct log *log_new(const struct log_conf *conf);
+CHECKED struct log *log_new(const struct log_conf *conf);
 
 /* Waits at most drain_ms for what is queued to be written, then gives up on a reader that does not read (the writer is
  * stuck in write(2) then, and is left behind with the memory it uses).  Takes NULL. */

@@ -144,18 +144,30 @@ def test_readiness_ends_before_service_does(serve):
     app.stop()
 
 
-@pytest.mark.parametrize("path, name", [("/s/block?ms=60000", "GET /s/block"), ("/a/block?ms=60000", "GET /a/block"),
-                                        ("/a/nap?ms=60000", "GET /a/nap"), ("/s/nap?ms=60000", "GET /s/nap"),
-                                        ("/a/offload?ms=60000", "GET /a/offload"), ("/one?ms=60000", "GET /one")])
-def test_what_is_stuck_is_named(serve, path, name):
+def test_what_is_stuck_is_named(serve):
     app = serve("testapp", "--loops", "2", "--grace", "1")
+    paths = ["/s/block", "/s/block", "/a/nap", "/s/nap", "/a/offload", "/one"]
+    stuck = [app.client().send(get(path + "?ms=60000")) for path in paths]
+    wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == len(paths))
+    stuck.append(app.client().send(get("/a/block?ms=60000")))
+    wait_until(lambda: app.metric("offloop_requests_total") == len(paths) + 1)
+    assert app.stop(expect=None) == 1
+    for path in paths[1:] + ["/a/block"]:
+        assert f"stuck: GET {path}: {'2 requests' if path == '/s/block' else '1 request'}\n" in app.log
+    assert "7 requests are stuck" in app.log and "on_stop" not in app.log
+    for c in stuck:
+        c.s.close()
+
+
+def test_a_stuck_worker_alone_keeps_it_from_ending_well(serve):
+    app = serve("testapp", "--loops", "1", "--grace", "1")
     with app.client() as c:
-        c.send(get(path))
-        wait_until(lambda: app.metric("offloop_requests_total") == 1 or "/a/block" in path)
-        time.sleep(0.1)
+        c.send(get("/s/block?ms=60000"))
+        wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 1)
+        c.reset()
+        wait_until(lambda: app.metric("offloop_loop_connections") == 0)
         assert app.stop(expect=None) == 1
-    assert f"stuck: {name}: 1 request\n" in app.log
-    assert "on_stop" not in app.log
+    assert "stuck: GET /s/block: 1 request\n" in app.log
 
 
 def test_a_request_that_never_becomes_whole_is_named_too(serve):

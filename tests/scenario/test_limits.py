@@ -114,21 +114,22 @@ def test_body_max_is_413_and_a_route_may_have_its_own(serve, lane):
         assert c.send(post(lane + "/count", b"x" * 100_000)).reply().body == b"100000\n"
 
 
-@pytest.mark.parametrize("lane", LANES)
-@pytest.mark.parametrize("route", ["/echo", "/count", "/collect"])
-def test_body_rate_min_is_408(serve, lane, route):
-    app = serve("testapp", "--body-grace", "200ms", "--body-rate-min", "1000")
-    with app.client() as c:
-        c.send(post(lane + route, b"", length=1000), b"x" * 10)
-        r = c.reply()
-        assert (r.status, close_of(r)) == (408, "close") and c.ended()
-    with app.client() as c:     # at the rate it may take any time
-        c.send(post(lane + route, b"", length=1000))
-        for _ in range(10):
+def test_body_rate_min_is_408(serve):
+    app = serve("testapp", "--body-grace", "200ms", "--body-rate-min", "1000", "--sync-streams-max", "8")
+    routes = [lane + route for lane in LANES for route in ("/echo", "/count", "/collect")]
+    slow = [app.client().send(post(route, b"", length=1000), b"x" * 10) for route in routes]
+    fast = [app.client().send(post(route, b"", length=1000)) for route in routes]
+    for _ in range(10):     # at the rate it may take any time
+        for c in fast:
             c.send(b"x" * 100)
-            time.sleep(0.05)
-        assert c.reply().status == 200
-    assert app.metric("offloop_timeouts_body_total") == 1
+        time.sleep(0.05)
+    for s, f in zip(slow, fast):
+        r = s.reply()
+        assert (r.status, close_of(r)) == (408, "close") and s.ended()
+        assert f.reply().status == 200
+        s.s.close()
+        f.s.close()
+    assert app.metric("offloop_timeouts_body_total") == len(routes)
 
 
 def test_a_body_may_come_at_any_rate_when_none_is_asked_for(serve):
@@ -153,12 +154,12 @@ def test_a_slow_body_is_counted_once_while_its_handler_goes_on(serve, lane):
 @pytest.mark.parametrize("lane", LANES)
 def test_a_handler_that_does_not_read_is_not_the_clients_fault(serve, lane):
     """The body's time stands still while the server takes none of it."""
-    app = serve("testapp", "--body-grace", "200ms", "--body-rate-min", "100000")
+    app = serve("testapp", "--body-grace", "100ms", "--body-rate-min", "1000000")
     with app.client() as c:
-        sent = threading.Thread(target=lambda: c.send(post(lane + "/count?slow=2", b"x" * 500_000)))
+        sent = threading.Thread(target=lambda: c.send(post(lane + "/count?slow=2", b"x" * 250_000)))
         sent.start()
         r = c.reply()
-        assert (r.status, r.body) == (200, b"500000\n")
+        assert (r.status, r.body) == (200, b"250000\n")
         sent.join()
 
 
@@ -193,28 +194,29 @@ def test_keepalive_timeout_closes(serve):
     assert app.metric("offloop_timeouts_head_total") == 0
 
 
-@pytest.mark.parametrize("path", ["/a/bytes?n=30000000", "/a/stream?n=3000&size=10000", "/s/bytes?n=30000000",
-                                  "/s/stream?n=3000&size=10000"])
-def test_write_timeout_resets_who_does_not_read(serve, path):
+def test_write_timeout_resets_who_does_not_read(serve):
     app = serve("testapp", "--write-timeout", "300ms")
-    with app.client(rcvbuf=4096) as c:
-        c.send(get(path))
-        wait_until(lambda: app.metric("offloop_timeouts_write_total") == 1)
+    stalled = [app.client(rcvbuf=4096).send(get(lane + path)) for lane in LANES
+               for path in ("/bytes?n=30000000", "/stream?n=3000&size=10000")]
+    wait_until(lambda: app.metric("offloop_timeouts_write_total") == len(stalled))
+    for c in stalled:
         assert c.was_reset()
+        c.s.close()
     wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 0)
     wait_until(lambda: app.metric("offloop_loop_connections") == 0)
 
 
-@pytest.mark.parametrize("path", ["/a/bytes?n=2000000", "/s/stream?n=200&size=10000"])
-def test_a_slow_reader_is_not_a_stalled_one(serve, path):
-    app = serve("testapp", "--write-timeout", "500ms")
-    with app.client(rcvbuf=16384) as c:
-        c.send(get(path, version="1.0"))
-        total = 0
-        while piece := c.s.recv(50_000):
-            total += len(piece)
-            time.sleep(0.02)
-        assert total > 2_000_000
+def test_a_slow_reader_is_not_a_stalled_one(serve):
+    app = serve("testapp", "--write-timeout", "400ms")
+    readers = [app.client(rcvbuf=16384).send(get(path, version="1.0"))
+               for path in ("/a/bytes?n=1000000", "/s/stream?n=100&size=10000")]
+    totals = [0, 0]
+    while any(pieces := [c.s.recv(50_000) for c in readers]):
+        totals = [t + len(p) for t, p in zip(totals, pieces)]
+        time.sleep(0.02)
+    assert min(totals) > 1_000_000
+    for c in readers:
+        c.s.close()
     assert app.metric("offloop_timeouts_write_total") == 0
 
 
@@ -322,7 +324,7 @@ def test_a_full_queue_is_503(serve):
     """The pool has one thread and room for one more."""
     app = serve("testapp", "--loops", "1")
     with app.client() as runs, app.client() as waits, app.client() as c:
-        runs.send(get("/one?ms=1500"))
+        runs.send(get("/one?ms=700"))
         wait_until(lambda: pool_of(app, "one")["running"] == 1)
         waits.send(get("/one?ms=1"))
         wait_until(lambda: pool_of(app, "one")["queued"] == 1)

@@ -25,6 +25,7 @@
 #include "server.h"
 #include "signals.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -112,6 +113,19 @@ static bool stopping(const struct process *p, bool wait)
 }
 
 /* ---- before there are threads ------------------------------------------------------------------------------------ */
+
+/* A standard stream that was closed becomes /dev/null: else a socket or a file of the app's gets its number, and what is
+ * printed goes there. */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
 
 /* Prints what options_new had to tell. */
 static void tell(const struct process *p, const struct buf *text, int status)
@@ -338,6 +352,7 @@ int ol_main(int argc, char **argv, const struct ol_app *app)
 	struct process p = { .stop_fd = -1 };
 	int status;
 
+	open_standard_streams();
 	json_object_seed(0);
 	set_name(&p, argc > 0 ? argv[0] : "");
 	if (read_options(&p, argc, argv, app, &status))

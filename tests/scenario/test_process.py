@@ -257,6 +257,17 @@ def test_a_log_whose_reader_has_gone_stops_nobody(tmp_path):
         assert process.wait(PATIENCE) == 0
 
 
+def test_nothing_else_gets_the_number_of_a_closed_standard_stream(tmp_path):
+    """Lines of the log would be written to it."""
+    command = [program_path("testapp"), "--unix", tmp_path / "s", "--control", "off", "--backend", BACKEND]
+    with subprocess.Popen(command, env=ENVIRONMENT, preexec_fn=lambda: os.closerange(0, 3)) as process:
+        wait_until((tmp_path / "s").exists)
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)]
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert streams == ["/dev/null"] * 3
+
+
 @pytest.mark.parametrize("format_", ["text", "json"])
 def test_the_access_log_tells_of_each_request(serve, format_):
     app = serve("testapp", "--loops", "1", "--access-log", "--log-format", format_)

@@ -378,6 +378,8 @@ ssize_t ol_body_read(ol_req *r, void *buf, size_t n)
 	ssize_t got;
 
 	OWNS(r);
+	if (r->body_error)
+		return r->body_error;
 	if (!r->in || r->body.n > 0) { /* buffered, by the loop or by ol_body */
 		left = r->body.n - r->body_read;
 		n = n < left ? n : left;
@@ -401,7 +403,7 @@ static int collect(ol_req *r)
 {
 	struct dispatch_shared *s = r->home->shared;
 
-	while (!r->body_whole) {
+	while (!r->body_whole && !r->body_error) {
 		char *room = buf_reserve(&r->body, 16384);
 		ssize_t got = room ? pipe_read(r->in, r->park, room, 16384) : -ENOMEM;
 
@@ -409,12 +411,13 @@ static int collect(ol_req *r)
 			got = -ENOBUFS;
 		if (got < 0) {
 			latch_body_error(r, (int)got);
-			return (int)got;
+			r->body_error = (int)got;
+			break;
 		}
 		buf_added(&r->body, (size_t)got);
 		r->body_whole = got == 0;
 	}
-	return 0;
+	return r->body_error;
 }
 
 const char *ol_body(ol_req *r, size_t *n)

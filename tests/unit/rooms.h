@@ -1,9 +1,9 @@
 /*
  * rooms.h: every room between loop and handler, on one scripted loop: what the tests of those rooms share.
  *
- * An app's routes are built by endpoints.c; a listener, conn.c and dispatch.c run on the loop of loop_script.h, whose time and
- * completions are the test's; sync routes run on real pools.  Nothing sleeps: what another thread will do is waited for by
- * turning the loop until it has been seen (UNTIL), with a bound.
+ * An app's routes are built by endpoints.c; a listener, conn.c and dispatch.c run on the loop of loop_script.h, whose
+ * time and completions are the test's; sync routes run on real pools.  Nothing sleeps: what another thread will do is
+ * waited for by turning the loop until it has been seen (UNTIL), with a bound.
  *
  *     static struct rooms rooms;          zeroed by rooms_up
  *     rooms_up(&rooms, &app, NULL);

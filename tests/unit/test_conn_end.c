@@ -1,7 +1,7 @@
 /* test_conn_end.c: how connections end: whatever they are at, whatever ends them, once, and with nothing left over.
  *
- * Sends and cancellations are held, so the kernel still has the reply while everything else is over; ASan sees bytes given
- * up too early, rooms_down() a connection or an exchange that stays.
+ * Sends and cancellations are held, so the kernel still has the reply while everything else is over; ASan sees bytes
+ * given up too early, rooms_down() a connection or an exchange that stays.
  */
 #include "conn_app.h"
 

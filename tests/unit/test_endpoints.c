@@ -61,8 +61,10 @@ static void refuse_pools(const struct ol_pool *pools, size_t n, const char *what
 START_TEST(a_route_has_one_lane)
 {
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a"), "GET /a has no lane: set .async");
-	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .sync = handler), "GET /a has two lanes");
-	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .pool = "db"), ".pool is for .sync");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .sync = handler),
+		"GET /a has two lanes");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .pool = "db"),
+		".pool is for .sync");
 }
 END_TEST
 
@@ -88,7 +90,10 @@ END_TEST
 
 START_TEST(routes_that_could_not_be_told_apart_are_refused)
 {
-	static const struct ol_route routes[] = { OL_GET("/a/{x}", .async = handler), OL_GET("/a/{y:int}", .sync = handler) };
+	static const struct ol_route routes[] = {
+		OL_GET("/a/{x}", .async = handler),
+		OL_GET("/a/{y:int}", .sync = handler),
+	};
 	static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes) };
 
 	check_refused(&app, "/a/{x}");
@@ -109,7 +114,10 @@ END_TEST
 
 START_TEST(what_is_not_set_has_its_default)
 {
-	static const struct ol_pool pools[] = { { .name = "a" }, { .name = "b", .threads = 7, .queue = 8, .stack = 9 } };
+	static const struct ol_pool pools[] = {
+		{ .name = "a" },
+		{ .name = "b", .threads = 7, .queue = 8, .stack = 9 },
+	};
 	static const char data[] = "x";
 	static const struct ol_route routes[] = {
 		OL_GET("/one", .async = handler),

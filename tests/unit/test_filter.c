@@ -99,7 +99,8 @@ END_TEST
 
 START_TEST(a_pipeline_behind_the_handshake_may_be_cut_anywhere)
 {
-	const char *text = GET("/hello") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nworld" GET("/nowhere");
+	const char *text = GET("/hello") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nworld"
+		GET("/nowhere");
 	struct buf all = { 0 };
 
 	ck_assert_int_eq(buf_append(&all, "XOR?k", 5), 0);

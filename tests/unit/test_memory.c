@@ -177,8 +177,9 @@ static const char *const talks[] = {
 	GET("/async/hello/a%20b?x=1"), GET("/sync/hello/a"), GET("/async/big"), GET("/sync/big"),
 	POST("/async/echo", 3, "abc"), POST("/sync/echo", 3, "abc"), POST("/async/json", 9, "{\"a\":[1]}"),
 	POST("/sync/json", 9, "{\"a\":[1]}"), GET("/async/large"), GET("/sync/large"),
-	"POST /async/buffered" CHUNKS, "POST /async/count" CHUNKS, "POST /sync/count" CHUNKS, "POST /async/echo" CHUNKS, GET("/async/pour"),
-	GET("/sync/pour"), GET("/async/offload"), GET("/sync/offload"), GET("/int/x"), GET("/nowhere"),
+	"POST /async/buffered" CHUNKS, "POST /async/count" CHUNKS, "POST /sync/count" CHUNKS,
+	"POST /async/echo" CHUNKS, GET("/async/pour"), GET("/sync/pour"), GET("/async/offload"),
+	GET("/sync/offload"), GET("/int/x"), GET("/nowhere"),
 	"DELETE /async/big HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
 	GET("/async/hello/a") GET("/async/hello/b") POST("/sync/echo", 3, "abc"),
 };

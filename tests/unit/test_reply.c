@@ -153,7 +153,8 @@ START_TEST(a_latched_status_is_the_reply_of_who_returns_below_zero)
 	const char *reply = ask(latch_422);
 
 	check_status(reply, 422);
-	ck_assert_str_eq(body_of(reply), "{\"detail\":[{\"loc\":[\"query\",\"q\\\"\"],\"msg\":\"first\",\"type\":\"t.1\"},"
+	ck_assert_str_eq(body_of(reply), "{\"detail\":["
+		"{\"loc\":[\"query\",\"q\\\"\"],\"msg\":\"first\",\"type\":\"t.1\"},"
 		"{\"loc\":[\"body\"],\"msg\":\"second\",\"type\":\"t.2\"}]}");
 	check_status(ask(latch_422_and_reply), 200);
 }
@@ -333,7 +334,8 @@ static int wrong_fields(ol_req *r)
 {
 	static const char *const names[] = { "", "a b", "a:", "a\r", "\xc3\xa9", "X\n", "(x)" };
 	static const char *const values[] = { "\r\nX: y", "a\nb", "a\rb", "\x01", "\x7f" };
-	static const char *const reserved[] = { "Content-Length", "transfer-encoding", "Connection", "DATE", "Trailer" };
+	static const char *const reserved[] = { "Content-Length", "transfer-encoding", "Connection", "DATE",
+		"Trailer" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		note(ol_header_add(r, names[i], "v") == -EINVAL ? 0 : -1);

@@ -306,13 +306,19 @@ END_TEST
 
 static void look_at_too_much(ol_req *r)
 {
+	char buf[8];
 	size_t n;
 
 	ck_assert_ptr_null(ol_body(r, &n));
 	ck_assert_uint_eq(n, 0);
+	ck_assert_int_eq(ol_body_read(r, buf, sizeof(buf)), -EMSGSIZE);        /* never a part as if it were all */
+	ck_assert_ptr_null(ol_body(r, &n));
+	ck_assert_ptr_null(ol_body_json(r));
 }
 
 #define LONG "0123456789012345678901234567890123456789012345678901"
+#define TOO_MUCH(path)                                                                          \
+	REQUEST("POST " path, "Transfer-Encoding: chunked\r\n") "34\r\n" LONG "\r\n34\r\n" LONG "\r\n"
 
 START_TEST(a_body_over_its_routes_limit_is_a_413)
 {
@@ -320,19 +326,16 @@ START_TEST(a_body_over_its_routes_limit_is_a_413)
 
 	ck_assert_ptr_nonnull(strstr(reply, "HTTP/1.1 413 "));
 	ck_assert_uint_eq(looked, 0);
-	reply = ask(REQUEST("POST /look", "Transfer-Encoding: chunked\r\n") "34\r\n" LONG "\r\n34\r\n" LONG "\r\n",
-		look_at_too_much);
+	reply = ask(TOO_MUCH("/look"), look_at_too_much);
 	ck_assert_ptr_nonnull(strstr(reply, "HTTP/1.1 413 "));
 	ck_assert_uint_eq(looked, 0);
 	reply = ask(POST("/stream", "", 101, ""), look_at_too_much);
 	ck_assert_ptr_nonnull(strstr(reply, "HTTP/1.1 413 "));
-	reply = ask(REQUEST("POST /latched-stream", "Transfer-Encoding: chunked\r\n") "34\r\n" LONG "\r\n34\r\n" LONG "\r\n",
-		look_at_too_much);
+	reply = ask(TOO_MUCH("/latched-stream"), look_at_too_much);
 	ck_assert_uint_eq(looked, 1);
 	ck_assert_ptr_nonnull(strstr(reply, "HTTP/1.1 413 "));
 	ck_assert_ptr_nonnull(strstr(reply, "Connection: close"));
-	reply = ask(REQUEST("POST /read-sync", "Transfer-Encoding: chunked\r\n") "34\r\n" LONG "\r\n34\r\n" LONG "\r\n",
-		NULL);
+	reply = ask(TOO_MUCH("/read-sync"), NULL);
 	ck_assert_int_eq(read_rc, -EMSGSIZE);
 	ck_assert_ptr_nonnull(strstr(reply, "HTTP/1.1 413 "));
 }

@@ -1,7 +1,7 @@
 /* test_server.c: a server from start to its last reply, on a real backend (OFFLOOP_BACKEND) and real sockets.
  *
- * Handlers stop where the test holds them, so what is running when draining begins, or when the grace is over, is certain.
- * What another thread will do is waited for by a blocking read with a bound, or asked for again until it is so.
+ * Handlers stop where the test holds them, so what is running when draining begins, or when the grace is over, is
+ * certain.  What another thread will do is waited for by a blocking read with a bound.
  */
 #include "server.h"
 

@@ -1,8 +1,8 @@
-/* test_sync.c: what handlers wait for: locks, time, each other, and work on a pool; in both lanes, with cancellation and
- * time-out racing what they wait for.
+/* test_sync.c: what handlers wait for: locks, time, each other, and work on a pool; in both lanes, with cancellation
+ * and time-out racing what they wait for.
  *
- * A fiber's races are in the order of its loop's messages and timers, and so the test's to choose.  For threads the test
- * holds the semaphore's own lock while both sides come up to it.
+ * A fiber's races are in the order of its loop's messages and timers, and so the test's to choose.  For threads the
+ * test holds the semaphore's own lock while both sides come up to it.
  */
 #include "rooms.h"
 

@@ -24,6 +24,7 @@
 #include "options.h"
 #include "server.h"
 #include "signals.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

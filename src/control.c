@@ -18,6 +18,7 @@
 #include "control.h"
 #include "base/clock.h"
 #include "options_value.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

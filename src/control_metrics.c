@@ -14,6 +14,7 @@
 #include "control.h"
 #include "pool.h"
 #include "route.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>

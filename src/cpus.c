@@ -14,6 +14,7 @@
  * nothing.  Called once at start, on one thread.
  */
 #include "cpus.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <stdbool.h>

@@ -15,7 +15,6 @@
  * All of this runs on the loop's thread, except run_job (worker) and the two dispatch_body_ functions (any).
  */
 #include "dispatch.h"
-
 #include "method.h"
 
 #include <errno.h>

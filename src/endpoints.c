@@ -8,7 +8,6 @@
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */
 #include "endpoints.h"
-
 #include "method.h"
 #include "options.h"
 
@@ -188,8 +187,10 @@ static int add_routes(struct build *b, const char *prefix, const struct ol_route
 		struct ol_route r;
 
 		options_element(&r, sizeof(r), routes, stride, i);
-		rc = r.mount ? mount(b, prefix, &r, depth) :
-			       add_route(b, prefix, &r, (const char *)routes + i * stride);
+		if (r.mount)
+			rc = mount(b, prefix, &r, depth);
+		else
+			rc = add_route(b, prefix, &r, (const char *)routes + i * stride);
 	}
 	return rc;
 }

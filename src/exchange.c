@@ -13,7 +13,6 @@
  * send.
  */
 #include "exchange.h"
-
 #include "dispatch.h"
 
 #include <errno.h>
@@ -85,7 +84,7 @@ bool exchange_claim(struct ol_req *r, int who)
 
 	/* Acquire/release: the loop's reasons for giving up, and the handler's reply, are seen by the other side. */
 	return atomic_compare_exchange_strong_explicit(
-		       &r->claim, &found, who, memory_order_acq_rel, memory_order_acquire) ||
+			&r->claim, &found, who, memory_order_acq_rel, memory_order_acquire) ||
 		found == who;
 }
 
@@ -111,7 +110,8 @@ void exchange_finish(struct ol_req *r, int rc)
 
 	if (r->streaming && r->committed) {
 		if (rc != 0 && !ol_cancelled(r))
-			log_failure(r, "handler broke off its stream", strerror(rc < 0 ? -rc : EINVAL));
+			log_failure(r, "handler broke off its stream",
+				strerror_r(rc < 0 ? -rc : EINVAL, text, sizeof(text)));
 		pipe_end(r->out, rc == 0 ? 0 : -ECONNABORTED);
 		return;
 	}

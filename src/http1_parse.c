@@ -22,9 +22,10 @@
 #include "http1.h"
 #include "http1_scan.h"
 #include "method.h"
+#include "offloop.h"
+
 #include <arpa/inet.h>
 #include <limits.h>
-#include "offloop.h"
 
 enum { MORE = 0, OK = 1, DONE = 2 };    /* or minus a status */
 

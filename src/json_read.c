@@ -13,6 +13,7 @@
  * Any thread.  The arena only takes the complaint; values live on the heap until their last reference is dropped.
  */
 #include "json.h"
+
 #include <stdbool.h>
 
 static const char too_deep[] = "nested deeper than 64 levels";

@@ -20,6 +20,7 @@
  * text.
  */
 #include "json.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <math.h>

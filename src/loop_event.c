@@ -559,8 +559,8 @@ static int set_up_events(struct evloop *el)
 	if (el->timer_fd < 0)
 		return -errno;
 	if (event_assign(&el->wake_event, el->base, el->wake_fd, how, on_wake, el) < 0 ||
-	    event_assign(&el->timer_event, el->base, el->timer_fd, how, on_timer, el) < 0 ||
-	    event_add(&el->wake_event, NULL) < 0 || event_add(&el->timer_event, NULL) < 0)
+		event_assign(&el->timer_event, el->base, el->timer_fd, how, on_timer, el) < 0 ||
+		event_add(&el->wake_event, NULL) < 0 || event_add(&el->timer_event, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }

@@ -117,7 +117,7 @@ static int listen_anywhere(struct sockaddr_un *sa, socklen_t *n)
 	if (fd < 0)
 		return -errno;
 	if (bind(fd, (struct sockaddr *)sa, sizeof(sa->sun_family)) < 0 || listen(fd, 1) < 0 ||
-	    getsockname(fd, (struct sockaddr *)sa, n) < 0) {
+		getsockname(fd, (struct sockaddr *)sa, n) < 0) {
 		int rc = -errno;
 
 		close(fd);

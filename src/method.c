@@ -7,7 +7,6 @@
  * Case counts (RFC 9110 §9.1): "get" is not a method.  Pure functions, any thread.
  */
 #include "method.h"
-
 #include "offloop.h"
 
 static const struct slice names[METHODS] = {

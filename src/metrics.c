@@ -19,6 +19,7 @@
 #include "metrics.h"
 #include "base/clock.h"
 #include "method.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

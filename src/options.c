@@ -18,6 +18,7 @@
 #include "options.h"
 #include "base/nearest.h"
 #include "options_value.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -8,6 +8,7 @@
  */
 #include "options_value.h"
 #include "base/slice.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>

@@ -13,7 +13,6 @@
  * is seen after.  The futex wake is the last thing a waker does with a park, which may be gone by then (futex.h).
  */
 #include "park.h"
-
 #include "base/futex.h"
 
 #include <errno.h>
@@ -35,7 +34,7 @@ static void resume_by_timer(struct timer *t)
 
 	/* Relaxed: waiter and timer are one thread. */
 	if (!atomic_compare_exchange_strong_explicit(
-		    &p->state, &parked, EMPTY, memory_order_relaxed, memory_order_relaxed))
+			&p->state, &parked, EMPTY, memory_order_relaxed, memory_order_relaxed))
 		return; /* woken meanwhile: its message resumes */
 	p->timed_out = true;
 	p->resume(p);
@@ -65,7 +64,7 @@ static int wait_fiber(struct park *p, uint64_t deadline_ns)
 	p->timed_out = false;
 	p->fiber = fiber_current(p->fibers);
 	if (atomic_compare_exchange_strong_explicit(
-		    &p->state, &empty, PARKED, memory_order_acquire, memory_order_acquire)) {
+			&p->state, &empty, PARKED, memory_order_acquire, memory_order_acquire)) {
 		wheel_add(&p->loop->wheel, &p->timer, deadline_ns);
 		fiber_suspend(p->fiber);
 	}
@@ -81,10 +80,10 @@ static int wait_thread(struct park *p, uint64_t deadline_ns)
 	uint32_t empty = EMPTY;
 
 	if (atomic_compare_exchange_strong_explicit(
-		    &p->state, &empty, PARKED, memory_order_acquire, memory_order_acquire)) {
-		while (atomic_load_explicit(&p->state, memory_order_acquire) == PARKED)
-			if (!futex_wait(&p->state, PARKED, deadline_ns))
-				break;
+			&p->state, &empty, PARKED, memory_order_acquire, memory_order_acquire)) {
+		while (atomic_load_explicit(&p->state, memory_order_acquire) == PARKED &&
+			futex_wait(&p->state, PARKED, deadline_ns))
+			continue;
 	}
 	/* A wake that came with the time-out counts as a wake. */
 	return atomic_exchange_explicit(&p->state, EMPTY, memory_order_acquire) == WOKEN ? 0 : -ETIMEDOUT;

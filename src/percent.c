@@ -15,6 +15,7 @@
  * may hold "../" that was sent as "..%2F".  Whoever makes file names of values must look again.
  */
 #include "percent.h"
+
 #include <string.h>
 
 /* The byte that the escape at the start of p stands for; -1 when it is malformed or longer than the n bytes there. */

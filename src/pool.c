@@ -160,7 +160,7 @@ static void mean_add(struct kind *k, uint64_t ns)
 
 static unsigned wake_width(const struct pool *p)
 {
-	return p->head != NULL && p->kinds[p->head->tag].mean_ns > LONG_NS ? WIDE : 1;
+	return p->head && p->kinds[p->head->tag].mean_ns > LONG_NS ? WIDE : 1;
 }
 
 static void plan_wake(struct pool *p, struct list *node, struct calls *c)
@@ -276,11 +276,11 @@ static void leave_place(struct pool *p)
 
 static void unlink_job(struct pool *p, struct pool_job *job)
 {
-	if (job->prev != NULL)
+	if (job->prev)
 		job->prev->next = job->next;
 	else
 		p->head = job->next;
-	if (job->next != NULL)
+	if (job->next)
 		job->next->prev = job->prev;
 	else
 		p->tail = job->prev;
@@ -294,7 +294,7 @@ static struct pool_job *take(struct pool *p, uint64_t now)
 {
 	struct pool_job *job = p->head;
 
-	if (job == NULL)
+	if (!job)
 		return NULL;
 	assert(p->running < p->limit);
 	unlink_job(p, job);
@@ -355,7 +355,7 @@ static void leave(struct pool *p, uint64_t now)
 
 	p->threads--;
 	unlock_and_perform(p, now);
-	if (p->thread_stop != NULL)
+	if (p->thread_stop)
 		p->thread_stop(p->arg);
 
 	lock(p);
@@ -379,7 +379,7 @@ static void *worker_main(void *arg)
 	current = p;
 	list_init(&w.node);
 	pthread_setname_np(pthread_self(), p->thread_name);
-	if (p->thread_start != NULL)
+	if (p->thread_start)
 		p->thread_start(p->arg);
 	now = clock_now_ns();
 
@@ -390,7 +390,7 @@ static void *worker_main(void *arg)
 	while (p->threads <= p->limit) {
 		struct pool_job *job = take(p, now);
 
-		if (job != NULL)
+		if (job)
 			now = work(p, job, now);
 		else if (!rest(p, &w, &now))
 			break;
@@ -435,7 +435,7 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 		.thread_start = conf->thread_start, .thread_stop = conf->thread_stop, .arg = conf->arg,
 	};
 	p->kinds = calloc(conf->tags > 0 ? conf->tags : 1, sizeof(p->kinds[0]));
-	if (p->kinds == NULL) {
+	if (!p->kinds) {
 		free(p);
 		errno = ENOMEM;
 		return NULL;
@@ -452,7 +452,7 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 
 UNCHECKED void pool_free(struct pool *p)
 {
-	if (p == NULL)
+	if (!p)
 		return;
 	assert(p->magic == MAGIC);
 	pool_resize(p, 0, 0);
@@ -472,13 +472,13 @@ UNCHECKED void pool_free(struct pool *p)
 	free(p);
 }
 
-/* Tries again to start a thread, when it is time. */
 bool pool_stalled(const struct pool *p)
 {
 	/* Relaxed: a hint; the retry itself takes the lock. */
 	return atomic_load_explicit(&p->stalled, memory_order_relaxed);
 }
 
+/* Tries again to start a thread, when it is time. */
 static void retry(struct pool *p)
 {
 	uint64_t now = clock_now_ns();
@@ -506,8 +506,8 @@ bool pool_admit(struct pool *p)
 			if (entered - left >= capacity)
 				break;
 		}
-		if (atomic_compare_exchange_weak_explicit(&p->entered, &entered, entered + 1, memory_order_acquire,
-							  memory_order_acquire))
+		if (atomic_compare_exchange_weak_explicit(
+				&p->entered, &entered, entered + 1, memory_order_acquire, memory_order_acquire))
 			return true;
 	}
 	atomic_fetch_add_explicit(&p->rejected, 1, memory_order_relaxed); /* a statistic */
@@ -521,7 +521,7 @@ void pool_batch_add(struct pool_batch *b, struct pool_job *job)
 	job->next = NULL;
 	job->prev = b->tail;
 	job->queued = false;
-	if (b->tail != NULL)
+	if (b->tail)
 		b->tail->next = job;
 	else
 		b->head = job;
@@ -542,13 +542,13 @@ void pool_splice(struct pool *p, struct pool_batch *b)
 	now = clock_now_ns();
 
 	lock(p);
-	for (struct pool_job *job = b->head; job != NULL; job = job->next) {
+	for (struct pool_job *job = b->head; job; job = job->next) {
 		assert(job->tag < p->tags);
 		job->queued_ns = now;
 		job->queued = true;
 	}
 	b->head->prev = p->tail;
-	if (p->tail != NULL)
+	if (p->tail)
 		p->tail->next = b->head;
 	else
 		p->head = b->head;
@@ -606,7 +606,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *s)
 		.threads = p->threads, .running = p->running, .starting = p->starting,
 		.idle = p->threads - p->running - p->starting,
 		.queued = p->queued, .waking = p->waking,
-		.oldest_queued_ns = p->head != NULL ? p->head->queued_ns : 0,
+		.oldest_queued_ns = p->head ? p->head->queued_ns : 0,
 		.done = p->done, .dropped = p->dropped, .started = p->started, .spawn_failed = p->spawn_failed,
 		.rejected = atomic_load_explicit(&p->rejected, memory_order_relaxed),
 	};

@@ -11,9 +11,8 @@
  * started (loop, which owns the exchange then).
  */
 #include "exchange.h"
-#include "json.h"
-
 #include "dispatch.h"
+#include "json.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -113,7 +112,7 @@ static bool is_token(struct slice s)
 		unsigned char c = (unsigned char)s.p[i];
 
 		if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-			    (c != '\0' && strchr(extra, c))))
+				(c != '\0' && strchr(extra, c))))
 			return false;
 	}
 	return s.n > 0;

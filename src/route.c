@@ -25,6 +25,7 @@
 #include "route.h"
 #include "method.h"
 #include "offloop.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <locale.h>

@@ -17,7 +17,6 @@
  * loop's.
  */
 #include "server.h"
-
 #include "base/thread.h"
 #include "conn.h"
 #include "dispatch.h"
@@ -498,8 +497,9 @@ int server_wait(ol_server *s, uint64_t deadline_ns)
 
 	lock(s);
 	while (s->reached[ENDED] < s->reached[READY] && rc == 0)
-		rc = deadline_ns == NEVER ? pthread_cond_wait(&s->changed, &s->mutex) :
-					    pthread_cond_timedwait(&s->changed, &s->mutex, &at);
+		rc = deadline_ns == NEVER ?
+			pthread_cond_wait(&s->changed, &s->mutex) :
+			pthread_cond_timedwait(&s->changed, &s->mutex, &at);
 	unlock(s);
 	return rc == 0 ? 0 : -ETIMEDOUT;
 }
@@ -628,6 +628,7 @@ void ol_server_data_set(ol_server *s, void *data)
 
 void *ol_server_data(const ol_server *s)
 {
+	/* Acquire: as ol_app_data. */
 	return atomic_load_explicit(&s->shared.data, memory_order_acquire);
 }
 

@@ -9,6 +9,7 @@
  * SIGHUP and all others stay as they are.  Two signals that arrive before the first was read are one, as signals are.
  */
 #include "signals.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>

@@ -206,6 +206,7 @@ int ol_wait(ol_req *r, int64_t timeout_ms)
 
 void ol_wake(ol_req *r)
 {
+	/* Release: pairs with ol_wait's acquire. */
 	atomic_store_explicit(&r->woken, true, memory_order_release);
 	park_wake(r->park);
 }

@@ -9,6 +9,7 @@
  * so it depends on nothing.
  */
 #include "base/nearest.h"
+
 #include <stdint.h>
 #include <string.h>
 

@@ -5,6 +5,7 @@
  * table that ol_main reads them with, the app's own among them.
  */
 #include "cli/cli.h"
+
 #include <stdio.h>
 
 static void list(void)

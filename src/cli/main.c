@@ -9,6 +9,7 @@
 #include "base/nearest.h"
 #include "cli/cli.h"
 #include "offloop.h"
+
 #include <stdio.h>
 #include <string.h>
 

@@ -10,6 +10,7 @@
  */
 #include "cli/cli.h"
 #include "offloop.h"
+
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>

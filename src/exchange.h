@@ -73,7 +73,7 @@ struct ol_req {
 	size_t body_read;               /* ol_body_read's place in it */
 	uint64_t body_seen;             /* bytes of body that have come */
 	bool body_whole;
-	int body_error;                 /* what ol_body failed with: a part of the body is never given as if it were all */
+	int body_error;                 /* what ol_body failed with: a part of a body is never given as all of it */
 	json_t *json;
 	struct pipe *in, *out;          /* of a .stream request; of a streamed reply */
 	struct trailers *trailers;

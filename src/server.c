@@ -33,7 +33,6 @@
 
 #define DEAF_NS (50 * NS_PER_MS)
 #define ABANDON_NS (500 * NS_PER_MS)
-#define LOG_TEXT_MAX 2048
 
 LOCK_ROLE(server_role);
 
@@ -639,14 +638,9 @@ const char *ol_option_get(const ol_server *s, const char *name)
 
 void ol_server_log_(ol_server *s, enum ol_level level, const char *fmt, ...)
 {
-	char text[LOG_TEXT_MAX];
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
+	log_vprintf(s->setup.log, (enum log_level)level, NULL, 0, fmt, ap);
 	va_end(ap);
-	if (n >= 0)
-		log_line(s->setup.log, (enum log_level)level,
-			(struct slice){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 }, NULL, 0);
 }

@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,15 +239,9 @@ char *ol_printf_(ol_req *r, const char *fmt, ...)
 void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...)
 {
 	struct log_field route = LOG_FIELD_STR("route", slice_of(r->endpoint->name));
-	char text[2048];
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
+	log_vprintf(r->home->shared->log, (enum log_level)level, &route, 1, fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		return;
-	log_line(r->home->shared->log, (enum log_level)level,
-		(struct slice){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 }, &route, 1);
 }

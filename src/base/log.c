@@ -19,9 +19,8 @@
  * its write returns, if ever.  The lock decides who frees: log_free, when it has seen `finished`; the writer, when it
  * sees `abandoned` as it finishes.
  *
- * Threads: log_line, log_printf, log_flush and log_dropped by any; log_new and log_free by the owner, once.  The writer
- * blocks all signals, so SIGPIPE stays pending there and is lost.  Not async-signal-safe, and not usable in a child of
- * fork.
+ * Threads: log_new and log_free by the owner, once; the others by any.  The writer blocks all signals, so SIGPIPE stays
+ * pending there and is lost.  Not async-signal-safe, and not usable in a child of fork.
  */
 #include "log.h"
 #include "clock.h"
@@ -701,20 +700,30 @@ void log_line(struct log *l, enum log_level level, struct slice msg, const struc
 	enqueue(l, level, o.bytes, n);
 }
 
-void log_printf(struct log *l, enum log_level level, const char *fmt, ...)
+/* Half a line for the message: a line and its message together must fit on the stack of a small fiber. */
+void log_vprintf(struct log *l, enum log_level level, const struct log_field *fields, size_t n, const char *fmt,
+	va_list ap)
 {
-	char msg[LINE_BYTES];
-	va_list ap;
-	int n;
+	char msg[LOG_TEXT_MAX];
+	int len;
 
 	if (level > l->level)
 		return;
-	va_start(ap, fmt);
-	n = vsnprintf(msg, sizeof(msg), fmt, ap);
-	va_end(ap);
-	if (n < 0)
+	len = vsnprintf(msg, sizeof(msg), fmt, ap);
+	if (len < 0)
 		return;
-	log_line(l, level, (struct slice){ msg, (size_t)n < sizeof(msg) ? (size_t)n : sizeof(msg) - 1 }, NULL, 0);
+	if ((size_t)len >= sizeof(msg))
+		len = sizeof(msg) - 1;
+	log_line(l, level, (struct slice){ msg, (size_t)len }, fields, n);
+}
+
+void log_printf(struct log *l, enum log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_vprintf(l, level, NULL, 0, fmt, ap);
+	va_end(ap);
 }
 
 uint64_t log_dropped(const struct log *l)

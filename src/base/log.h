@@ -8,6 +8,7 @@
 
 #include "checked.h"
 #include "slice.h"
+#include <stdarg.h>
 #include <stdint.h>
 
 struct log;
@@ -50,6 +51,11 @@ void log_flush(struct log *l, int ms);
  * invalid UTF-8 are escaped, so that a request can never forge a line; a line is cut at 4 KiB.  Any thread; not
  * async-signal-safe. */
 void log_line(struct log *l, enum log_level level, struct slice msg, const struct log_field *fields, size_t n);
+
+/* The same with a formatted message, cut at LOG_TEXT_MAX - 1 bytes. */
+#define LOG_TEXT_MAX 2048
+void log_vprintf(struct log *l, enum log_level level, const struct log_field *fields, size_t n, const char *fmt,
+	va_list ap) __attribute__((format(printf, 5, 0)));
 void log_printf(struct log *l, enum log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 uint64_t log_dropped(const struct log *l);

@@ -108,7 +108,7 @@ struct ol_pool {
 	const char *name OL_0_;
 	unsigned threads OL_0_;  /* at most this many run at once; 0: 40 */
 	unsigned queue OL_0_;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
-	size_t stack OL_0_;      /* bytes of thread stack; 0: the system's default, usually 8 MiB, which are only used as touched */
+	size_t stack OL_0_;      /* bytes of thread stack, used as touched; 0: the system's default, usually 8 MiB */
 };
 
 /* An option of the app's own, given as --name VALUE, OFFLOOP_NAME, or in the config file; read with ol_option_get(). */
@@ -220,15 +220,16 @@ json_t *ol_body_json(ol_req *r);
 const char *ol_trailer(ol_req *r, const char *name);
 
 /* Latches a 422 with one more entry {"loc": [in, name], "msg", "type"} of FastAPI's shape; in is "body", "query",
- * "path" or "header"; name may be NULL: then loc is [in].  The strings are copied.  Returns -EINVAL: return ol_invalid(r, "body", "text", "field required",
- * "value_error.missing"); */
+ * "path" or "header"; name may be NULL: then loc is [in].  The strings are copied.  Gives -EINVAL, for
+ * return ol_invalid(r, "body", "text", "field required", "value_error.missing"); */
 int ol_invalid(ol_req *r, const char *in, const char *name, const char *msg, const char *type);
 
 /* ---------------------------------------------------------------------------------------------------------------
  * The reply  [owner]
  *
- * Each gives 0, -EALREADY when a reply is committed, -ENOMEM, or -EINVAL (a status outside 200..599; a control character
- * in a header), so that a handler can end with `return ol_text(...)`.  A media type is copied; NULL: text/plain in UTF-8.
+ * Each gives 0, -EALREADY when a reply is committed, -ENOMEM, or -EINVAL (a status outside 200..599; a control
+ * character in a header), so that a handler can end with `return ol_text(...)`.  A media type is copied; NULL:
+ * text/plain in UTF-8.
  * ------------------------------------------------------------------------------------------------------------ */
 
 int ol_text(ol_req *r, int status, const char *text);                   /* text/plain; copied */
@@ -272,7 +273,8 @@ int ol_trailer_set(ol_req *r, const char *name, const char *value);
  * Waiting, memory, other threads
  * ------------------------------------------------------------------------------------------------------------ */
 
-/* Waits ms milliseconds.  suspends.  -ECANCELED as soon as the client has left or the server's grace is over.  [owner] */
+/* Waits ms milliseconds.  suspends.  -ECANCELED as soon as the client has left or the server's grace is over.
+ * [owner] */
 int ol_sleep(ol_req *r, int64_t ms);
 
 /* Runs fn(arg) on a thread of the pool (NULL: the default one) and gives what it returned.  suspends.  -EAGAIN: the
@@ -282,7 +284,8 @@ int ol_sleep(ol_req *r, int64_t ms);
  * the handler does while it runs.  [owner] */
 int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg);
 
-/* 1 when nobody waits for the reply any more: the client left, or the server's grace is over.  [any thread working for r] */
+/* 1 when nobody waits for the reply any more: the client left, or the server's grace is over.  [any], while it works
+ * for r */
 int ol_cancelled(const ol_req *r);
 
 /* Memory of the request's: aligned to 16, freed with it.  NULL when there is none.  [owner] */

@@ -115,8 +115,8 @@ static bool stopping(const struct process *p, bool wait)
 
 /* ---- before there are threads ------------------------------------------------------------------------------------ */
 
-/* A standard stream that was closed becomes /dev/null: else a socket or a file of the app's gets its number, and what is
- * printed goes there. */
+/* A standard stream that was closed becomes /dev/null: else a socket or a file of the app's gets its number, and what
+ * is printed goes there. */
 static void open_standard_streams(void)
 {
 	int fd;

@@ -710,4 +710,6 @@ void dispatch_fini(struct dispatch *d)
 	fiber_pool_free(d->fibers);
 	free(d->slots);
 	free(d->batches);
+	d->slots = NULL;
+	d->nslots = 0; /* every handle is stale from now on */
 }

@@ -131,6 +131,13 @@ static void run_messages(struct loop *l)
 	}
 }
 
+void loop_run_late(struct loop *l)
+{
+	do
+		run_messages(l);
+	while (l->todo || (l->todo = take_inbox(l, false)));
+}
+
 /* Announces that the loop is about to sleep; false when a message has come. */
 static bool arm_inbox(struct loop *l)
 {

@@ -124,8 +124,11 @@ struct loop *loop_new_event(const struct loop_conf *conf);
 CHECKED int loop_probe_uring(const char **stage);
 
 /* Every io must have been released, and no thread may still be inside loop_post.  Takes NULL.  The loop need not have
- * run; not while it runs.  Messages that were not run are forgotten. */
+ * run; not while it runs.  Messages that were not run are forgotten: loop_run_late first. */
 void loop_free(struct loop *l);
+
+/* Runs, on the calling thread, the messages that came after the loop had ended, so that what they own is given back. */
+void loop_run_late(struct loop *l);
 
 /* Runs until loop_stop: before_wait, wait, completions, messages (at most 64 a turn), timers, and so on.  The calling
  * thread is the loop's from then on.  0 after loop_stop, or the -errno of a wait that failed for good. */

@@ -58,7 +58,7 @@ struct server_loop {
 	struct list waiting;            /* accepted, but over it; not empty exactly while `full` */
 	bool listening, full, draining;
 	pthread_t thread;
-	bool threaded;
+	bool threaded, ended;           /* its thread was started; has run its loop to the end */
 	struct loop_msg drain, abandon;
 };
 
@@ -451,6 +451,7 @@ static void *loop_thread(void *arg)
 	}
 	conn_home_fini(&l->home);
 	dispatch_fini(&l->dispatch);
+	l->ended = true;
 	report(s, ENDED);
 	return NULL;
 }
@@ -566,6 +567,8 @@ void server_free(ol_server *s)
 	for (unsigned i = 0; i < s->shared.npools; i++)
 		pool_free(s->shared.pools[i].pool);
 	for (unsigned i = 0; s->loops && i < s->nloops; i++) {
+		if (s->loops[i].ended)
+			loop_run_late(s->loops[i].loop); /* posts to requests that had ended */
 		loop_free(s->loops[i].loop);
 		metrics_loop_fini(&s->loops[i].metrics);
 	}

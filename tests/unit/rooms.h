@@ -75,8 +75,8 @@ static inline void rooms_before_wait(struct loop *l)
 static inline void rooms_accepted(struct loop_io *io, int fd, bool more)
 {
 	(void)more;
-	if (fd >= 0)
-		(void)conn_open(&rooms_of(io->loop)->home, fd);
+	if (fd >= 0 && conn_open(&rooms_of(io->loop)->home, fd) < 0)
+		return; /* without memory: it has been closed */
 }
 
 static inline void rooms_released(struct loop_io *io)

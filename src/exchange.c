@@ -3,8 +3,8 @@
  * An exchange begins when a head has been accepted and ends when two things are true: its handler (and whatever that
  * offloaded) has returned, and its connection is done with the reply.  Until then its arena, its fiber and its reply
  * stay.  It has one owner at a time: the loop, or the one worker that runs its handler; only pool_splice and the loop's
- * inbox pass it on, so handlers need no lock for it.  While a worker owns it the loop touches two words only: `claim`
- * and `cancelled`.
+ * inbox pass it on, so handlers need no lock for it.  While a worker owns it, two words of it are shared with the
+ * loop: `claim` and `cancelled`.
  *
  * The claim decides who answers.  The handler's side claims when it commits: at its first ol_write, or when it returns.
  * The loop claims when it gives the stream up.  Both use one compare-and-swap; who loses discards what it has.

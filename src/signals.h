@@ -6,8 +6,8 @@
 
 struct signals;
 
-/* Blocks SIGTERM and SIGINT in the calling thread, and so in all threads it starts from now on, and ignores SIGPIPE.
- * NULL with errno. */
+/* Blocks SIGTERM and SIGINT in the calling thread, and so in all threads it starts from now on, and ignores SIGPIPE and
+ * SIGXFSZ.  NULL with errno. */
 CHECKED struct signals *signals_new(void);
 
 /* Starts the thread that waits for them: caught(arg, signal, n) is called there for the nth one, from 1.  0 or

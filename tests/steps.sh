@@ -120,11 +120,12 @@ wire() {
 	return "$status"
 }
 
+# Scenarios mostly wait, each for servers of its own, so more of them run at once than there are CPUs.
 scenario() {
 	local status=0
 	backend "$@"
-	TEST_TIMEOUT=900 tests/run "$(find_python pytest)" -m pytest -p no:cacheprovider -q -ra tests/scenario \
-		>"$logs/pytest.out" 2>&1 || status=$?
+	TEST_TIMEOUT=900 tests/run "$(find_python pytest,xdist)" -m pytest -p no:cacheprovider -q -ra -n $((2 * jobs)) \
+		tests/scenario >"$logs/pytest.out" 2>&1 || status=$?
 	cat "$logs/pytest.out"
 	sed -nE 's/^SKIPPED .*] /skipped: /p' "$logs/pytest.out"
 	tail -n 1 "$logs/pytest.out" | awk '

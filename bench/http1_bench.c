@@ -23,7 +23,8 @@ static const char small[] =
 static const char browser[] =
 	"GET /wp-content/uploads/2010/03/hello-kitty-darth-vader-pink.jpg?size=large&v=17 HTTP/1.1\r\n"
 	"Host: www.example.com\r\n"
-	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36\r\n"
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+	"Chrome/126.0.0.0 Safari/537.36\r\n"
 	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n"
 	"Accept-Language: en-GB,en;q=0.8,sv;q=0.5\r\n"
 	"Accept-Encoding: gzip, deflate, br\r\n"

@@ -5,7 +5,7 @@
  *
  *     loop_bench PORT      OFFLOOP_BACKEND=uring|libevent
  *
- * It reads no request, so it is a bound and not a server: what it costs over a hand-written ring is the seam's price. */
+ * It reads no request, so it is a bound and not a server: what it costs over a bare ring is the seam's price. */
 #include "../src/loop.h"
 
 #include <errno.h>

@@ -1,8 +1,10 @@
 #!/bin/sh
 # tests/check_style.sh: what a program can see of the house style: each .c of the library and the programs opens with an
-# essay of 5 to 25 lines, and each test with a comment; no file is over 800 lines; functions that nobody can call safely
-# are not called; no line ends in blanks; and Makefile.am names each file, else it would not be built or not be shipped.
+# essay of 5 to 25 lines, and each test with a comment; no file is over 800 lines, and no line of C over 120 columns;
+# functions that nobody can call safely are not called; no line ends in blanks; and Makefile.am names each file, else it
+# would not be built or not be shipped.
 set -eu
+export LC_ALL=C
 
 cd "${srcdir:-$(dirname "$0")/..}"
 
@@ -23,6 +25,12 @@ find src include bench tests -name '*.[chS]' -o -name '*.def' -o -name '*.cc' -o
 		printf "%s:%d: %s\n", FILENAME, FNR, what
 		bad = 1
 	}
+	# columns(s): how wide a line is, with tabs of eight; of a character of UTF-8 its first byte counts.
+	function columns(s,    n, i) {
+		gsub(/[\200-\277]/, "", s)
+		for (n = 0; (i = index(s, "\t")) > 0; s = substr(s, i + 1)) n += i - 1 + 8 - (n + i - 1) % 8
+		return n + length(s)
+	}
 	function end_file() {
 		if (opening == 1) { printf "%s: its opening comment never ends\n", file; bad = 1 }
 		if (lines > 800) { printf "%s: %d lines, over 800\n", file, lines; bad = 1 }
@@ -42,6 +50,7 @@ find src include bench tests -name '*.[chS]' -o -name '*.def' -o -name '*.cc' -o
 		n = FNR - ($0 ~ /^ *\*\/$/)
 		if (essay && (n < 5 || n > 25)) complain("the opening essay has " n " lines, not 5 to 25")
 	}
+	is_c && columns($0) > 120 { complain("wider than 120 columns") }
 	/[ \t]$/ { complain("blanks at the end of the line") }
 	is_c && /(^|[^A-Za-z0-9_"])(strcpy|strcat|sprintf|vsprintf|strtok|localtime|gmtime|atoi|atol|gets)[ \t]*\(/ {
 		complain("calls a function that is not for us")

@@ -24,7 +24,7 @@
 struct script_peer {
 	struct list node;
 	struct loop *loop;
-	struct loop_io *io;             /* whose descriptor it is; NULL before its first operation and after its release */
+	struct loop_io *io;             /* whose descriptor it is; NULL before its first operation and once released */
 	int fd;
 	unsigned flight;                /* LOOP_* that the backend owes a completion */
 	const struct msghdr *msg;       /* of the send in flight */
@@ -46,12 +46,12 @@ int script_fd(void);
 
 void script_accept(struct loop *l, int res, bool more);                 /* an errno, or the end of the multishot */
 void script_give(struct script_peer *p, const void *bytes, size_t n);   /* in buffers of the loop's size */
-void script_give_last(struct script_peer *p, const void *bytes, size_t n); /* one buffer, and the multishot ends with it */
+void script_give_last(struct script_peer *p, const void *bytes, size_t n); /* one buffer; the multishot ends with it */
 void script_end(struct script_peer *p, int res);                        /* 0: FIN, or an errno, as -ENOBUFS */
 void script_sent(struct script_peer *p, int res);                       /* while sends are held */
 void script_hup(struct script_peer *p, int events);
 void script_connected(struct script_peer *p, int res);
-void script_cancelled(struct script_peer *p, unsigned op);              /* while cancellations are held; accept: script_accept */
+void script_cancelled(struct script_peer *p, unsigned op);              /* held cancellations; accept: script_accept */
 
 void script_hold(struct loop *l, bool sends, bool cancels);
 /* The nth operation started from now (1: the next) fails with err; 0: none. */

@@ -123,7 +123,8 @@ static int undeclared(ol_req *r)
 
 static int params(ol_req *r)
 {
-	return ol_textf(r, 200, "%s|%lld|%g|%s\n", ol_param(r, "name"), (long long)ol_param_int(r, "n"), ol_param_float(r, "f"),
+	return ol_textf(r, 200, "%s|%lld|%g|%s\n", ol_param(r, "name"), (long long)ol_param_int(r, "n"),
+		ol_param_float(r, "f"),
 		ol_param(r, "rest"));
 }
 
@@ -145,7 +146,8 @@ static int whoami(ol_req *r)
 {
 	const char *header = ol_header(r, "X-Test"), *cookie = ol_cookie(r, "id"), *q = ol_query(r, "q");
 
-	return ol_textf(r, 200, "%s %s %s %s header=%s cookie=%s q=%s remote=%s\n", ol_method(r), ol_path(r), ol_target(r),
+	return ol_textf(r, 200, "%s %s %s %s header=%s cookie=%s q=%s remote=%s\n", ol_method(r), ol_path(r),
+		ol_target(r),
 		ol_route_path(r), header ? header : "-", cookie ? cookie : "-", q ? q : "-", ol_remote(r));
 }
 
@@ -346,7 +348,8 @@ static int cancelled(ol_req *r)
 
 static int stream(ol_req *r)
 {
-	int64_t n = number(r, "n", 3), size = number(r, "size", 6), gap = number(r, "gap", 0), broken = number(r, "broken", -1);
+	int64_t n = number(r, "n", 3), size = number(r, "size", 6);
+	int64_t gap = number(r, "gap", 0), broken = number(r, "broken", -1);
 	char *piece = ol_alloc(r, (size_t)size + 1);
 	int rc = piece ? ol_stream(r, 200, "text/plain") : -ENOMEM;
 
@@ -393,30 +396,34 @@ static int stop(ol_req *r)
 	return ol_text(r, 200, "stopping\n");
 }
 
-#define ROUTES(lane, pool_)                                                                                                      \
-	{                                                                                                                        \
-		OL_GET("/text", .lane = text, .pool = pool_), OL_GET("/status", .lane = status, .pool = pool_),                  \
-		OL_GET("/bytes", .lane = bytes, .pool = pool_), OL_GET("/json", .lane = json, .pool = pool_),                    \
-		OL_GET("/error", .lane = error, .pool = pool_), OL_GET("/redirect", .lane = redirect, .pool = pool_),            \
-		OL_GET("/empty", .lane = empty, .pool = pool_), OL_GET("/headers", .lane = headers, .pool = pool_),              \
-		OL_GET("/twice", .lane = twice, .pool = pool_), OL_GET("/fail", .lane = fail, .pool = pool_),                    \
-		OL_GET("/forget", .lane = forget, .pool = pool_), OL_GET("/positive", .lane = positive, .pool = pool_),          \
-		OL_GET("/undeclared", .lane = undeclared, .pool = pool_),                                                        \
-		OL_GET("/params/{name}/{n:int}/{f:float}/{rest:path}", .lane = params, .pool = pool_),                           \
-		OL_GET("/uuid/{id:uuid}", .lane = uuid, .pool = pool_), OL_GET("/limit", .lane = limit, .pool = pool_),          \
-		OL_GET("/whoami", .lane = whoami, .pool = pool_), OL_GET("/whoami/{rest:path}", .lane = whoami, .pool = pool_),  \
-		OL_POST("/echo", .lane = echo, .pool = pool_), OL_PUT("/echo", .lane = echo, .pool = pool_),                     \
-		OL_POST("/small", .lane = echo, .pool = pool_, .body_max = 10),                                                  \
-		OL_POST("/count", .lane = count, .pool = pool_, .body_max = 1 << 30, .stream = 1),                               \
-		OL_POST("/collect", .lane = echo, .pool = pool_, .stream = 1),                                                   \
-		OL_POST("/ignore", .lane = text, .pool = pool_, .body_max = 1 << 30, .stream = 1),                               \
-		OL_POST("/json", .lane = body_json, .pool = pool_), OL_GET("/invalid", .lane = invalid, .pool = pool_),          \
-		OL_GET("/nap", .lane = nap, .pool = pool_), OL_GET("/block", .lane = block, .pool = pool_),                      \
-		OL_GET("/offload", .lane = offload, .pool = pool_), OL_GET("/nested", .lane = nested, .pool = pool_),            \
-		OL_GET("/mutex", .lane = mutex, .pool = pool_), OL_GET("/sem", .lane = sem, .pool = pool_),                      \
-		OL_GET("/post", .lane = post, .pool = pool_), OL_GET("/cancelled", .lane = cancelled, .pool = pool_),            \
-		OL_GET("/stream", .lane = stream, .pool = pool_), OL_GET("/deep", .lane = deep, .pool = pool_),                  \
-		OL_GET("/crash", .lane = crash, .pool = pool_), OL_GET("/stop", .lane = stop, .pool = pool_),                    \
+#define ROUTES(lane, pool_) \
+	{ \
+		OL_GET("/text", .lane = text, .pool = pool_), OL_GET("/status", .lane = status, .pool = pool_), \
+		OL_GET("/bytes", .lane = bytes, .pool = pool_), OL_GET("/json", .lane = json, .pool = pool_), \
+		OL_GET("/error", .lane = error, .pool = pool_), OL_GET("/redirect", .lane = redirect, .pool = pool_), \
+		OL_GET("/empty", .lane = empty, .pool = pool_), OL_GET("/headers", .lane = headers, .pool = pool_), \
+		OL_GET("/twice", .lane = twice, .pool = pool_), OL_GET("/fail", .lane = fail, .pool = pool_), \
+		OL_GET("/forget", .lane = forget, .pool = pool_), \
+		OL_GET("/positive", .lane = positive, .pool = pool_), \
+		OL_GET("/undeclared", .lane = undeclared, .pool = pool_), \
+		OL_GET("/params/{name}/{n:int}/{f:float}/{rest:path}", .lane = params, .pool = pool_), \
+		OL_GET("/uuid/{id:uuid}", .lane = uuid, .pool = pool_), \
+		OL_GET("/limit", .lane = limit, .pool = pool_), \
+		OL_GET("/whoami", .lane = whoami, .pool = pool_), \
+		OL_GET("/whoami/{rest:path}", .lane = whoami, .pool = pool_), \
+		OL_POST("/echo", .lane = echo, .pool = pool_), OL_PUT("/echo", .lane = echo, .pool = pool_), \
+		OL_POST("/small", .lane = echo, .pool = pool_, .body_max = 10), \
+		OL_POST("/count", .lane = count, .pool = pool_, .body_max = 1 << 30, .stream = 1), \
+		OL_POST("/collect", .lane = echo, .pool = pool_, .stream = 1), \
+		OL_POST("/ignore", .lane = text, .pool = pool_, .body_max = 1 << 30, .stream = 1), \
+		OL_POST("/json", .lane = body_json, .pool = pool_), \
+		OL_GET("/invalid", .lane = invalid, .pool = pool_), \
+		OL_GET("/nap", .lane = nap, .pool = pool_), OL_GET("/block", .lane = block, .pool = pool_), \
+		OL_GET("/offload", .lane = offload, .pool = pool_), OL_GET("/nested", .lane = nested, .pool = pool_), \
+		OL_GET("/mutex", .lane = mutex, .pool = pool_), OL_GET("/sem", .lane = sem, .pool = pool_), \
+		OL_GET("/post", .lane = post, .pool = pool_), OL_GET("/cancelled", .lane = cancelled, .pool = pool_), \
+		OL_GET("/stream", .lane = stream, .pool = pool_), OL_GET("/deep", .lane = deep, .pool = pool_), \
+		OL_GET("/crash", .lane = crash, .pool = pool_), OL_GET("/stop", .lane = stop, .pool = pool_), \
 	}
 
 static const struct ol_route async_routes[] = ROUTES(async, NULL);

@@ -96,10 +96,10 @@ END_TEST
 
 START_TEST(malformed_chunk_extensions_are_refused)
 {
-	static const char *const lines[] = { "1;", "1;;a", "1; a", "1 ;a", "1;a =b", "1;a= b", "1;a=", "1;=b", "1;a=\"b",
-		"1;a=\"b\"c",
-		"1;a\x01", "1;a=\"\x01\"", "1;a=\"\\\x01\"", "1;a=\"\n\"", "1;a=\"\r\"", "1;a=\"\x7f\"", "1;a\rb", "1;a\nb",
-		"1;a=b=c", "1;a@" };
+	static const char *const lines[] = { "1;", "1;;a", "1; a", "1 ;a", "1;a =b", "1;a= b", "1;a=", "1;=b",
+		"1;a=\"b", "1;a=\"b\"c",
+		"1;a\x01", "1;a=\"\x01\"", "1;a=\"\\\x01\"", "1;a=\"\n\"", "1;a=\"\r\"", "1;a=\"\x7f\"", "1;a\rb",
+		"1;a\nb", "1;a=b=c", "1;a@" };
 	char text[64];
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -540,8 +540,12 @@ END_TEST
 
 START_TEST(mutated_requests_tell_the_same_however_they_come)
 {
-	static const char *const seeds[] = { POST(5) "hello" NEXT, CHUNKED "5;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\n" NEXT,
-		"OPTIONS http://[::1]:80/a/../b?c=%20d HTTP/1.1\r\n" H "Connection: a, close\r\n\r\n", NEXT "\r\n" NEXT };
+	static const char *const seeds[] = {
+		POST(5) "hello" NEXT,
+		CHUNKED "5;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\n" NEXT,
+		"OPTIONS http://[::1]:80/a/../b?c=%20d HTTP/1.1\r\n" H "Connection: a, close\r\n\r\n",
+		NEXT "\r\n" NEXT,
+	};
 	static const char bytes[] = "\r\n \t:;,=%/?.#\"0159aAfF\x80\x7f\x01";
 	uint64_t x = 88172645463325252u;
 	char text[512];

@@ -484,8 +484,8 @@ END_TEST
 
 START_TEST(a_chain_is_the_same_in_every_room)
 {
-	struct body_chain c = { NULL, SLICE("end") }, b = { &c, { large, 3000 } }, a = { &b, { NULL, 0 } }, first = { &a,
-		SLICE("begin") };
+	struct body_chain c = { NULL, SLICE("end") }, b = { &c, { large, 3000 } };
+	struct body_chain a = { &b, { NULL, 0 } }, first = { &a, SLICE("begin") };
 	struct reply r = { .status = 200, .kind = BODY_CHAIN, .body.chain = &first, .length = 3008 };
 
 	fill_large();
@@ -496,9 +496,9 @@ END_TEST
 
 START_TEST(a_head_larger_than_the_room_is_the_same_in_every_room)
 {
-	struct reply_field third = { .name = SLICE("X-Last"), .value = SLICE("z") }, second = { &third, SLICE("X-Large"),
-		{ large, 3000 } },
-		first = { &second, SLICE("X-First"), SLICE("a") };
+	struct reply_field third = { .name = SLICE("X-Last"), .value = SLICE("z") };
+	struct reply_field second = { &third, SLICE("X-Large"), { large, 3000 } };
+	struct reply_field first = { &second, SLICE("X-First"), SLICE("a") };
 	struct reply r = hello;
 
 	fill_large();

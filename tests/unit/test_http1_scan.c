@@ -28,8 +28,8 @@ static void holds(const struct scan_class *c, const char *members, bool above)
 			char byte = (char)b;
 			bool member = b >= 0x80 ? above : b != 0 && strchr(members, b);
 
-			ck_assert_msg((scan_at(i)->past(c, &byte, 0, 1) == 1) == member, "%s: byte %02x", scan_at(i)->name,
-				(unsigned)b);
+			ck_assert_msg((scan_at(i)->past(c, &byte, 0, 1) == 1) == member, "%s: byte %02x",
+				scan_at(i)->name, (unsigned)b);
 		}
 }
 
@@ -88,7 +88,8 @@ static char *island(size_t *page)
 
 static void agree_on(const char *p, size_t at, size_t end)
 {
-	static const struct scan_class *const classes[] = { &scan_token, &scan_value, &scan_path, &scan_query, &scan_host };
+	static const struct scan_class *const classes[] = { &scan_token, &scan_value, &scan_path, &scan_query,
+		&scan_host };
 	size_t colon, want_colon, want;
 
 	for (unsigned i = 0; scan_at(i); i++) {
@@ -137,7 +138,8 @@ START_TEST(every_scanner_agrees_on_random_bytes)
 	for (int round = 0; round < 20000; round++) {
 		n = rnd() % 150;
 		for (size_t i = 0; i < n; i++)
-			p[page - n + i] = rnd() % 8 ? 'a' : rnd() % 2 ? (char)rnd() : likely[rnd() % (sizeof(likely) - 1)];
+			p[page - n + i] = rnd() % 8 ? 'a' : rnd() % 2 ? (char)rnd() :
+				likely[rnd() % (sizeof(likely) - 1)];
 		agree_on(p + page - n, n ? rnd() % n : 0, n);
 	}
 }

@@ -16,7 +16,7 @@
 struct seen {
 	struct loop_io io;
 	struct loop *loop;
-	char trace[512];                /* "r5 " received 5, "r-105. " received -105 and no more, "s", "h", "c", "a", "x" */
+	char trace[512];        /* "r5 " received 5, "r-105. " received -105 and no more, "s", "h", "c", "a", "x" */
 	char bytes[256];
 	size_t nbytes;
 	struct loop_buf kept[8];
@@ -291,7 +291,7 @@ START_TEST(one_buffer_that_comes_back_lets_every_starved_receive_wait_for_bytes_
 	for (int i = 0; i < 5; i++)
 		ck_assert_uint_eq(idle[i]->io.inflight, 0);
 	loop_lend_back(l, &holder->kept[--holder->nkept]);
-	for (int i = 0; i < 4; i++)     /* one each, since none takes the buffer; no sleep while others have not been tried */
+	for (int i = 0; i < 4; i++)     /* one each, since none takes the buffer; no sleep while others are untried */
 		ck_assert_int_eq(loop_turn(l, NEVER), 0);
 	script_turns(l, 1);
 	for (int i = 0; i < 5; i++) {

@@ -105,7 +105,8 @@ static void on_stop(ol_server *s)
 	free(a);
 }
 
-const struct ol_app app = { OL_APP_INIT, .routes = atlas_routes, .nroutes = NROUTES, .route_size = sizeof(*atlas_routes),
+const struct ol_app app = { OL_APP_INIT, .routes = atlas_routes, .nroutes = NROUTES,
+	.route_size = sizeof(*atlas_routes),
 	OL_POOLS(pools), OL_APP_OPTIONS(options), OL_DEFAULTS(defaults), .name = "atlas", .on_start = on_start,
 	.on_stop = on_stop };
 

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #define STOP_MS 250     /* for requests of the control plane itself, at the end */
+#define PATIENCE_MS 2000        /* for a head, a body, or the rest of a connection */
 
 struct control {
 	const ol_server *main;
@@ -208,7 +209,14 @@ static const struct ol_route control_routes[] = {
 
 static const struct ol_app control_app = { OL_APP_INIT, OL_ROUTES(control_routes), .name = "control" };
 
-/* One loop, few connections, and the main server's patience for slow clients. */
+static void shorten(uint64_t *ms, uint64_t most)
+{
+	if (*ms > most)
+		*ms = most;
+}
+
+/* One loop and few connections.  Those that say nothing must not keep a probe out for long: who asks here is near and
+ * has little to say. */
 static void set_config(struct control *c, const struct config *main_config)
 {
 	c->config = *main_config;
@@ -227,6 +235,9 @@ static void set_config(struct control *c, const struct config *main_config)
 	c->config.requests_max = 64;
 	c->config.fibers_max = 64;
 	c->config.backlog = 64;
+	shorten(&c->config.head_timeout_ms, PATIENCE_MS);
+	shorten(&c->config.body_grace_ms, PATIENCE_MS);
+	shorten(&c->config.linger_ms, PATIENCE_MS);
 }
 
 static int start_server(struct control *c, struct log *log, char *err, size_t err_n)

@@ -172,6 +172,16 @@ def test_a_foreign_host_is_refused(serve):
             assert status == 200 or b"offloop_" not in r.body
 
 
+def test_silent_connections_do_not_keep_others_out_for_long(serve):
+    app = serve("testapp", "--loops", "1", "--head-timeout", "3600", "--linger-timeout", "3600")
+    crowd = [socket.create_connection(("127.0.0.1", app.control)) for _ in range(90)]
+    for s in crowd[::2]:
+        s.sendall(b"GET /li")
+    assert ask(app, "/livez").status == 200
+    for s in crowd:
+        s.close()
+
+
 def test_it_can_be_on_a_unix_socket_or_off(serve, tmp_path):
     app = serve("testapp", "--control", f"unix:{tmp_path}/control")
     with Client(socket.socket(socket.AF_UNIX)) as c:

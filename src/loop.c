@@ -25,6 +25,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #define MESSAGES_PER_TURN 64
@@ -56,6 +57,14 @@ struct loop_conf loop_conf_full(const struct loop_conf *conf)
 	if (full.recv_buf_size == 0)
 		full.recv_buf_size = 4096;
 	return full;
+}
+
+void loop_set_nonblocking(int fd, bool nonblocking)
+{
+	int mode = fcntl(fd, F_GETFL);
+
+	if (mode >= 0 && !(mode & O_NONBLOCK) == nonblocking)
+		(void)fcntl(fd, F_SETFL, mode ^ O_NONBLOCK);
 }
 
 void loop_free(struct loop *l)

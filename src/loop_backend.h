@@ -30,6 +30,9 @@ void loop_init(struct loop *l, const struct loop_backend *backend);
 /* conf with its defaults filled in and its limits kept. */
 struct loop_conf loop_conf_full(const struct loop_conf *conf);
 
+/* Sets or clears O_NONBLOCK.  Where that fails so does the operation it was for. */
+void loop_set_nonblocking(int fd, bool nonblocking);
+
 /* Completions as the kernel gives them.  more == false: the operation is not in flight any more; whether it has
  * finished for its owner too is decided here, so that every backend treats stopping, closing, full tables and empty
  * buffer rings alike.  The io is valid on return (it is released at the end of a turn), but may be closing. */

@@ -25,7 +25,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,13 +157,11 @@ static struct evio *evio_of(struct loop_io *io)
 static int ev_accept(struct loop *l, struct loop_io *io)
 {
 	struct evio *e = evio_of(io);
-	int mode = fcntl(io->fd, F_GETFL);
 
 	(void)l;
 	if (!e)
 		return -ENOMEM;
-	if (mode >= 0 && !(mode & O_NONBLOCK))
-		fcntl(io->fd, F_SETFL, mode | O_NONBLOCK);
+	loop_set_nonblocking(io->fd, true);
 	return update(e);
 }
 
@@ -261,13 +258,12 @@ static int ev_send(struct loop *l, struct loop_io *io, const struct msghdr *msg)
 static int ev_connect(struct loop *l, struct loop_io *io, const struct sockaddr *sa, socklen_t n)
 {
 	struct evio *e = evio_of(io);
-	int mode = fcntl(io->fd, F_GETFL), res;
+	int res;
 
 	(void)l;
 	if (!e)
 		return -ENOMEM;
-	if (mode >= 0 && !(mode & O_NONBLOCK))
-		fcntl(io->fd, F_SETFL, mode | O_NONBLOCK);
+	loop_set_nonblocking(io->fd, true);
 	res = connect(io->fd, sa, n) == 0 ? 0 : -errno;
 	if (res == -EINPROGRESS || res == -EINTR) {
 		e->connect_res = -EINPROGRESS;

@@ -39,7 +39,6 @@ struct loop *loop_new_uring(const struct loop_conf *conf, const char **stage)
 
 #else
 
-#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <pthread.h>
@@ -157,11 +156,9 @@ static void uring_lend_back(struct loop *l, uint32_t id)
 static int uring_accept(struct loop *l, struct loop_io *io)
 {
 	struct io_uring_sqe *sqe;
-	int mode = fcntl(io->fd, F_GETFL);
 
 	/* io_uring takes O_NONBLOCK to mean that it must not wait for a client either */
-	if (mode >= 0 && (mode & O_NONBLOCK))
-		fcntl(io->fd, F_SETFL, mode & ~O_NONBLOCK);
+	loop_set_nonblocking(io->fd, false);
 	sqe = prepare(uring_of(l), IORING_OP_ACCEPT, io->fd, NULL, 0, 0, io, UD_ACCEPT);
 	if (!sqe)
 		return -EAGAIN;
@@ -196,16 +193,21 @@ static int uring_send(struct loop *l, struct loop_io *io, const struct msghdr *m
 	return 0;
 }
 
+static void set_poll_events(struct io_uring_sqe *sqe, uint32_t events)
+{
+#if __BYTE_ORDER == __BIG_ENDIAN
+	events = events << 16 | events >> 16;   /* the field began as 16 bits wide */
+#endif
+	sqe->poll32_events = events;
+}
+
 static int uring_poll_hup(struct loop *l, struct loop_io *io)
 {
 	struct io_uring_sqe *sqe = prepare(uring_of(l), IORING_OP_POLL_ADD, io->fd, NULL, 0, 0, io, UD_HUP);
 
 	if (!sqe)
 		return -EAGAIN;
-	sqe->poll32_events = POLLRDHUP;
-#if __BYTE_ORDER == __BIG_ENDIAN
-	sqe->poll32_events = sqe->poll32_events << 16 | sqe->poll32_events >> 16;
-#endif
+	set_poll_events(sqe, POLLRDHUP);
 	return 0;
 }
 
@@ -213,13 +215,11 @@ static int uring_poll_hup(struct loop *l, struct loop_io *io)
 static int uring_connect(struct loop *l, struct loop_io *io, const struct sockaddr *sa, socklen_t n)
 {
 	void *copy = malloc(n);
-	int mode = fcntl(io->fd, F_GETFL);
 
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, sa, n);
-	if (mode >= 0 && (mode & O_NONBLOCK))
-		fcntl(io->fd, F_SETFL, mode & ~O_NONBLOCK);
+	loop_set_nonblocking(io->fd, false);
 	if (!prepare(uring_of(l), IORING_OP_CONNECT, io->fd, copy, 0, n, io, UD_CONNECT)) {
 		free(copy);
 		return -EAGAIN;
@@ -261,12 +261,8 @@ static void poll_wake(struct uring *u)
 	struct io_uring_sqe *sqe =
 		prepare(u, IORING_OP_POLL_ADD, u->wake_fd, NULL, IORING_POLL_ADD_MULTI, 0, NULL, UD_WAKE);
 
-	if (!sqe)
-		return;
-	sqe->poll32_events = POLLIN;
-#if __BYTE_ORDER == __BIG_ENDIAN
-	sqe->poll32_events = sqe->poll32_events << 16 | sqe->poll32_events >> 16;
-#endif
+	if (sqe)
+		set_poll_events(sqe, POLLIN);
 }
 
 static void complete_recv(struct uring *u, struct loop_io *io, int res, unsigned flags)

@@ -17,7 +17,7 @@ struct pipe_block;
 /* One end is the loop, which never waits; the other the handler, on a fiber or a thread, which does. */
 struct pipe {
 	struct body_source source;              /* a reply's body: the loop lends from the pipe */
-	pthread_mutex_t lock;
+	pthread_mutex_t lock;                   /* guards what follows, down to `waiting` */
 	struct pipe_block *head, *tail;
 	size_t bytes;                           /* in the blocks */
 	size_t lent;                            /* of these, lent to the protocol */

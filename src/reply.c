@@ -244,6 +244,7 @@ int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *at
 {
 	char *text;
 
+	OWNS(r);
 	if (!is_token(slice_of(name)) || !is_cookie_value(slice_of(value)))
 		return -EINVAL;
 	text = arena_printf(&r->arena, NULL, "%s=%s%s%s", name, value, attributes ? "; " : "",

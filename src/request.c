@@ -73,16 +73,19 @@ const char *ol_path(const ol_req *r_)
 
 const char *ol_route_path(const ol_req *r)
 {
+	OWNS(r);
 	return r->endpoint->pattern->text;
 }
 
 const void *ol_route_data(const ol_req *r)
 {
+	OWNS(r);
 	return r->endpoint->data;
 }
 
 void *ol_app_data(const ol_req *r)
 {
+	OWNS(r);
 	/* Acquire: what on_start prepared is seen. */
 	return atomic_load_explicit(&r->home->shared->data, memory_order_acquire);
 }
@@ -446,6 +449,7 @@ json_t *ol_body_json(ol_req *r)
 	char at[32];
 	size_t n, offset = 0;
 
+	OWNS(r);
 	if (r->json)
 		return r->json;
 	text = ol_body(r, &n);

@@ -241,6 +241,7 @@ void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...)
 	struct log_field route = LOG_FIELD_STR("route", slice_of(r->endpoint->name));
 	va_list ap;
 
+	OWNS(r);
 	va_start(ap, fmt);
 	log_vprintf(r->home->shared->log, (enum log_level)level, &route, 1, fmt, ap);
 	va_end(ap);

@@ -1,9 +1,9 @@
 /* listen.c: opening listening sockets so that a port in use is an error, and closing them so that no client is reset.
  *
- * With SO_REUSEPORT set before its bind a second server would silently share the port of a first one.  So the first
- * socket is bound without it, which fails on a port in use, and the option is set on it afterwards; the other loops'
- * sockets are then bound beside it.  A unix socket refuses SO_REUSEPORT: the loops share one by duplicates of its
- * descriptor.
+ * With SO_REUSEPORT set a second server would silently share the port of a first one.  So the first socket is bound and
+ * listens without it: the bind fails when somebody listens on the port already, the listen when two servers have bound
+ * it at the same moment.  The option is set on it afterwards, and the other loops' sockets are put beside it.  A unix
+ * socket refuses SO_REUSEPORT: the loops share one by duplicates of its descriptor.
  *
  * Closing a TCP listener resets the connections in its backlog, whose clients have completed a handshake and think they
  * are being served.  So it is first given a classic BPF filter that drops every SYN; what had completed by then is
@@ -46,8 +46,8 @@ static int set(int fd, int level, int name)
 	return setsockopt(fd, level, name, &one, sizeof(one)) < 0 ? -errno : 0;
 }
 
-/* A bound TCP socket; `shared`: beside one that is bound already. */
-static int bind_tcp(const struct sockaddr *sa, socklen_t n, bool shared, int *out)
+/* A listening TCP socket; `shared`: beside one that listens already. */
+static int listen_tcp(const struct sockaddr *sa, socklen_t n, bool shared, int backlog, int *out)
 {
 	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
 
@@ -56,14 +56,14 @@ static int bind_tcp(const struct sockaddr *sa, socklen_t n, bool shared, int *ou
 	rc = set(fd, SOL_SOCKET, SO_REUSEADDR);
 	if (rc == 0 && sa->sa_family == AF_INET6)
 		rc = set(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+	if (rc == 0)
+		rc = set(fd, IPPROTO_TCP, TCP_NODELAY); /* its connections inherit it */
 	if (rc == 0 && shared)
 		rc = set(fd, SOL_SOCKET, SO_REUSEPORT);
-	if (rc == 0 && bind(fd, sa, n) < 0)
+	if (rc == 0 && (bind(fd, sa, n) < 0 || listen(fd, backlog) < 0))
 		rc = -errno;
 	if (rc == 0 && !shared)
 		rc = set(fd, SOL_SOCKET, SO_REUSEPORT);
-	if (rc == 0)
-		rc = set(fd, IPPROTO_TCP, TCP_NODELAY); /* its connections inherit it */
 	if (rc < 0)
 		close(fd);
 	else
@@ -90,20 +90,16 @@ static void name_tcp(struct listen *l, const struct sockaddr_storage *ss)
 	}
 }
 
-/* Binds all, then listens on all: a client never finds only some of them. */
 static int open_at(struct listen *l, const struct addrinfo *ai, int backlog)
 {
 	struct sockaddr_storage ss;
 	socklen_t n = sizeof(ss);
-	int rc = bind_tcp(ai->ai_addr, ai->ai_addrlen, false, &l->fds[0]);
+	int rc = listen_tcp(ai->ai_addr, ai->ai_addrlen, false, backlog, &l->fds[0]);
 
 	if (rc == 0 && getsockname(l->fds[0], (struct sockaddr *)&ss, &n) < 0)
 		rc = -errno;
 	for (unsigned i = 1; rc == 0 && i < l->n; i++)
-		rc = bind_tcp((struct sockaddr *)&ss, n, true, &l->fds[i]);
-	for (unsigned i = 0; rc == 0 && i < l->n; i++)
-		if (listen(l->fds[i], backlog) < 0)
-			rc = -errno;
+		rc = listen_tcp((struct sockaddr *)&ss, n, true, backlog, &l->fds[i]);
 	if (rc == 0)
 		name_tcp(l, &ss);
 	return rc;

@@ -6,8 +6,10 @@
  * inbox pass it on, so handlers need no lock for it.  While a worker owns it, two words of it are shared with the
  * loop: `claim` and `cancelled`.
  *
- * The claim decides who answers.  The handler's side claims when it commits: at its first ol_write, or when it returns.
- * The loop claims when it gives the stream up.  Both use one compare-and-swap; who loses discards what it has.
+ * The claim decides who has a streamed reply.  The handler claims at its first ol_write: from then on the pipe is there
+ * for both sides.  The loop claims when it gives the stream up, and a handler that writes after that gets -ECANCELED.
+ * Both use one compare-and-swap.  A reply made whole needs no claim: the handler's end brings it to the loop, which
+ * sends it or, when nobody waits any more, discards and counts it.
  *
  * exchange_finish runs on the handler's thread, so that error bodies and JSON are made there and the loop has only to
  * send.

@@ -13,8 +13,10 @@ from conftest import ROOT, Client, get, wait_until
 
 def ask(app, path="/livez", *fields, host=None, method="GET"):
     with Client(socket.create_connection(("127.0.0.1", app.control), timeout=60)) as c:
-        request = get(path, *fields, method=method).replace(b"Host: x\r\n", b"" if host is None else f"Host: {host}\r\n".encode())
-        return c.send(request.replace(b"HTTP/1.1", b"HTTP/1.0") if host is None else request).reply(head=method == "HEAD")
+        line = b"" if host is None else f"Host: {host}\r\n".encode()
+        version = "1.0" if host is None else "1.1"      # 1.1 needs one
+        request = get(path, *fields, method=method, version=version).replace(b"Host: x\r\n", line)
+        return c.send(request).reply(head=method == "HEAD")
 
 
 def promtool():

@@ -25,6 +25,7 @@
 #define SPARE_STACKS 64
 #define NO_SLOT UINT32_MAX
 #define RETRY_NS (20 * NS_PER_MS)
+#define TELL_NS (10 * NS_PER_S)
 
 /* ---- exchanges of this loop -------------------------------------------------------------------------------------- */
 
@@ -358,6 +359,18 @@ static void start(struct ol_req *r)
 		start_async(r);
 }
 
+/* Jobs wait, and no thread can be started for them, for want of memory or by a limit.  Said every ten seconds, as
+ * long as it lasts. */
+static void tell_stalled(struct dispatch *d, const struct pool *p)
+{
+	struct log_field pool = LOG_FIELD_STR("pool", slice_of(pool_name(p)));
+
+	if (d->loop->now_ns < d->tell_stalled_ns)
+		return;
+	d->tell_stalled_ns = d->loop->now_ns + TELL_NS;
+	log_line(d->shared->log, LOG_WARN, SLICE("cannot start a thread for now: requests wait"), &pool, 1);
+}
+
 /* Hands each pool its jobs; where a thread could not be started it is tried again soon. */
 static void splice(struct dispatch *d)
 {
@@ -366,7 +379,10 @@ static void splice(struct dispatch *d)
 		struct pool *p = d->shared->pools[i].pool;
 
 		pool_splice(p, &d->batches[i]);
-		if (pool_stalled(p) && !timer_armed(&d->retry))
+		if (!pool_stalled(p))
+			continue;
+		tell_stalled(d, p);
+		if (!timer_armed(&d->retry))
 			wheel_add(&d->loop->wheel, &d->retry, d->loop->now_ns + RETRY_NS);
 	}
 }

@@ -45,6 +45,7 @@ struct dispatch {
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
 	struct timer retry;                 /* a pool could not start the thread it needs */
+	uint64_t tell_stalled_ns;           /* when the log may be told so again */
 	struct list spare;                  /* exchanges that serve the next requests */
 	unsigned nlive, nspare;
 	struct exchange_slot *slots;

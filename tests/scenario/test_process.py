@@ -222,6 +222,21 @@ def test_a_full_descriptor_table_recovers(serve):
     assert app.metric("offloop_accept_errors_total") > 0
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's threads need memory of their own")
+def test_a_pool_that_cannot_start_a_thread_says_so_and_recovers(serve):
+    app = serve("testapp", "--loops", "1")
+    before = resource.prlimit(app.process.pid, resource.RLIMIT_AS)
+    with open(f"/proc/{app.process.pid}/statm", encoding="ascii") as f:
+        used = int(f.read().split()[0]) * resource.getpagesize()
+    resource.prlimit(app.process.pid, resource.RLIMIT_AS, (used + (1 << 20), before[1]))
+    with app.client() as c:
+        c.send(get("/s/text"))
+        app.wait_log("cannot start a thread for now.* pool=second")
+        assert app.ask("/a/text")[0] == 200
+        resource.prlimit(app.process.pid, resource.RLIMIT_AS, before)
+        assert c.reply().status == 200
+
+
 # ---- its log
 
 

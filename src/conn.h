@@ -32,7 +32,7 @@ struct conn_home {
 	struct filter *(*new_filter)(struct conn_home *h, int fd);
 };
 
-/* config and dispatch are borrowed.  0 or -ENOMEM. */
+/* Everything is borrowed until conn_home_fini.  0 or -ENOMEM. */
 CHECKED int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, struct metrics_loop *m,
 	const struct config *c);
 /* No connection may be open. */

@@ -125,18 +125,28 @@ void exchange_finish(struct ol_req *r, int rc);
 /* Claims for `who`: true when it was open, or who's already. */
 CHECKED bool exchange_claim(struct ol_req *r, int who);
 
-/* Decodes and checks the parameters; a wrong one latches a 422: -EINVAL.  -ENOMEM. */
-CHECKED int request_params(struct ol_req *r, const struct route_match *m);
-void request_fini(struct ol_req *r);
-/* Keeps the trailers of a chunked body. */
-CHECKED int request_trailers(struct ol_req *r, const struct head *h);
+/* ---- request.c --------------------------------------------------------------------------------------------------- */
 
-/* reply.c, for the server's own answers: these replace whatever reply there was, committed or not. */
+/* Decodes and checks the parameters.  -EINVAL: one is wrong, and a 422 is latched.  -ENOMEM.  On the loop. */
+CHECKED int request_params(struct ol_req *r, const struct route_match *m);
+/* Keeps a copy of the trailers of a chunked body; h may be NULL.  0 or -ENOMEM.  On the loop. */
+CHECKED int request_trailers(struct ol_req *r, const struct head *h);
+/* Gives back body, JSON, trailers and the request's pipe.  On the loop. */
+void request_fini(struct ol_req *r);
+
+/* ---- reply.c, by whoever owns the exchange ----------------------------------------------------------------------- */
+
+/* The reply is {"detail": detail}, instead of whatever there was, committed or not. */
 void reply_error(struct ol_req *r, int status, const char *detail);
-void reply_latched(struct ol_req *r);
+/* Latches a status, unless one is latched. */
 void reply_latch(struct ol_req *r, int status);
+/* The reply is that of the latched status: of a 422 with all its entries. */
+void reply_latched(struct ol_req *r);
+/* There is no reply, and none of its fields. */
 void reply_reset(struct ol_req *r);
-void reply_fini(struct ol_req *r);
+/* Adds a field without checking it: value is the server's own.  Both are copied.  0 or -ENOMEM. */
 int reply_field_add(struct ol_req *r, const char *name, struct slice value);
+/* Gives back what the reply holds or borrows.  On the loop. */
+void reply_fini(struct ol_req *r);
 
 #endif

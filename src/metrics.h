@@ -41,6 +41,7 @@ struct metrics_loop {
 
 /* 0 or -ENOMEM. */
 CHECKED int metrics_loop_init(struct metrics_loop *m, uint32_t nroutes);
+/* The writer must have ended.  Harmless after a failed init. */
 void metrics_loop_fini(struct metrics_loop *m);
 
 /* By the loop's thread. */

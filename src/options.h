@@ -22,6 +22,7 @@ struct options_in {
  * what to tell: for status 0 (--help, --version) whole lines, else one line without its end that says what was wrong
  * and what would be right (2; 1 when memory was short).  text is the caller's to free. */
 CHECKED struct options *options_new(const struct options_in *in, struct buf *text, int *status);
+/* Takes NULL. */
 void options_free(struct options *o);
 
 /* Its strings are the options' own. */

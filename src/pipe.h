@@ -34,7 +34,9 @@ struct pipe {
 	void (*ready)(struct pipe *p);          /* on the loop: there is something to lend, or room again */
 };
 
+/* ready is called on the loop l, once for each time that there is something for it to do. */
 void pipe_init(struct pipe *p, struct loop *l, void *owner, void (*ready)(struct pipe *p));
+/* No side may be inside, nor a message on its way (posted). */
 void pipe_fini(struct pipe *p);
 
 /* ---- the handler's side ------------------------------------------------------------------------------------------ */

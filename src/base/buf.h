@@ -32,6 +32,7 @@ CHECKED int buf_append(struct buf *b, const void *p, size_t n);
 /* Drops the first n bytes; when none are left the memory is kept for the next content. */
 void buf_consume(struct buf *b, size_t n);
 
+/* Frees the memory; the buf is empty and can be used again. */
 void buf_fini(struct buf *b);
 
 #endif

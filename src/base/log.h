@@ -58,6 +58,7 @@ void log_vprintf(struct log *l, enum log_level level, const struct log_field *fi
 	va_list ap) __attribute__((format(printf, 5, 0)));
 void log_printf(struct log *l, enum log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Lines dropped so far.  Any thread. */
 uint64_t log_dropped(const struct log *l);
 
 #endif

@@ -11,6 +11,7 @@ struct nearest {
 	size_t distance;
 };
 
+/* Looks at one name, which must outlive the search. */
 void nearest_offer(struct nearest *n, const char *name);
 
 /* Letters to insert, delete, change or swap with their neighbour to make b of a; SIZE_MAX when one is over 63 long. */

@@ -277,7 +277,7 @@ int control_start(struct control **out, const ol_server *main_server, const stru
 	*out = c;
 	return 0;
 failed:
-	snprintf(err, err_n, "control plane: %s", *why ? why : strerror(-rc));
+	snprintf(err, err_n, "--control: %s", *why ? why : strerror(-rc));
 	if (c)
 		server_free(c->server);
 	free(c);

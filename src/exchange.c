@@ -106,6 +106,12 @@ static void fail(struct ol_req *r, const char *what, const char *detail)
 	reply_error(r, 500, "Internal Server Error");
 }
 
+/* What a number below 0 says; -1 is what a handler returns when it has nothing to say. */
+static const char *reason(int rc, char *text, size_t n)
+{
+	return rc == -1 ? "it returned -1" : strerror_r(-rc, text, n);
+}
+
 void exchange_finish(struct ol_req *r, int rc)
 {
 	char text[64];
@@ -113,7 +119,7 @@ void exchange_finish(struct ol_req *r, int rc)
 	if (r->streaming && r->committed) {
 		if (rc != 0 && !ol_cancelled(r))
 			log_failure(r, "handler broke off its stream",
-				strerror_r(rc < 0 ? -rc : EINVAL, text, sizeof(text)));
+				rc < 0 ? reason(rc, text, sizeof(text)) : "it returned a number above 0");
 		pipe_end(r->out, rc == 0 ? 0 : -ECONNABORTED);
 		return;
 	}
@@ -124,7 +130,7 @@ void exchange_finish(struct ol_req *r, int rc)
 	else if (rc < 0 && ol_cancelled(r))
 		reply_error(r, 503, "The request was cancelled");
 	else if (rc < 0)
-		fail(r, "handler failed", strerror_r(-rc, text, sizeof(text)));
+		fail(r, "handler failed", reason(rc, text, sizeof(text)));
 	else if (rc > 0)
 		fail(r, "handler failed", "it returned a number above 0");
 	else if (!r->replied)

@@ -298,7 +298,7 @@ static int read_param(const struct draft *d, struct slice inside, bool last)
 /* Characters of a path segment (RFC 3986 §3.3) that may stand in a literal, and bytes of UTF-8. */
 static bool literal_char(char c)
 {
-	return (unsigned char)c >= 0x80 || letter_or_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=:@", c));
+	return (unsigned char)c >= 0x80 || letter_or_digit(c) || (c != '\0' && strchr(" -._~!$&'()*+,;=:@", c));
 }
 
 static int check_literal(const struct draft *d, struct slice s, bool last)

@@ -46,8 +46,9 @@ def test_hello_runs_in_either_lane(serve, tmp_path, language, lane):
     assert s.ask("/hello/world")[::2] == (200, b"Hello, world!\n")
 
 
-def test_the_second_program_does_what_it_says(serve, tmp_path):
-    s = serve(compiled(tmp_path, PROGRAMS[1], "c11"))
+@pytest.mark.parametrize("language", ["c11", "c++20"])
+def test_the_second_program_does_what_it_says(serve, tmp_path, language):
+    s = serve(compiled(tmp_path, PROGRAMS[1], language))
     assert s.ask_json("/reports/7") == (200, {"id": 7})
     assert s.ask("/nap?ms=5")[2] == b"rested\n"
     assert s.ask("/nap?ms=-1")[0] == 422

@@ -239,7 +239,7 @@ START_TEST(a_taken_port_is_one_line)
 	config.control = control_address(control);
 	ck_assert_int_lt(control_start(&second, server, &config, text_log, err, sizeof(err)), 0);
 	ck_assert_ptr_null(second);
-	ck_assert_msg(strncmp(err, "control plane: ", 15) == 0 && !strchr(err, '\n'), "%s", err);
+	ck_assert_msg(strncmp(err, "--control: ", 11) == 0 && !strchr(err, '\n'), "%s", err);
 }
 END_TEST
 

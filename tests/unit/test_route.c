@@ -354,7 +354,7 @@ START_TEST(bad_patterns_are_refused_with_a_hint)
 	refused(-EINVAL, "", "/%41", "not an escape");
 	refused(-EINVAL, "", "/a?b", "query");
 	refused(-EINVAL, "", "/a#b", "'#'");
-	refused(-EINVAL, "", "/a b", "0x20");
+	refused(-EINVAL, "", "/a\tb", "0x09");
 	refused(-EINVAL, "", "/a\n", "0x0a");
 	refused(-EINVAL, "", "/a\"b", "0x22");
 	refused(-EINVAL, "", "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}/{j}/{k}/{l}/{m}/{n}/{o}/{p}/{q}", "more than 16");

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define BUSY_MS 1000        /* how long a query waits for a lock of another process */
 #define IMPORT_BUSY_MS 30000 /* and an import, while another atlas makes the same file */
@@ -256,6 +257,21 @@ static int check_whole(struct store *s, sqlite3 *db)
 	return rc;
 }
 
+/* The change to WAL wants the file for itself and does not wait for it: while another process makes the same change it
+ * is tried again, for as long as other statements would wait. */
+static int use_wal(sqlite3 *db)
+{
+	const struct timespec pause = { 0, 20 * 1000 * 1000 };
+	int rc = SQLITE_BUSY;
+
+	for (int waited_ms = 0; rc == SQLITE_BUSY && waited_ms < IMPORT_BUSY_MS; waited_ms += 20) {
+		if (waited_ms > 0)
+			nanosleep(&pause, NULL);
+		rc = sqlite3_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL, NULL);
+	}
+	return rc;
+}
+
 /* On a connection of its own, the only one that may make the file. */
 static int prepare_file(struct store *s, const char *iso_codes)
 {
@@ -265,7 +281,7 @@ static int prepare_file(struct store *s, const char *iso_codes)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_busy_timeout(db, IMPORT_BUSY_MS);
 	if (rc == SQLITE_OK)
-		rc = sqlite3_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL, NULL);
+		rc = use_wal(db);
 	if (rc != SQLITE_OK) {
 		complain("%s: %s", s->path, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
 		rc = -EIO;

@@ -37,7 +37,7 @@ CHECKED int fiber_start(struct fiber_pool *p, size_t stack, const char *name, fi
 
 /* Goes on with a suspended fiber until it suspends again or ends; true when it has ended (f is then invalid).  May be
  * called by the thread's own stack or by another fiber of the pool (nested). */
-CHECKED bool fiber_resume(struct fiber *f);
+bool fiber_resume(struct fiber *f);
 
 /* Called on a fiber: goes back to whoever started or resumed it, until fiber_resume.  errno is not kept. */
 void fiber_suspend(struct fiber *f);

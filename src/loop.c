@@ -142,9 +142,11 @@ static void run_messages(struct loop *l)
 
 void loop_run_late(struct loop *l)
 {
-	do
+	do {
 		run_messages(l);
-	while (l->todo || (l->todo = take_inbox(l, false)));
+		if (!l->todo)
+			l->todo = take_inbox(l, false);
+	} while (l->todo);
 }
 
 /* Announces that the loop is about to sleep; false when a message has come. */

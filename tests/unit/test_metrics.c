@@ -59,13 +59,13 @@ END_TEST
 
 START_TEST(numbers_are_the_shortest_that_read_back)
 {
-	metrics_text_sample(&text, "x", NULL, 0);
-	metrics_text_sample(&text, "x", NULL, 0.1);
-	metrics_text_sample(&text, "x", NULL, 1.0 / 3);
-	metrics_text_sample(&text, "x", NULL, 1e21);
-	metrics_text_sample(&text, "x", NULL, -2.5);
-	metrics_text_sample(&text, "x", NULL, 1790000000.25);
-	metrics_text_sample(&text, "x", NULL, 9007199254740991.0);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, 0), 0);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, 0.1), 0);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, 1.0 / 3), 0);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, 1e21), 0);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, -2.5), 0);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, 1790000000.25), 0);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, 9007199254740991.0), 0);
 	expect("x 0\nx 0.1\nx 0.3333333333333333\nx 1e+21\nx -2.5\nx 1790000000.25\nx 9007199254740991\n");
 }
 END_TEST
@@ -75,7 +75,7 @@ START_TEST(the_locale_does_not_change_the_decimal_point)
 	if (!setlocale(LC_NUMERIC, "de_DE.UTF-8") && !setlocale(LC_NUMERIC, "de_DE.utf8") &&
 		!setlocale(LC_NUMERIC, "fr_FR.UTF-8"))
 		return;         /* not installed: the other tests have shown the point in the C locale */
-	metrics_text_sample(&text, "x", NULL, 2.5);
+	ck_assert_int_eq(metrics_text_sample(&text, "x", NULL, 2.5), 0);
 	setlocale(LC_NUMERIC, "C");
 	expect("x 2.5\n");
 }
@@ -165,8 +165,8 @@ START_TEST(durations_are_summed_over_loops_by_route_method_and_status)
 	const struct metrics_loop *const loops[] = { &m[0], &m[1] };
 	const char *all;
 
-	metrics_loop_init(&m[0], 2);
-	metrics_loop_init(&m[1], 2);
+	ck_assert_int_eq(metrics_loop_init(&m[0], 2), 0);
+	ck_assert_int_eq(metrics_loop_init(&m[1], 2), 0);
 	metrics_request(&m[0], 1, OL_METHOD_GET, 200, 100 * US);
 	metrics_request(&m[1], 1, OL_METHOD_GET, 200, 100 * US + 1);
 	metrics_request(&m[1], 1, OL_METHOD_GET, 503, 20000 * MS);
@@ -216,7 +216,7 @@ START_TEST(a_reader_beside_the_writer_sees_sums_that_only_grow)
 	uint64_t last = 0, now;
 	pthread_t writer;
 
-	metrics_loop_init(&m, 2);
+	ck_assert_int_eq(metrics_loop_init(&m, 2), 0);
 	ck_assert_int_eq(pthread_create(&writer, NULL, write_many, &m), 0);
 	do {
 		now = 0;

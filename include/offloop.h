@@ -124,9 +124,10 @@ struct ol_default {
 	const char *option, *value;
 };
 
-/* An app is const data: const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };  For `offloop run`
- * in C++, declare it first, since a constant is local to its file: extern "C" const struct ol_app app;  Set members in
- * this order.  Members are only ever added at the end; the sizes tell the library which ones the caller knows. */
+/* An app is const data: const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };  For
+ * `offloop run` in C++, declare it first, since a constant is local to its file: extern "C" const struct ol_app app;
+ * Set members in this order.  Members are only ever added at the end; the sizes tell the library which ones the caller
+ * knows. */
 struct ol_app {
 	size_t size OL_0_;
 	const struct ol_route *routes OL_0_;

@@ -177,10 +177,11 @@ static void on_released(struct loop_io *io)
 }
 
 /* The last reply is out.  What the client still sends is read and thrown away for a while: closing over unread data
- * would reset the connection, and the client might never see the reply (RFC 9112 §9.6). */
+ * would reset the connection, and the client might never see the reply (RFC 9112 §9.6).  A client that has not asked
+ * for the end itself may have sent its next request before it hears of it. */
 static void finish(struct conn *c)
 {
-	bool unread = c->refused || c->in.n > 0 || c->request_open;
+	bool unread = c->refused || c->in.n > 0 || c->request_open || c->http1.head.keep_alive;
 
 	if (c->aborted) {
 		conn_reset(c);

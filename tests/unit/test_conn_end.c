@@ -281,10 +281,28 @@ START_TEST(a_request_that_runs_when_draining_begins_is_answered_with_a_close)
 	pass_ms(&rooms, 5000);
 	go_on();
 	ck_assert(heard_of(p, "Connection: close\r\n"));
-	ck_assert(p->closed);
 	say(&rooms, q, "lo HTTP/1.1\r\nHost: a\r\n\r\n");
 	ck_assert(heard_of(q, "hello\n"));
-	ck_assert(q->closed);
+	pass_ms(&rooms, 5000);
+	ck_assert(p->closed && q->closed);
+}
+END_TEST
+
+START_TEST(a_request_on_its_way_behind_the_last_reply_resets_nothing)
+{
+	struct script_peer *p = watched = say(&rooms, NULL, GET("/wait")), *q;
+
+	conn_home_drain(&rooms.home);
+	go_on();
+	ck_assert_uint_eq(shut_at, p->out.n);
+	say(&rooms, p, GET("/hello"));
+	ck_assert(!p->closed);
+	ck_assert_uint_eq(runs, 1);
+	script_end(p, 0);
+	turn(&rooms);
+	ck_assert(p->closed);
+	q = say(&rooms, NULL, "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+	ck_assert(q->closed);           /* it said itself that nothing would follow */
 }
 END_TEST
 
@@ -520,6 +538,7 @@ int main(void)
 	tcase_add_test(one, a_connection_whose_reply_is_on_its_way_is_not_idle);
 	tcase_add_test(one, draining_finds_connections_that_are_closing_already);
 	tcase_add_test(one, a_request_that_runs_when_draining_begins_is_answered_with_a_close);
+	tcase_add_test(one, a_request_on_its_way_behind_the_last_reply_resets_nothing);
 	tcase_add_test(one, the_longest_idle_connection_makes_room);
 	tcase_add_test(one, a_fin_right_behind_the_request_is_answered);
 	tcase_add_test(one, a_later_fin_cancels_and_the_reply_is_sent_all_the_same);

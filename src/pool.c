@@ -86,7 +86,7 @@ struct pool {
 	unsigned threads GUARDED_BY(pool_role), running GUARDED_BY(pool_role), starting GUARDED_BY(pool_role);
 	unsigned waking GUARDED_BY(pool_role);
 	atomic_uint_fast64_t left;              /* written under the mutex, read without it */
-	uint64_t done GUARDED_BY(pool_role), dropped GUARDED_BY(pool_role);
+	uint64_t done GUARDED_BY(pool_role), dropped GUARDED_BY(pool_role), waited GUARDED_BY(pool_role);
 	struct kind *kinds GUARDED_BY(pool_role);
 
 	unsigned queue_max GUARDED_BY(pool_role);
@@ -126,6 +126,7 @@ static uint64_t work(struct pool *p, struct pool_job *job, uint64_t now) REQUIRE
 static bool rest(struct pool *p, struct worker *w, uint64_t *now) REQUIRES(pool_role);
 static void leave(struct pool *p, uint64_t now) RELEASES(pool_role);
 static void set_limits(struct pool *p, unsigned threads, unsigned queue) REQUIRES(pool_role);
+static void count_waiting(struct pool *p, unsigned n) REQUIRES(pool_role);
 static void retry(struct pool *p) EXCLUDES(pool_role);
 
 static UNCHECKED void lock(struct pool *p)
@@ -529,6 +530,14 @@ void pool_batch_add(struct pool_batch *b, struct pool_job *job)
 	b->n++;
 }
 
+/* Of n jobs that come now, those before which jobs enough run or wait to take every token. */
+static void count_waiting(struct pool *p, unsigned n)
+{
+	unsigned before = p->running + p->queued, tokens = before < p->limit ? p->limit - before : 0;
+
+	p->waited += n > tokens ? n - tokens : 0;
+}
+
 void pool_splice(struct pool *p, struct pool_batch *b)
 {
 	uint64_t now;
@@ -553,6 +562,7 @@ void pool_splice(struct pool *p, struct pool_batch *b)
 	else
 		p->head = b->head;
 	p->tail = b->tail;
+	count_waiting(p, b->n);
 	p->queued += b->n;
 	*b = (struct pool_batch){ 0 };
 	if (p->threads == 0)
@@ -595,6 +605,18 @@ const char *pool_name(const struct pool *p)
 	return p->name;
 }
 
+size_t pool_stack(const struct pool *p)
+{
+	size_t size = p->stack;
+	pthread_attr_t attr;
+
+	if (size || pthread_attr_init(&attr) != 0)
+		return size;
+	pthread_attr_getstacksize(&attr, &size);
+	pthread_attr_destroy(&attr);
+	return size;
+}
+
 /* Reading locks too; the pool itself is never const. */
 void pool_stats(const struct pool *pool, struct pool_stats *s)
 {
@@ -607,7 +629,8 @@ void pool_stats(const struct pool *pool, struct pool_stats *s)
 		.idle = p->threads - p->running - p->starting,
 		.queued = p->queued, .waking = p->waking,
 		.oldest_queued_ns = p->head ? p->head->queued_ns : 0,
-		.done = p->done, .dropped = p->dropped, .started = p->started, .spawn_failed = p->spawn_failed,
+		.done = p->done, .dropped = p->dropped, .waited = p->waited,
+		.started = p->started, .spawn_failed = p->spawn_failed,
 		.rejected = atomic_load_explicit(&p->rejected, memory_order_relaxed),
 	};
 	unlock(p);

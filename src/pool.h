@@ -74,12 +74,18 @@ struct pool *pool_current(void);
 
 const char *pool_name(const struct pool *p);
 
+/* Bytes of stack that each of its threads may use up, the system's default included. */
+size_t pool_stack(const struct pool *p);
+
+/* A consistent look: all of it was true at one moment.  What anyio's limiter calls borrowed tokens is `running`, its
+ * tasks waiting are `queued`. */
 struct pool_stats {
 	unsigned limit, queue_max;
 	unsigned threads, running, idle, starting;  /* threads = running + idle + starting */
 	unsigned queued, waking;
 	uint64_t oldest_queued_ns;                  /* when the head of the queue came; 0 when empty */
 	uint64_t done, rejected, dropped;           /* counters since pool_new: jobs run, refused, taken back */
+	uint64_t waited;                            /* counter: jobs that came when no token was left for them */
 	uint64_t started, spawn_failed;             /* counters: threads started, threads that could not be */
 };
 void pool_stats(const struct pool *p, struct pool_stats *s);

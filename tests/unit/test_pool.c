@@ -232,6 +232,98 @@ START_TEST(a_limit_of_zero_holds_everything_back)
 }
 END_TEST
 
+START_TEST(raising_the_limit_starts_waiters_in_the_order_in_which_they_came)
+{
+	make_pool(1, 50, 0);
+	submit(0, 30, run_held);
+	EVENTUALLY(atomic_load(&begun) == 1);
+	for (unsigned limit = 2; limit <= 30; limit++) {
+		pool_resize(pool, limit, 50);
+		EVENTUALLY(atomic_load(&begun) == limit);
+	}
+	let_go(30);
+	EVENTUALLY(stats().done == 30);
+	for (unsigned i = 0; i < 30; i++)
+		ck_assert_ptr_eq(order[i], &jobs[i]);
+}
+END_TEST
+
+START_TEST(a_token_is_held_until_the_work_has_returned)
+{
+	make_pool(2, 10, 0);
+	submit(0, 4, run_held);
+	EVENTUALLY(atomic_load(&begun) == 2);
+	for (unsigned i = 0; i < 50; i++) {
+		pool_resize(pool, i % 3, 10);
+		ck_assert(!pool_drop(pool, &jobs[0]));
+		ck_assert(!pool_drop(pool, &jobs[1]));
+		ck_assert_uint_eq(stats().running, 2);
+	}
+	pool_resize(pool, 2, 10);
+	ck_assert_uint_eq(atomic_load(&begun), 2);
+	let_go(1);
+	EVENTUALLY(atomic_load(&begun) == 3);
+	ck_assert_uint_eq(stats().running, 2);
+	let_go(3);
+	EVENTUALLY(stats().done == 4);
+}
+END_TEST
+
+static void *resize_many(void *arg)
+{
+	unsigned seed = *(unsigned *)arg;
+
+	for (unsigned i = 0; i < 3000; i++)
+		pool_resize(pool, 1 + (unsigned)rand_r(&seed) % 5, MANY);
+	return NULL;
+}
+
+START_TEST(threads_that_resize_at_once_let_no_more_start_than_the_highest_limit)
+{
+	unsigned seeds[] = { 1, 2, 3 }, round = 0;
+	pthread_t threads[3];
+
+	make_pool(5, MANY, NS_PER_MS);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, resize_many, &seeds[i]), 0);
+	for (; round < 40; round++) {
+		submit(round % 2 * 100, 100, run_at_once);
+		EVENTUALLY(atomic_load(&ended) == 100 * (round + 1));
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_le(atomic_load(&peak), 5);
+	EVENTUALLY(stats().done == 100 * round);
+	ck_assert_uint_le(stats().limit, 5);
+}
+END_TEST
+
+START_TEST(statistics_tell_who_runs_who_waits_and_who_had_to_wait)
+{
+	make_pool(3, 20, 0);
+	submit(0, 2, run_held);
+	EVENTUALLY(atomic_load(&begun) == 2);
+	ck_assert_uint_eq(stats().waited, 0);
+	submit(2, 3, run_held);                 /* one token is left */
+	EVENTUALLY(atomic_load(&begun) == 3);
+	ck_assert_uint_eq(stats().running, 3);
+	ck_assert_uint_eq(stats().queued, 2);
+	ck_assert_uint_eq(stats().waited, 2);
+	pool_resize(pool, 1, 20);               /* more tokens are out than there are */
+	submit(5, 1, run_held);
+	ck_assert_uint_eq(stats().waited, 3);
+	pool_resize(pool, 10, 20);
+	EVENTUALLY(atomic_load(&begun) == 6);
+	submit(6, 4, run_held);
+	ck_assert_uint_eq(stats().waited, 3);
+	EVENTUALLY(stats().running == 10);
+	ck_assert_uint_eq(stats().limit, 10);
+	let_go(10);
+	EVENTUALLY(stats().done == 10);
+	ck_assert_uint_eq(stats().waited, 3);
+}
+END_TEST
+
 static void run_for_a_while(struct pool_job *job)
 {
 	uint64_t until = clock_now_ns() + (uint64_t)(job - jobs) * 500;
@@ -351,6 +443,10 @@ int main(void)
 	tcase_add_test(limit, lowering_the_limit_preempts_nobody_and_starts_nobody_until_enough_have_ended);
 	tcase_add_test(limit, lowering_the_limit_ends_idle_threads_beyond_it);
 	tcase_add_test(limit, a_limit_of_zero_holds_everything_back);
+	tcase_add_test(limit, raising_the_limit_starts_waiters_in_the_order_in_which_they_came);
+	tcase_add_test(limit, a_token_is_held_until_the_work_has_returned);
+	tcase_add_test(limit, threads_that_resize_at_once_let_no_more_start_than_the_highest_limit);
+	tcase_add_test(limit, statistics_tell_who_runs_who_waits_and_who_had_to_wait);
 	tcase_add_loop_test(limit, no_sequence_of_resizes_lets_more_jobs_start_than_the_limit, 0, 4);
 
 	tcase_add_test(drop, a_queued_job_that_was_taken_back_never_runs);

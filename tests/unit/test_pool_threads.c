@@ -227,6 +227,7 @@ START_TEST(a_worker_has_its_name_its_stack_its_pool_and_no_signals)
 	ck_assert(term_blocked);
 	ck_assert(!segv_blocked);
 	ck_assert_uint_ge(stack_size, LARGE_STACK);
+	ck_assert_uint_ge(pool_stack(pool), LARGE_STACK);
 	ck_assert_ptr_eq(current_inside, pool);
 	ck_assert_ptr_null(pool_current());
 	ck_assert_str_eq(pool_name(pool), "a-very-long-name");
@@ -241,6 +242,17 @@ START_TEST(a_stack_too_small_to_live_on_is_made_larger)
 	submit(0, 1, run_inspect);
 	EVENTUALLY(stats().done == 1);
 	ck_assert_str_eq(thread_name, "ol-small");
+}
+END_TEST
+
+START_TEST(a_stack_of_the_systems_default_is_told)
+{
+	pool = pool_new(&(struct pool_conf){ .name = "plain", .threads = 1, .queue = 1, .tags = 1 });
+	submit(0, 1, run_inspect);
+	EVENTUALLY(stats().done == 1);
+	ck_assert_uint_ge(pool_stack(pool), (size_t)64 << 10);
+	ck_assert_uint_le(pool_stack(pool), stack_size);
+	ck_assert_uint_ge(pool_stack(pool) + ((size_t)1 << 20), stack_size);    /* but for guard and descriptor */
 }
 END_TEST
 
@@ -582,6 +594,7 @@ int main(void)
 	tcase_add_test(threads, for_jobs_that_may_run_long_a_worker_starts_several_threads);
 	tcase_add_test(threads, a_worker_has_its_name_its_stack_its_pool_and_no_signals);
 	tcase_add_test(threads, a_stack_too_small_to_live_on_is_made_larger);
+	tcase_add_test(threads, a_stack_of_the_systems_default_is_told);
 
 	tcase_add_test(failing, jobs_for_which_no_thread_could_be_started_wait_for_the_next_splice);
 	tcase_add_test(failing, splicing_nothing_tries_again_to_start_a_thread);

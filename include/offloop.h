@@ -161,6 +161,13 @@ int ol_main(int argc, char **argv, const struct ol_app *app);
 /* Asks the server to drain and ol_main to return, as SIGTERM does.  [any] */
 void ol_server_stop(ol_server *s);
 
+/* Changes a pool (NULL: the default one) while it runs: at most `threads` requests run and `queue` more wait; 0 leaves
+ * one as it is.  Raising starts waiting requests at once; lowering interrupts none: a thread over the limit ends when
+ * its request does, and requests that wait already go on waiting.  The pool's share of .stream requests follows, unless
+ * --sync-streams-max has set it.  -ENOENT: no such pool; -EINVAL: over 10000 threads or a queue of 10000000.  Not after
+ * on_stop.  [any] */
+int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue);
+
 /* The app's own pointer, for what on_start opened.  Set it in on_start; requests read it with ol_app_data.  The server
  * never looks at what it points to. */
 void ol_server_data_set(ol_server *s, void *data);       /* [setup] */

@@ -13,7 +13,8 @@
  * time.
  *
  * Threads: ol_main's own; that of the signals, which calls caught(); and whoever calls ol_server_stop.  The last two
- * say so through an eventfd that only ol_main's thread reads.
+ * say so through an eventfd that only ol_main's thread reads.  SIGTTIN and SIGTTOU are not about the end: they resize
+ * the default pool at once, on the signals' thread, from when there is a server until it is taken down.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -29,6 +30,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +49,8 @@ struct process {
 	struct log *log;
 	struct signals *signals;
 	ol_server *server;
+	pthread_mutex_t resizing;       /* guards resizable: the server, while signals may resize its pool */
+	ol_server *resizable;
 	struct control *control;
 	int stop_fd;                    /* eventfd: a reason to stop has come */
 	uint64_t files;                 /* descriptors this process may have open */
@@ -87,11 +91,31 @@ static void stop(void *arg)
 	eventfd_write(p->stop_fd, 1);
 }
 
+static void set_resizable(struct process *p, ol_server *s)
+{
+	pthread_mutex_lock(&p->resizing);
+	p->resizable = s;
+	pthread_mutex_unlock(&p->resizing);
+}
+
+/* SIGTTIN and SIGTTOU: one thread more or fewer, as gunicorn's workers. */
+static void step_pool(struct process *p, int sig)
+{
+	pthread_mutex_lock(&p->resizing);
+	if (p->resizable)
+		server_step(p->resizable, sig == SIGTTIN ? 1 : -1, sig == SIGTTIN ? "SIGTTIN" : "SIGTTOU");
+	pthread_mutex_unlock(&p->resizing);
+}
+
 static void caught(void *arg, int sig, unsigned n)
 {
 	struct process *p = arg;
 	const char *name = sig == SIGINT ? "SIGINT" : "SIGTERM";
 
+	if (sig == SIGTTIN || sig == SIGTTOU) {
+		step_pool(p, sig);
+		return;
+	}
 	if (n > 1) {
 		log_printf(p->log, LOG_WARN, "%s, the second signal: ending at once", name);
 		log_flush(p->log, FLUSH_MS);
@@ -224,11 +248,16 @@ static int open_server(struct process *p)
 		complain(p, err);
 		return -EINVAL;
 	}
+	set_resizable(p, p->server);
 	return 0;
 }
 
-static void log_pools(const struct process *p, const struct server_info *info)
+/* Gives what the threads of all pools may cost in stack, in bytes: the most the kernel may have to find, while it gives
+ * only what is touched. */
+static uint64_t log_pools(const struct process *p, const struct server_info *info)
 {
+	uint64_t all = 0;
+
 	for (unsigned i = 0; i < info->pools; i++) {
 		struct pool *pool = server_pool(p->server, i);
 		struct pool_stats stats;
@@ -236,8 +265,12 @@ static void log_pools(const struct process *p, const struct server_info *info)
 		pool_stats(pool, &stats);
 		log_line(p->log, LOG_INFO, SLICE("pool"), (struct log_field[]){
 			LOG_FIELD_STR("name", slice_of(pool_name(pool))), LOG_FIELD_INT("threads", stats.limit),
-			LOG_FIELD_INT("queue", stats.queue_max) }, 3);
+			LOG_FIELD_INT("queue", stats.queue_max),
+			LOG_FIELD_INT("stack_bytes", (int64_t)pool_stack(pool)),
+			LOG_FIELD_INT("stack_bytes_max", (int64_t)(stats.limit * pool_stack(pool))) }, 5);
+		all += stats.limit * pool_stack(pool);
 	}
+	return all;
 }
 
 /* An address as a browser takes it; a unix socket as it is. */
@@ -252,6 +285,7 @@ static void log_start(const struct process *p)
 	const struct config *c = &p->config;
 	char address[256], control[256] = "off", text[768];
 	struct server_info info;
+	uint64_t stacks;
 
 	server_info(p->server, &info);
 	if (info.backend_why)
@@ -260,7 +294,7 @@ static void log_start(const struct process *p)
 		log_printf(p->log, LOG_WARN,
 			"--connections-max %u lowered to %u: this process may open %" PRIu64 " files",
 			p->connections_asked, (unsigned)c->connections_max, p->files);
-	log_pools(p, &info);
+	stacks = log_pools(p, &info);
 	url(address, sizeof(address), info.address);
 	if (p->control)
 		url(control, sizeof(control), control_address(p->control));
@@ -268,7 +302,8 @@ static void log_start(const struct process *p)
 	log_line(p->log, LOG_INFO, slice_of(text), (struct log_field[]){ LOG_FIELD_STR("control", slice_of(control)),
 		LOG_FIELD_INT("loops", info.loops), LOG_FIELD_STR("backend", slice_of(info.backend)),
 		LOG_FIELD_INT("connections_max", c->connections_max), LOG_FIELD_INT("requests_max", c->requests_max),
-		LOG_FIELD_INT("grace_ms", (int64_t)c->grace_ms) }, 6);
+		LOG_FIELD_INT("pool_stack_bytes_max", (int64_t)stacks),
+		LOG_FIELD_INT("grace_ms", (int64_t)c->grace_ms) }, 7);
 }
 
 static int call_on_start(const struct process *p)
@@ -340,6 +375,7 @@ static int serve(struct process *p)
 static void close_process(struct process *p)
 {
 	control_stop(p->control);
+	set_resizable(p, NULL);
 	server_free(p->server);
 	signals_free(p->signals);
 	log_free(p->log, FLUSH_MS);
@@ -350,7 +386,7 @@ static void close_process(struct process *p)
 
 int ol_main(int argc, char **argv, const struct ol_app *app)
 {
-	struct process p = { .stop_fd = -1 };
+	struct process p = { .stop_fd = -1, .resizing = PTHREAD_MUTEX_INITIALIZER };
 	int status;
 
 	open_standard_streams();

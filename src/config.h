@@ -6,6 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What a pool may be sized to, at start and while running; at least 1 of each. */
+#define POOL_THREADS_MAX 10000
+#define POOL_QUEUE_MAX 10000000
+
 enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
 
 /* options.c fills it (options_parse) from one table; the defaults are in that table and nowhere else.  Strings are

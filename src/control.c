@@ -1,4 +1,4 @@
-/* control.c: what the process tells about itself, on a listener and a thread of its own.
+/* control.c: what the process tells about itself, and may be told, on a listener and a thread of its own.
  *
  * The control plane is an offloop app like any other: a table of routes with .async handlers, run as a second server
  * with one loop on libevent and small limits.  So the second backend is exercised in every process, and nothing here
@@ -11,7 +11,8 @@
  * A request that names a foreign Host is refused, so that a web page cannot read this through a name of its own that
  * resolves to this machine (DNS rebinding): what is let in are addresses of the loopback, "localhost", the host of
  * --control, and any literal address when --control is a wildcard address, since nobody can rebind a literal address.
- * HTTP/1.0 without a Host is no browser.  A unix socket is guarded by its file's permissions alone.
+ * HTTP/1.0 without a Host is no browser.  A unix socket is guarded by its file's permissions alone.  A PATCH must be
+ * application/json: for that a browser asks first, on behalf of a page from elsewhere, and is not told yes (CORS).
  *
  * Threads: control_start and control_stop on the main thread, handlers on the control loop.
  */
@@ -30,7 +31,7 @@
 #define PATIENCE_MS 2000        /* for a head, a body, or the rest of a connection */
 
 struct control {
-	const ol_server *main;
+	ol_server *main;
 	const struct log *log;
 	double started;                 /* the process */
 	struct config config;
@@ -94,7 +95,8 @@ static int show_index(ol_req *r)
 		"/readyz   200 while it takes requests, 503 while it starts or drains\n"
 		"/metrics  Prometheus text\n"
 		"/routes   routes, their lanes and requests, as JSON\n"
-		"/pools    pools, their threads and queues, as JSON\n");
+		"/pools    pools, their threads and queues, as JSON\n"
+		"PATCH /pools/{name}  resizes one, by {\"threads\": 80, \"queue\": 512} as application/json\n");
 }
 
 static int show_live(ol_req *r)
@@ -150,20 +152,24 @@ static int show_routes(ol_req *r)
 	return ol_json_new(r, 200, all);
 }
 
-static json_t *pool_json(const struct pool *pool)
+static json_t *pool_json(const ol_server *server, unsigned i)
 {
+	const struct pool *pool = server_pool(server, i);
+	struct server_refused refused;
 	struct pool_stats s;
 	uint64_t now, oldest = 0;
 
+	server_pool_refused(server, i, &refused);
 	pool_stats(pool, &s);
 	now = clock_now_ns();
 	if (s.queued && s.oldest_queued_ns && s.oldest_queued_ns < now)
 		oldest = now - s.oldest_queued_ns;
-	return json_pack("{ss si si si si si si si sI sI sI sI sf}", "name", pool_name(pool), "limit", (int)s.limit,
+	return json_pack("{ss si si si si si si si sI sI sI sI sI sf}", "name", pool_name(pool), "limit", (int)s.limit,
 		"queue", (int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running, "idle", (int)s.idle,
-		"starting", (int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "rejected",
-		(json_int_t)s.rejected, "dropped", (json_int_t)s.dropped, "started", (json_int_t)s.started,
-		"oldest_queued_seconds", (double)oldest / 1e9);
+		"starting", (int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "waited",
+		(json_int_t)s.waited, "rejected",
+		(json_int_t)(refused.queue_full + refused.streams), "dropped",
+		(json_int_t)s.dropped, "started", (json_int_t)s.started, "oldest_queued_seconds", (double)oldest / 1e9);
 }
 
 static int show_pools(ol_req *r)
@@ -174,8 +180,81 @@ static int show_pools(ol_req *r)
 
 	server_info(c->main, &info);
 	for (unsigned i = 0; i < info.pools; i++)
-		json_array_append_new(all, pool_json(server_pool(c->main, i)));
+		json_array_append_new(all, pool_json(c->main, i));
 	return ol_json_new(r, 200, all);
+}
+
+/* ---- what they may tell ------------------------------------------------------------------------------------------ */
+
+/* Whether a Content-Type is application/json, with or without parameters (RFC 9110 §8.3.1). */
+static bool is_json(const char *type)
+{
+	size_t n = type ? strcspn(type, "; \t") : 0;
+
+	return slice_eq_nocase((struct slice){ type, n }, SLICE("application/json"));
+}
+
+/* One size of the body into *size.  What is wrong with it is latched as FastAPI would say it. */
+static int read_size(ol_req *r, const char *name, const json_t *v, unsigned max, unsigned *size)
+{
+	json_int_t n = json_integer_value(v);
+	char msg[80];
+
+	if (!json_is_integer(v))
+		return ol_invalid(r, "body", name, "value is not a valid integer", "type_error.integer");
+	if (n < 1)
+		return ol_invalid(r, "body", name, "ensure this value is greater than or equal to 1",
+			"value_error.number.not_ge");
+	snprintf(msg, sizeof(msg), "ensure this value is less than or equal to %u", max);
+	if (n > (json_int_t)max)
+		return ol_invalid(r, "body", name, msg, "value_error.number.not_le");
+	*size = (unsigned)n;
+	return 0;
+}
+
+/* 0 when all of the body is fine; else everything that is wrong with it has been latched. */
+static int read_sizes(ol_req *r, json_t *body, unsigned *threads, unsigned *queue)
+{
+	const char *name;
+	json_t *v;
+	int rc = 0;
+
+	if (!json_is_object(body))
+		return ol_invalid(r, "body", NULL, "value is not a valid dict", "type_error.dict");
+	if (json_object_size(body) == 0)
+		return ol_invalid(r, "body", NULL, "give threads, queue, or both", "value_error.missing");
+	json_object_foreach(body, name, v) {
+		if (strcmp(name, "threads") == 0)
+			rc |= read_size(r, name, v, POOL_THREADS_MAX, threads);
+		else if (strcmp(name, "queue") == 0)
+			rc |= read_size(r, name, v, POOL_QUEUE_MAX, queue);
+		else
+			rc |= ol_invalid(r, "body", name, "extra fields not permitted", "value_error.extra");
+	}
+	return rc;
+}
+
+static int resize_pool(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+	const char *name = ol_param(r, "name");
+	unsigned threads = 0, queue = 0, i = 0;
+	struct server_info info;
+	json_t *body;
+
+	if (!is_json(ol_header(r, "Content-Type"))) {
+		ol_header_set(r, "Accept-Patch", "application/json");   /* RFC 5789 §2.2 */
+		return ol_error(r, 415, "a change must be application/json");
+	}
+	server_info(c->main, &info);
+	while (i < info.pools && strcmp(pool_name(server_pool(c->main, i)), name) != 0)
+		i++;
+	if (i == info.pools)
+		return ol_error(r, 404, "no pool has this name");
+	if (!(body = ol_body_json(r)) || read_sizes(r, body, &threads, &queue) ||
+		server_resize(c->main, name, threads, queue, ol_remote(r)))
+		return -1;
+	return ol_json_new(r, 200, pool_json(c->main, i));
 }
 
 /* ---- the app ----------------------------------------------------------------------------------------------------- */
@@ -196,7 +275,8 @@ static int enter(ol_req *r)
 }
 
 static const struct view view_index = { show_index }, view_live = { show_live }, view_ready = { show_ready },
-	view_metrics = { show_metrics }, view_routes = { show_routes }, view_pools = { show_pools };
+	view_metrics = { show_metrics }, view_routes = { show_routes }, view_pools = { show_pools },
+	view_resize = { resize_pool };
 
 static const struct ol_route control_routes[] = {
 	OL_GET("/", .async = enter, .data = &view_index),
@@ -205,6 +285,7 @@ static const struct ol_route control_routes[] = {
 	OL_GET("/metrics", .async = enter, .data = &view_metrics),
 	OL_GET("/routes", .async = enter, .data = &view_routes),
 	OL_GET("/pools", .async = enter, .data = &view_pools),
+	OL_PATCH("/pools/{name}", .async = enter, .data = &view_resize),
 };
 
 static const struct ol_app control_app = { OL_APP_INIT, OL_ROUTES(control_routes), .name = "control" };
@@ -256,7 +337,7 @@ static int start_server(struct control *c, struct log *log, char *err, size_t er
 	return 0;
 }
 
-int control_start(struct control **out, const ol_server *main_server, const struct config *config, struct log *log,
+int control_start(struct control **out, ol_server *main_server, const struct config *config, struct log *log,
 	char *err, size_t err_n)
 {
 	struct control *c = NULL;

@@ -1,4 +1,4 @@
-/* control.h: what the process tells about itself, on a listener and a thread of its own. */
+/* control.h: what the process tells about itself, and may be told, on a listener and a thread of its own. */
 #ifndef OL_CONTROL_H
 #define OL_CONTROL_H
 
@@ -10,10 +10,10 @@
 
 struct control;
 
-/* Serves what `main_server` does on config->control.  Everything is borrowed until control_stop.  0 and *out; *out
- * is NULL when the address is "off".  -errno with one line in err. */
-CHECKED int control_start(struct control **out, const ol_server *main_server, const struct config *config,
-	struct log *log, char *err, size_t err_n);
+/* Tells what `main_server` does, and resizes its pools, on config->control.  Everything is borrowed until control_stop.
+ * 0 and *out; *out is NULL when the address is "off".  -errno with one line in err. */
+CHECKED int control_start(struct control **out, ol_server *main_server, const struct config *config, struct log *log,
+	char *err, size_t err_n);
 
 /* Ends it within a second.  Before server_free of the main server.  Takes NULL. */
 void control_stop(struct control *c);

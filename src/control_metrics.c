@@ -29,6 +29,8 @@ struct page {
 	const ol_server *server;
 	const struct router *router;
 	struct server_info info;
+	struct pool_stats *pools;       /* one look at each, so that what is told of a pool fits together */
+	struct server_refused *refused;
 	struct buf *b;
 	int rc;
 };
@@ -111,58 +113,60 @@ static void lanes(struct page *p)
 
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
 
-/* One family with one sample a pool, and perhaps one more label. */
-static void each_pool(struct page *p, const char *name, enum metric_type type, const char *help, const char *label,
-	const char *label_value, double (*value)(const struct pool_stats *s))
+static void look_at_pools(struct page *p)
 {
-	family(p, name, type, help);
+	p->pools = calloc(p->info.pools, sizeof(*p->pools));
+	p->refused = calloc(p->info.pools, sizeof(*p->refused));
+	if (!p->pools || !p->refused) {
+		p->rc = -ENOMEM;
+		return;
+	}
 	for (unsigned i = 0; i < p->info.pools; i++) {
-		const struct pool *pool = server_pool(p->server, i);
-		const char *const labels[] = { "pool", pool_name(pool), label, label_value, NULL };
-		struct pool_stats s;
-
-		pool_stats(pool, &s);
-		sample(p, name, labels, value(&s));
+		pool_stats(server_pool(p->server, i), &p->pools[i]);
+		server_pool_refused(p->server, i, &p->refused[i]);
 	}
 }
 
-static double limit_of(const struct pool_stats *s)
+/* A sample of pool i, perhaps with one more label. */
+static void pool_sample(struct page *p, const char *name, unsigned i, const char *label, const char *label_value,
+	double value)
 {
-	return s->limit;
+	const char *const labels[] = { "pool", pool_name(server_pool(p->server, i)), label, label_value, NULL };
+
+	sample(p, name, labels, value);
 }
 
-static double queued_of(const struct pool_stats *s)
+static void pool_gauges(struct page *p)
 {
-	return s->queued;
-}
+	static const char limit[] = "offloop_pool_limit", queued[] = "offloop_pool_queued",
+		threads[] = "offloop_pool_threads";
 
-static double rejected_of(const struct pool_stats *s)
-{
-	return (double)s->rejected;
-}
-
-static double dropped_of(const struct pool_stats *s)
-{
-	return (double)s->dropped;
-}
-
-static void pool_threads(struct page *p)
-{
-	static const char name[] = "offloop_pool_threads", *const states[] = { "running", "idle", "starting" };
-
-	family(p, name, METRIC_TYPE_GAUGE, "Threads of a pool.");
+	family(p, limit, METRIC_TYPE_GAUGE, "Jobs of a pool that may run at once.");
+	for (unsigned i = 0; i < p->info.pools; i++)
+		pool_sample(p, limit, i, NULL, NULL, p->pools[i].limit);
+	family(p, queued, METRIC_TYPE_GAUGE, "Jobs that wait for a thread of the pool.");
+	for (unsigned i = 0; i < p->info.pools; i++)
+		pool_sample(p, queued, i, NULL, NULL, p->pools[i].queued);
+	family(p, threads, METRIC_TYPE_GAUGE, "Threads of a pool, each in one state.");
 	for (unsigned i = 0; i < p->info.pools; i++) {
-		const struct pool *pool = server_pool(p->server, i);
-		struct pool_stats s;
-
-		pool_stats(pool, &s);
-		for (int state = 0; state < 3; state++) {
-			const char *const labels[] = { "pool", pool_name(pool), "state", states[state], NULL };
-			const unsigned counts[] = { s.running, s.idle, s.starting };
-
-			sample(p, name, labels, counts[state]);
-		}
+		pool_sample(p, threads, i, "state", "running", p->pools[i].running);
+		pool_sample(p, threads, i, "state", "idle", p->pools[i].idle);
+		pool_sample(p, threads, i, "state", "starting", p->pools[i].starting);
 	}
+}
+
+static void pool_counters(struct page *p)
+{
+	static const char rejected[] = "offloop_pool_rejected_total", dropped[] = "offloop_pool_dropped_total";
+
+	family(p, rejected, METRIC_TYPE_COUNTER, "Requests and offloads that were not let into a pool, and why.");
+	for (unsigned i = 0; i < p->info.pools; i++) {
+		pool_sample(p, rejected, i, "reason", "queue_full", (double)p->refused[i].queue_full);
+		pool_sample(p, rejected, i, "reason", "streams", (double)p->refused[i].streams);
+	}
+	family(p, dropped, METRIC_TYPE_COUNTER, "Queued jobs that were taken back before they ran.");
+	for (unsigned i = 0; i < p->info.pools; i++)
+		pool_sample(p, dropped, i, "reason", "client_left", (double)p->pools[i].dropped);
 }
 
 static void add_hist(struct pool_hist *sum, const struct pool_hist *h)
@@ -202,15 +206,13 @@ static void pool_hists(struct page *p, const char *name, const char *help, bool 
 
 static void pools(struct page *p)
 {
-	each_pool(p, "offloop_pool_limit", METRIC_TYPE_GAUGE, "Jobs of a pool that may run at once.", NULL, NULL,
-		limit_of);
-	each_pool(p, "offloop_pool_queued", METRIC_TYPE_GAUGE, "Jobs that wait for a thread of the pool.", NULL, NULL,
-		queued_of);
-	pool_threads(p);
-	each_pool(p, "offloop_pool_rejected_total", METRIC_TYPE_COUNTER, "Jobs a pool did not take.", "reason",
-		"queue_full", rejected_of);
-	each_pool(p, "offloop_pool_dropped_total", METRIC_TYPE_COUNTER,
-		"Queued jobs that were taken back before they ran.", "reason", "client_left", dropped_of);
+	look_at_pools(p);
+	if (!p->rc) {
+		pool_gauges(p);
+		pool_counters(p);
+	}
+	free(p->pools);
+	free(p->refused);
 	pool_hists(p, "offloop_pool_queue_wait_seconds", "Time from a job's queueing to its start.", false);
 	pool_hists(p, "offloop_pool_run_seconds", "Time a job ran on its thread.", true);
 }

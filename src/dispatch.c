@@ -246,16 +246,9 @@ static struct dispatch_pool *pool_of(struct ol_req *r)
 	return &r->home->shared->pools[r->endpoint->pool_index];
 }
 
-static void leave_streams(struct ol_req *r)
-{
-	if (r->counted_stream)
-		atomic_fetch_sub_explicit(&pool_of(r)->streams, 1, memory_order_relaxed);
-	r->counted_stream = false;
-}
-
 static void handler_ended(struct ol_req *r)
 {
-	leave_streams(r);
+	dispatch_leave(r);
 	if (r->reply.status == 500)
 		metric_add(r->home->metrics, METRIC_HANDLER_ERRORS, 1);
 	answer(r);
@@ -291,10 +284,12 @@ static void start_async(struct ol_req *r)
 	park_init_fiber(&r->own_park, d->loop, d->fibers, resume);
 	r->park = &r->own_park;
 	r->state = EXCHANGE_RUNNING;
-	if (fiber_start(d->fibers, e->stack, e->name, fiber_main, r, &r->fiber) < 0)
+	if (fiber_start(d->fibers, e->stack, e->name, fiber_main, r, &r->fiber) < 0) {
+		dispatch_leave(r);
 		shed(r, "Too many requests are being handled");
-	else
+	} else {
 		fiber_ran(r, r->fiber == NULL);
+	}
 }
 
 static void job_done(struct loop_msg *m)
@@ -312,32 +307,12 @@ static void run_job(struct pool_job *job)
 	loop_post(l, &r->done);
 }
 
-/* A place among the pool's streaming requests, which hold a thread for as long as their client likes. */
-static bool enter_streams(struct ol_req *r)
-{
-	struct dispatch_pool *p = pool_of(r);
-
-	if (!r->endpoint->stream || !r->in)
-		return true;
-	/* Relaxed: a bound, it orders nothing. */
-	if (atomic_fetch_add_explicit(&p->streams, 1, memory_order_relaxed) >= p->streams_max) {
-		atomic_fetch_sub_explicit(&p->streams, 1, memory_order_relaxed);
-		return false;
-	}
-	r->counted_stream = true;
-	return true;
-}
-
 static void start_sync(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
 
-	if (!enter_streams(r)) {
-		shed(r, "Too many streaming requests hold the pool's threads");
-		return;
-	}
 	if (!pool_admit(pool_of(r)->pool)) {
-		leave_streams(r);
+		dispatch_leave(r);
 		shed(r, "The pool's queue is full");
 		return;
 	}
@@ -353,7 +328,11 @@ static void start_sync(struct ol_req *r)
 
 static void start(struct ol_req *r)
 {
-	if (r->endpoint->sync)
+	const char *full = dispatch_enter(r);
+
+	if (full)
+		shed(r, full);
+	else if (r->endpoint->sync)
 		start_sync(r);
 	else
 		start_async(r);
@@ -656,7 +635,7 @@ static bool drop_job(struct ol_req *r)
 {
 	if (r->state != EXCHANGE_QUEUED || !pool_drop(pool_of(r)->pool, &r->job))
 		return false;
-	leave_streams(r);
+	dispatch_leave(r);
 	return true;
 }
 

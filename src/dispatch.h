@@ -8,12 +8,15 @@
 #include "exchange.h"
 #include "metrics.h"
 
-/* A pool as requests see it. */
+/* A pool as requests see it.  The atomics are relaxed: bounds and counts, they order nothing. */
 struct dispatch_pool {
 	struct pool *pool;
 	const char *name;
-	unsigned streams_max;
-	_Atomic unsigned streams;       /* .stream requests on its threads; any loop */
+	pthread_mutex_t resizing;           /* held from reading the sizes to having changed them */
+	unsigned streams_fixed;             /* the cap that was asked for; 0: half the threads */
+	_Atomic unsigned streams_max;
+	_Atomic unsigned streams;           /* .stream requests on its threads; any loop */
+	_Atomic uint64_t streams_refused;
 };
 
 /* What all loops of a server share.  Constant while it runs, but for the atomics. */
@@ -78,6 +81,29 @@ struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen);
 
 /* A streamed reply's pipe has something to send. */
 void dispatch_stream_ready(struct pipe *p);
+
+/* ---- dispatch_pool.c: the pools, and the places that requests take before they may run ---- */
+
+/* streams: how many .stream requests may hold its threads; 0: half of them.  0 or -errno. */
+CHECKED int dispatch_pool_init(struct dispatch_pool *p, const struct pool_conf *conf, unsigned streams);
+/* Harmless on zeroed memory. */
+void dispatch_pool_fini(struct dispatch_pool *p);
+
+/* Index of a pool by its name (NULL: the default one); -1 when there is none.  Any thread. */
+int dispatch_pool_index(const struct dispatch_shared *s, const char *name);
+
+/* Changes the sizes of a pool while it runs, and logs who did; 0 leaves one as it is.  -ENOENT, -EINVAL: out of range.
+ * Any thread. */
+CHECKED int dispatch_resize(struct dispatch_shared *s, const char *name, unsigned threads, unsigned queue,
+	const char *by);
+
+/* Gives the default pool so many threads more (or fewer), within its bounds.  Any thread. */
+void dispatch_step(struct dispatch_shared *s, int threads, const char *by);
+
+/* Takes the places a request needs before its handler may be queued or started: of its pool's
+ * streams.  NULL, or why not: then it holds none.  dispatch_leave gives back those it holds.  On the loop. */
+CHECKED const char *dispatch_enter(struct ol_req *r);
+void dispatch_leave(struct ol_req *r);
 
 /* wait.c: takes a suspended fiber's work back when it is still queued. */
 void offload_cancel(struct offload *off);

@@ -48,9 +48,9 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 			return refuse(b, "pool \"%s\" %s", p->name,
 				i == 0 ? "is always there: size it by --pool and --queue" :
 					 "is declared twice: give one another name");
-	if (p->threads > 10000 || p->queue > 10000000)
-		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..10000 and 1..10000000",
-			p->name, p->threads, p->queue);
+	if (p->threads > POOL_THREADS_MAX || p->queue > POOL_QUEUE_MAX)
+		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..%d and 1..%d", p->name,
+			p->threads, p->queue, POOL_THREADS_MAX, POOL_QUEUE_MAX);
 	return 0;
 }
 

@@ -70,8 +70,8 @@ static const struct option table[] = {
 	{ "backlog", NUMBER, WHERE, MEMBER(backlog), "4096", 1, 65535, "N", "connections the kernel keeps waiting" },
 
 	{ "loops", NUMBER, LANES, MEMBER(loops), "0", 0, 1024, "N", "event loops; 0: one a CPU this process may use" },
-	{ "pool", NUMBER, LANES, MEMBER(pool_threads), "40", 1, 10000, "N", "threads of the default pool" },
-	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, 10000000, "N",
+	{ "pool", NUMBER, LANES, MEMBER(pool_threads), "40", 1, POOL_THREADS_MAX, "N", "threads of the default pool" },
+	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, POOL_QUEUE_MAX, "N",
 		"requests that wait for it; over it 503" },
 	{ "pool-idle", SECONDS, LANES, MEMBER(idle_thread_ms), "10", 1, DAY, "SECONDS",
 		"an idle pool thread ends after" },

@@ -118,15 +118,13 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 	s->shared.npools = n;
 	for (unsigned i = 0; i < n; i++) {
 		const struct ol_pool *p = &s->endpoints.pools[i];
-		struct dispatch_pool *dp = &s->shared.pools[i];
 		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
 			.idle_ns = c->idle_thread_ms * NS_PER_MS, .tags = s->endpoints.n };
 
-		dp->name = p->name;
-		dp->streams_max = c->streams_sync_max ? c->streams_sync_max : share(p->threads, 2);
-		dp->pool = pool_new(&pc);
-		if (!dp->pool)
-			return fail(err, err_n, "pool \"%s\": %s", p->name, strerror(errno));
+		int rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
+
+		if (rc < 0)
+			return fail(err, err_n, "pool \"%s\": %s", p->name, strerror(-rc));
 	}
 	return 0;
 }
@@ -565,7 +563,7 @@ void server_free(ol_server *s)
 			pthread_join(s->loops[i].thread, NULL);
 	/* A worker may still be waking the loop it has just handed its work back to: pools first. */
 	for (unsigned i = 0; i < s->shared.npools; i++)
-		pool_free(s->shared.pools[i].pool);
+		dispatch_pool_fini(&s->shared.pools[i]);
 	for (unsigned i = 0; s->loops && i < s->nloops; i++) {
 		if (s->loops[i].ended)
 			loop_run_late(s->loops[i].loop); /* posts to requests that had ended */
@@ -604,6 +602,30 @@ const struct router *server_router(const ol_server *s)
 struct pool *server_pool(const ol_server *s, unsigned i)
 {
 	return s->shared.pools[i].pool;
+}
+
+void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n)
+{
+	struct pool_stats stats;
+
+	pool_stats(s->shared.pools[i].pool, &stats);
+	*n = (struct server_refused){ .queue_full = stats.rejected,
+		.streams = atomic_load_explicit(&s->shared.pools[i].streams_refused, memory_order_relaxed) };
+}
+
+int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by)
+{
+	return dispatch_resize(&s->shared, pool, threads, queue, by);
+}
+
+void server_step(ol_server *s, int threads, const char *by)
+{
+	dispatch_step(&s->shared, threads, by);
+}
+
+int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue)
+{
+	return dispatch_resize(&s->shared, name, threads, queue, "ol_pool_resize");
 }
 
 const char *server_route_pool(const ol_server *s, uint32_t index)

@@ -64,6 +64,19 @@ void server_info(const ol_server *s, struct server_info *info);
 const struct router *server_router(const ol_server *s);             /* patterns' data: const struct ol_route * */
 struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.pools; 0 is the default pool */
 const char *server_route_pool(const ol_server *s, uint32_t index);  /* the pool's name; NULL for an async route */
+
+/* Requests that were not let in, and why. */
+struct server_refused {
+	uint64_t queue_full, streams;
+};
+void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n);
+
+/* Changes a pool (NULL: the default one) while it runs; 0 leaves threads or queue as it is.  by: who wants it, for the
+ * log.  -ENOENT; -EINVAL: over POOL_THREADS_MAX or POOL_QUEUE_MAX.  server_step: so many threads more (or fewer) for
+ * the default pool; at its bounds nothing is changed, and that is logged.  Any thread. */
+CHECKED int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by);
+void server_step(ol_server *s, int threads, const char *by);
+
 const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop);
 
 #endif

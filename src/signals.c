@@ -1,9 +1,13 @@
-/* signals.c: SIGTERM and SIGINT, waited for by a thread of their own.
+/* signals.c: the signals that a server understands, waited for by a thread of their own.
  *
- * A thread of its own, because the second signal must end the process whatever the others do: the main thread may be in
- * the app's on_start or on_stop, or waiting for stuck handlers.  The two signals are blocked in every thread (they
- * inherit the mask of the one that called signals_new, before there were others) and read from a signalfd, so that no
- * code runs in a signal handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
+ * SIGTERM and SIGINT end it, SIGTTIN and SIGTTOU make its default pool larger and smaller; app.c does so.  A thread of
+ * its own, because a second SIGTERM must end the process whatever the others do: the main thread may be in the app's
+ * on_start or on_stop, or waiting for stuck handlers.  All four are blocked in every thread (they inherit the mask of
+ * the one that called signals_new, before there were others) and read from a signalfd, so that no code runs in a signal
+ * handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
+ *
+ * The kernel sends SIGTTIN and SIGTTOU too, to a background process that uses its terminal; not while they are blocked:
+ * then writing succeeds and reading fails with EIO (POSIX, 11.1.4).  So a log on a terminal resizes nothing.
  *
  * SIGPIPE and SIGXFSZ are ignored while the server runs: a client that has left is an EPIPE, a full file an EFBIG.
  * SIGHUP and all others stay as they are.  Two signals that arrive before the first was read are one, as signals are.
@@ -37,13 +41,15 @@ static void *wait_for_signals(void *arg)
 	struct pollfd fds[2] = { { .fd = s->end_fd, .events = POLLIN }, { .fd = s->fd, .events = POLLIN } };
 	struct signalfd_siginfo info;
 
-	for (unsigned n = 0;;) {
+	for (unsigned ends = 0;;) {
 		if (poll(fds, 2, -1) < 0)
 			continue;       /* EINTR: a signal of the app's */
 		if (fds[0].revents)
 			return NULL;
-		if (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-			s->caught(s->arg, (int)info.ssi_signo, ++n);
+		if (read(s->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+			continue;
+		ends += info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
+		s->caught(s->arg, (int)info.ssi_signo, ends);
 	}
 }
 
@@ -59,6 +65,8 @@ struct signals *signals_new(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTTIN);
+	sigaddset(&set, SIGTTOU);
 	pthread_sigmask(SIG_BLOCK, &set, &s->old_mask);
 	sigaction(SIGPIPE, &ignore, &s->old_pipe);
 	sigaction(SIGXFSZ, &ignore, &s->old_xfsz);
@@ -83,6 +91,19 @@ int signals_watch(struct signals *s, void (*caught)(void *arg, int sig, unsigned
 	return -rc;
 }
 
+/* One that came too late would stop the process (which is what they do by default) as soon as it is not blocked. */
+static void discard_resizing(void)
+{
+	struct timespec now = { 0, 0 };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTTIN);
+	sigaddset(&set, SIGTTOU);
+	while (sigtimedwait(&set, NULL, &now) > 0)
+		;
+}
+
 void signals_free(struct signals *s)
 {
 	if (!s)
@@ -91,6 +112,7 @@ void signals_free(struct signals *s)
 		eventfd_write(s->end_fd, 1);
 		pthread_join(s->thread, NULL);
 	}
+	discard_resizing();
 	pthread_sigmask(SIG_SETMASK, &s->old_mask, NULL);
 	sigaction(SIGPIPE, &s->old_pipe, NULL);
 	sigaction(SIGXFSZ, &s->old_xfsz, NULL);

@@ -1,4 +1,4 @@
-/* signals.h: SIGTERM and SIGINT, waited for by a thread of their own. */
+/* signals.h: SIGTERM, SIGINT, SIGTTIN and SIGTTOU, waited for by a thread of their own. */
 #ifndef OL_SIGNALS_H
 #define OL_SIGNALS_H
 
@@ -6,12 +6,12 @@
 
 struct signals;
 
-/* Blocks SIGTERM and SIGINT in the calling thread, and so in all threads it starts from now on, and ignores SIGPIPE and
+/* Blocks those four in the calling thread, and so in all threads it starts from now on, and ignores SIGPIPE and
  * SIGXFSZ.  NULL with errno. */
 CHECKED struct signals *signals_new(void);
 
-/* Starts the thread that waits for them: caught(arg, signal, n) is called there for the nth one, from 1.  0 or
- * -errno; once. */
+/* Starts the thread that waits for them: caught(arg, signal, n) is called there for each; n says how many of SIGTERM
+ * and SIGINT have come so far.  0 or -errno; once. */
 CHECKED int signals_watch(struct signals *s, void (*caught)(void *arg, int sig, unsigned n), void *arg);
 
 /* Ends the thread and puts back what signals_new changed.  On the same thread as signals_new.  Takes NULL. */

@@ -110,15 +110,6 @@ void offload_cancel(struct offload *off)
 	park_wake(&off->req->own_park);
 }
 
-/* Index of a pool by name; -1 when there is none. */
-static int pool_index(const struct dispatch_shared *s, const char *name)
-{
-	for (unsigned i = 0; i < s->npools; i++)
-		if (!name || strcmp(s->pools[i].name, name) == 0)
-			return (int)i;
-	return -1;
-}
-
 static unsigned index_of_current(const struct dispatch_shared *s, const struct pool *here)
 {
 	unsigned i = 0;
@@ -132,7 +123,7 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 {
 	struct dispatch_shared *s = r->home->shared;
 	struct pool *here = pool_current();
-	int i = pool_index(s, pool);
+	int i = dispatch_pool_index(s, pool);
 	struct offload off = { .fn = fn, .arg = arg, .req = r, .job.tag = r->endpoint->index };
 
 	OWNS(r);

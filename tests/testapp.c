@@ -16,7 +16,9 @@
 
 static ol_mutex lock = OL_MUTEX_INIT;
 static ol_sem three = OL_SEM_INIT(3);
+static ol_sem letting_go = OL_SEM_INIT(0); /* what /hold waits for */
 static int inside, most_inside;
+static atomic_int insisting_over; /* how many more of /insist may end */
 static atomic_int wakers; /* threads that hold a handle; on_stop waits for them */
 
 static int64_t number(ol_req *r, const char *name, int64_t otherwise)
@@ -384,6 +386,39 @@ static int deep(ol_req *r)
 	return rc < 0 ? rc : ol_text(r, 200, "came back\n");
 }
 
+/* Waits until it is let go, or its client has left. */
+static int hold(ol_req *r)
+{
+	int rc = ol_sem_wait(r, &letting_go, -1);
+
+	return rc < 0 ? rc : ol_text(r, 200, "held\n");
+}
+
+/* Waits until it is let go, whoever left. */
+static int insist(ol_req *r)
+{
+	while (atomic_load(&insisting_over) == 0)
+		block_ms(1);
+	atomic_fetch_sub(&insisting_over, 1);
+	return ol_text(r, 200, "insisted\n");
+}
+
+static int let_go(ol_req *r)
+{
+	for (int64_t n = number(r, "n", 0); n > 0; n--)
+		ol_sem_post(&letting_go);
+	atomic_fetch_add(&insisting_over, (int)number(r, "insisting", 0));
+	return ol_text(r, 200, "let go\n");
+}
+
+static int resize(ol_req *r)
+{
+	int rc = ol_pool_resize(ol_app_data(r), ol_query(r, "pool"), (unsigned)number(r, "threads", 0),
+		(unsigned)number(r, "queue", 0));
+
+	return ol_textf(r, 200, "%s\n", rc == 0 ? "0" : rc == -ENOENT ? "ENOENT" : rc == -EINVAL ? "EINVAL" : "?");
+}
+
 static int crash(ol_req *r)
 {
 	(void)r;
@@ -423,6 +458,7 @@ static int stop(ol_req *r)
 		OL_GET("/mutex", .lane = mutex, .pool = pool_), OL_GET("/sem", .lane = sem, .pool = pool_), \
 		OL_GET("/post", .lane = post, .pool = pool_), OL_GET("/cancelled", .lane = cancelled, .pool = pool_), \
 		OL_GET("/stream", .lane = stream, .pool = pool_), OL_GET("/deep", .lane = deep, .pool = pool_), \
+		OL_GET("/hold", .lane = hold, .pool = pool_), OL_GET("/resize", .lane = resize, .pool = pool_), \
 		OL_GET("/crash", .lane = crash, .pool = pool_), OL_GET("/stop", .lane = stop, .pool = pool_), \
 	}
 
@@ -437,6 +473,9 @@ static const struct ol_route routes[] = {
 	OL_GET("/one", .sync = block, .pool = "one"),
 	OL_POST("/one/count", .sync = count, .pool = "one", .stream = 1),
 	OL_GET("/slash/", .async = text),
+	OL_GET("/default/hold", .sync = hold),
+	OL_GET("/one/insist", .sync = insist, .pool = "one"),
+	OL_GET("/let-go", .async = let_go),
 };
 
 static const struct ol_pool pools[] = {

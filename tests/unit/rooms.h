@@ -98,10 +98,7 @@ static inline void rooms_pools(struct rooms *r)
 		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue,
 			.tags = r->endpoints.n };
 
-		r->shared.pools[i].name = p->name;
-		r->shared.pools[i].streams_max = (p->threads + 1) / 2;
-		r->shared.pools[i].pool = pool_new(&pc);
-		ck_assert_ptr_nonnull(r->shared.pools[i].pool);
+		ck_assert_int_eq(dispatch_pool_init(&r->shared.pools[i], &pc, 0), 0);
 	}
 }
 
@@ -162,7 +159,7 @@ static inline void rooms_down(struct rooms *r)
 	ck_assert_uint_eq(r->loop->wheel.armed, 0);
 	for (unsigned i = 0; i < r->shared.npools; i++) {
 		ck_assert_uint_eq(atomic_load(&r->shared.pools[i].streams), 0);
-		pool_free(r->shared.pools[i].pool);
+		dispatch_pool_fini(&r->shared.pools[i]);
 	}
 	conn_home_fini(&r->home);
 	dispatch_fini(&r->dispatch);

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -15,13 +16,20 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static pthread_barrier_t inside, leave;
+static pthread_barrier_t inside, leave, leave_loop;
 
-/* Holds its thread, or its loop, from when the test has seen it begin until the test lets it go. */
+/* These hold their thread, or their loop, from when the test has seen them begin until it lets them go. */
 static int hold(ol_req *r)
 {
 	pthread_barrier_wait(&inside);
 	pthread_barrier_wait(&leave);
+	return ol_text(r, 200, "held\n");
+}
+
+static int hold_loop(ol_req *r)
+{
+	pthread_barrier_wait(&inside);
+	pthread_barrier_wait(&leave_loop);
 	return ol_text(r, 200, "held\n");
 }
 
@@ -33,7 +41,7 @@ static int quick(ol_req *r)
 static const struct ol_route routes[] = {
 	OL_GET("/quick", .async = quick),
 	OL_POST("/quick", .async = quick),
-	OL_GET("/hold-loop", .async = hold),
+	OL_GET("/hold-loop", .async = hold_loop),
 	OL_GET("/hold-thread", .sync = hold, .pool = "narrow"),
 	OL_GET("/items/{id:int}", .sync = quick, .pool = "narrow"),
 };
@@ -65,6 +73,7 @@ static void set_up(const char *address)
 	ck_assert_msg(control_start(&control, server, &config, text_log, err, sizeof(err)) == 0, "%s", err);
 	pthread_barrier_init(&inside, NULL, 2);
 	pthread_barrier_init(&leave, NULL, 2);
+	pthread_barrier_init(&leave_loop, NULL, 2);
 }
 
 static void set_up_tcp(void)
@@ -91,6 +100,7 @@ static void tear_down(void)
 	log_free(text_log, 1000);
 	pthread_barrier_destroy(&inside);
 	pthread_barrier_destroy(&leave);
+	pthread_barrier_destroy(&leave_loop);
 }
 
 static int connect_to(const char *address)
@@ -127,6 +137,20 @@ static int ask(const char *address, const char *path, const char *host)
 }
 
 static char reply[1 << 18];
+
+static int answer(int fd);
+
+/* Sends a PATCH to the control plane: its status. */
+static int patch(const char *path, const char *host, const char *type, const char *body)
+{
+	char text[512];
+	int fd = connect_to(control_address(control));
+	int n = snprintf(text, sizeof(text), "PATCH %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\n"
+		"Content-Length: %zu\r\nConnection: close\r\n\r\n%s", path, host, type, strlen(body), body);
+
+	ck_assert_int_eq(send(fd, text, (size_t)n, MSG_NOSIGNAL), n);
+	return answer(fd);
+}
 
 /* Reads a reply to its end: its status; its body stays in `reply`. */
 static int answer(int fd)
@@ -340,9 +364,99 @@ START_TEST(it_answers_while_every_loop_and_worker_is_held)
 	ck_assert_int_eq(get("/metrics", "localhost"), 200);
 	ck_assert_int_eq(get("/routes", "localhost"), 200);
 	ck_assert_int_eq(get("/pools", "localhost"), 200);
-	pthread_barrier_wait(&leave);
+	pthread_barrier_wait(&leave_loop);
 	ck_assert_int_eq(answer(on_loop), 200);
 	drain();
+}
+END_TEST
+
+#define JSON "application/json"
+
+START_TEST(a_pool_is_resized_while_every_loop_and_worker_is_held)
+{
+	int on_thread, on_loop, queued;
+
+	start();
+	on_thread = ask_main("/hold-thread");
+	pthread_barrier_wait(&inside);
+	queued = ask_main("/items/1");
+	do
+		ck_assert_int_eq(get("/pools", "localhost"), 200);
+	while (number_of("name", "narrow", NULL, "queued") != 1);
+	on_loop = ask_main("/hold-loop");
+	pthread_barrier_wait(&inside);
+	ck_assert_int_eq(patch("/pools/narrow", "localhost", JSON, "{\"threads\": 2, \"queue\": 9}"), 200);
+	ck_assert_ptr_nonnull(strstr(reply, "{\"name\":\"narrow\",\"limit\":2,\"queue\":9,"));
+	do      /* the one that waited runs, though neither the loop nor the other thread has made a step */
+		ck_assert_int_eq(get("/pools", "localhost"), 200);
+	while (number_of("name", "narrow", NULL, "done") != 1);
+	ck_assert_int_eq(number_of("name", "narrow", NULL, "running"), 1);
+	ck_assert_int_eq(number_of("name", "narrow", NULL, "waited"), 1);
+	pthread_barrier_wait(&leave);
+	pthread_barrier_wait(&leave_loop);
+	ck_assert_int_eq(answer(on_thread), 200);
+	ck_assert_int_eq(answer(on_loop), 200);
+	ck_assert_int_eq(answer(queued), 200);
+	drain();
+}
+END_TEST
+
+START_TEST(a_patch_is_looked_at_before_it_changes_anything)
+{
+	static const char *const bad[] = { "{\"threads\":0}", "{\"threads\":10001}", "{\"queue\":1.5}",
+		"{\"queue\":7,\"x\":1}", "{}", "[]", "", "{", "null" };
+
+	ck_assert_int_eq(patch("/pools/narrow", "evil.example", JSON, "{\"threads\":3}"), 403);
+	ck_assert_int_eq(patch("/pools/narrow", "localhost", "text/plain", "{\"threads\":3}"), 415);
+	ck_assert_int_eq(patch("/pools/other", "localhost", JSON, "{\"threads\":3}"), 404);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		ck_assert_msg(patch("/pools/narrow", "localhost", JSON, bad[i]) == 422, "%s", bad[i]);
+	ck_assert_int_eq(get("/pools", "localhost"), 200);
+	ck_assert_int_eq(number_of("name", "narrow", NULL, "limit"), 1);
+	ck_assert_int_eq(number_of("name", "narrow", NULL, "queue"), 1);
+}
+END_TEST
+
+START_TEST(a_pool_is_resized_by_its_name_by_half_and_by_steps)
+{
+	ck_assert_int_eq(ol_pool_resize(server, "nonesuch", 1, 1), -ENOENT);
+	ck_assert_int_eq(ol_pool_resize(server, "narrow", 10001, 0), -EINVAL);
+	ck_assert_int_eq(ol_pool_resize(server, "narrow", 0, 10000001), -EINVAL);
+	ck_assert_int_eq(ol_pool_resize(server, "narrow", 0, 0), 0);
+	ck_assert_int_eq(ol_pool_resize(server, "narrow", 7, 0), 0);
+	ck_assert_int_eq(ol_pool_resize(server, NULL, 0, 8), 0);
+	server_step(server, -1, "test");
+	server_step(server, -1, "test");        /* not below 1 */
+	ck_assert_int_eq(get("/pools", "localhost"), 200);
+	ck_assert_int_eq(number_of("name", "narrow", NULL, "limit"), 7);
+	ck_assert_int_eq(number_of("name", "narrow", NULL, "queue"), 1);
+	ck_assert_int_eq(number_of("name", "default", NULL, "limit"), 1);
+	ck_assert_int_eq(number_of("name", "default", NULL, "queue"), 8);
+}
+END_TEST
+
+static void *step_many(void *up)
+{
+	for (int i = 0; i < 500; i++)
+		if (up)
+			server_step(server, 1, "test");
+		else
+			ck_assert_int_eq(ol_pool_resize(server, NULL, 0, 100 + (unsigned)i), 0);
+	return NULL;
+}
+
+START_TEST(resizes_of_several_threads_do_not_undo_each_other)
+{
+	pthread_t threads[4];
+	int up;
+
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, step_many, i < 2 ? &up : NULL), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_int_eq(get("/pools", "localhost"), 200);
+	ck_assert_int_eq(number_of("name", "default", NULL, "limit"), 1002);
+	ck_assert_int_eq(number_of("name", "default", NULL, "queue"), 599);
 }
 END_TEST
 
@@ -362,6 +476,10 @@ int main(void)
 	tcase_add_test(t, routes_and_pools_tell_what_happened);
 	tcase_add_test(t, metrics_tell_what_happened_and_each_sample_once);
 	tcase_add_test(t, it_answers_while_every_loop_and_worker_is_held);
+	tcase_add_test(t, a_pool_is_resized_while_every_loop_and_worker_is_held);
+	tcase_add_test(t, a_patch_is_looked_at_before_it_changes_anything);
+	tcase_add_test(t, a_pool_is_resized_by_its_name_by_half_and_by_steps);
+	tcase_add_test(t, resizes_of_several_threads_do_not_undo_each_other);
 	tcase_set_timeout(own, 60);
 	tcase_add_test(own, a_wildcard_address_answers_for_any_literal_address_but_no_name);
 	tcase_add_test(own, a_unix_socket_answers_for_any_host);

@@ -1,0 +1,149 @@
+/* dispatch_pool.c: the pools as requests see them, and the places a request takes before it may run.
+ *
+ * A pool bounds by itself how many jobs it admits.  One more bound stands before it: how many .stream requests may hold
+ * threads of one pool, since their clients decide for how long.  It is a count that loops share and that is taken by
+ * compare-and-exchange, so that it is exact: it is never over its bound, and nobody is refused because somebody else
+ * was just being refused.
+ *
+ * A place is taken when the handler is about to be queued or started, and given back when it has returned or its job
+ * was taken back.  So it follows the work, not the client: one that left gives back none while its handler runs.
+ *
+ * Sizes change while all that goes on.  Whoever resizes holds the pool's mutex from reading the old sizes to having
+ * logged the new ones, so that two half resizes do not undo each other and the log tells them in their order.  Requests
+ * never take that mutex.
+ *
+ * Threads: dispatch_enter and dispatch_leave on the request's loop; resizing and looking up on any.
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+#include <string.h>
+
+static unsigned streams_of(const struct dispatch_pool *p, unsigned threads)
+{
+	return p->streams_fixed ? p->streams_fixed : (threads + 1) / 2;
+}
+
+int dispatch_pool_init(struct dispatch_pool *p, const struct pool_conf *conf, unsigned streams)
+{
+	memset(p, 0, sizeof *p);
+	p->pool = pool_new(conf);
+	if (!p->pool)
+		return -errno;
+	p->name = conf->name;
+	p->streams_fixed = streams;
+	atomic_init(&p->streams_max, streams_of(p, conf->threads));
+	pthread_mutex_init(&p->resizing, NULL);
+	return 0;
+}
+
+void dispatch_pool_fini(struct dispatch_pool *p)
+{
+	if (!p->pool)
+		return;
+	pool_free(p->pool);
+	p->pool = NULL;
+	pthread_mutex_destroy(&p->resizing);
+}
+
+int dispatch_pool_index(const struct dispatch_shared *s, const char *name)
+{
+	for (unsigned i = 0; i < s->npools; i++)
+		if (!name || strcmp(s->pools[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
+
+/* With p->resizing held. */
+static void resize(struct dispatch_shared *s, struct dispatch_pool *p, unsigned threads, unsigned queue, const char *by)
+{
+	struct pool_stats was;
+
+	pool_stats(p->pool, &was);
+	threads = threads ? threads : was.limit;
+	queue = queue ? queue : was.queue_max;
+	atomic_store_explicit(&p->streams_max, streams_of(p, threads), memory_order_relaxed);
+	pool_resize(p->pool, threads, queue);
+	log_line(s->log, LOG_INFO, SLICE("pool resized"), (struct log_field[]){
+		LOG_FIELD_STR("name", slice_of(p->name)), LOG_FIELD_STR("by", slice_of(by)),
+		LOG_FIELD_INT("threads_from", was.limit), LOG_FIELD_INT("threads_to", threads),
+		LOG_FIELD_INT("queue_from", was.queue_max), LOG_FIELD_INT("queue_to", queue),
+		LOG_FIELD_INT("stack_bytes_max", (int64_t)(threads * pool_stack(p->pool))) }, 7);
+}
+
+int dispatch_resize(struct dispatch_shared *s, const char *name, unsigned threads, unsigned queue, const char *by)
+{
+	int i = dispatch_pool_index(s, name);
+
+	if (i < 0)
+		return -ENOENT;
+	if (threads > POOL_THREADS_MAX || queue > POOL_QUEUE_MAX)
+		return -EINVAL;
+	pthread_mutex_lock(&s->pools[i].resizing);
+	resize(s, &s->pools[i], threads, queue, by);
+	pthread_mutex_unlock(&s->pools[i].resizing);
+	return 0;
+}
+
+void dispatch_step(struct dispatch_shared *s, int threads, const char *by)
+{
+	struct dispatch_pool *p = &s->pools[0];
+	struct pool_stats now;
+	int64_t wanted;
+
+	pthread_mutex_lock(&p->resizing);
+	pool_stats(p->pool, &now);
+	wanted = (int64_t)now.limit + threads;
+	if (wanted < 1 || wanted > POOL_THREADS_MAX)
+		log_printf(s->log, LOG_WARN, "%s: pool \"%s\" stays at %u threads: it may have 1 to %d", by, p->name,
+			now.limit, POOL_THREADS_MAX);
+	else
+		resize(s, p, (unsigned)wanted, 0, by);
+	pthread_mutex_unlock(&p->resizing);
+}
+
+/* ---- places ------------------------------------------------------------------------------------------------------ */
+
+/* Relaxed: a bound, it orders nothing. */
+static bool take(_Atomic unsigned *n, unsigned max)
+{
+	unsigned now = atomic_load_explicit(n, memory_order_relaxed);
+
+	while (now < max)
+		if (atomic_compare_exchange_weak_explicit(n, &now, now + 1, memory_order_relaxed, memory_order_relaxed))
+			return true;
+	return false;
+}
+
+static struct dispatch_pool *pool_of(struct ol_req *r)
+{
+	return &r->home->shared->pools[r->endpoint->pool_index];
+}
+
+static bool enter_streams(struct ol_req *r)
+{
+	struct dispatch_pool *p = pool_of(r);
+
+	if (!r->endpoint->sync || !r->in)
+		return true;
+	r->counted_stream = take(&p->streams, atomic_load_explicit(&p->streams_max, memory_order_relaxed));
+	if (!r->counted_stream)
+		atomic_fetch_add_explicit(&p->streams_refused, 1, memory_order_relaxed);
+	return r->counted_stream;
+}
+
+const char *dispatch_enter(struct ol_req *r)
+{
+	if (enter_streams(r))
+		return NULL;
+	return "Too many streaming requests hold the pool's threads";
+}
+
+void dispatch_leave(struct ol_req *r)
+{
+	if (r->counted_stream)
+		atomic_fetch_sub_explicit(&pool_of(r)->streams, 1, memory_order_relaxed);
+	r->counted_stream = false;
+}

@@ -86,6 +86,7 @@ struct ol_route {
 	int stream OL_0_;                     /* 1: starts when the head has arrived; it reads with ol_body_read */
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */
 	const struct ol_router *mount OL_0_;  /* set by OL_MOUNT */
+	unsigned max_inflight OL_0_;          /* its handlers queued or running, process-wide; more: 503.  0: any */
 };
 
 /* A table of routes that can be mounted: static const struct ol_router api = { OL_ROUTES(api_routes) }; */

@@ -168,7 +168,7 @@ static json_t *pool_json(const ol_server *server, unsigned i)
 		"queue", (int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running, "idle", (int)s.idle,
 		"starting", (int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "waited",
 		(json_int_t)s.waited, "rejected",
-		(json_int_t)(refused.queue_full + refused.streams), "dropped",
+		(json_int_t)(refused.queue_full + refused.max_inflight + refused.streams), "dropped",
 		(json_int_t)s.dropped, "started", (json_int_t)s.started, "oldest_queued_seconds", (double)oldest / 1e9);
 }
 

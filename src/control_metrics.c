@@ -111,6 +111,41 @@ static void lanes(struct page *p)
 	}
 }
 
+/* Of all routes that share the template of pattern i: whether one has a .max_inflight, and how many it has kept out;
+ * false when an earlier pattern has told it. */
+static bool route_refused(const struct page *p, size_t i, double *n)
+{
+	const char *text = router_at(p->router, i)->text;
+	bool limited = false;
+
+	*n = 0;
+	for (size_t j = 0; j < router_count(p->router); j++) {
+		const struct route_pattern *other = router_at(p->router, j);
+
+		if (strcmp(other->text, text) != 0)
+			continue;
+		if (j < i)
+			return false;
+		limited |= server_route_inflight_max(p->server, other->index) > 0;
+		*n += (double)server_route_refused(p->server, other->index);
+	}
+	return limited;
+}
+
+static void rejected_by_routes(struct page *p)
+{
+	static const char name[] = "offloop_route_rejected_total";
+	double n;
+
+	family(p, name, METRIC_TYPE_COUNTER, "Requests that were not let in by a limit of their route's own.");
+	for (size_t i = 0; i < router_count(p->router); i++) {
+		const char *const labels[] = { "route", router_at(p->router, i)->text, "reason", "max_inflight", NULL };
+
+		if (route_refused(p, i, &n))
+			sample(p, name, labels, n);
+	}
+}
+
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
 
 static void look_at_pools(struct page *p)
@@ -162,6 +197,7 @@ static void pool_counters(struct page *p)
 	family(p, rejected, METRIC_TYPE_COUNTER, "Requests and offloads that were not let into a pool, and why.");
 	for (unsigned i = 0; i < p->info.pools; i++) {
 		pool_sample(p, rejected, i, "reason", "queue_full", (double)p->refused[i].queue_full);
+		pool_sample(p, rejected, i, "reason", "max_inflight", (double)p->refused[i].max_inflight);
 		pool_sample(p, rejected, i, "reason", "streams", (double)p->refused[i].streams);
 	}
 	family(p, dropped, METRIC_TYPE_COUNTER, "Queued jobs that were taken back before they ran.");
@@ -305,6 +341,7 @@ int control_metrics(const ol_server *s, const struct log *log, double started, s
 	sample(&p, "offloop_build_info", build, 1);
 	loops(&p);
 	lanes(&p);
+	rejected_by_routes(&p);
 	pools(&p);
 	single(&p, "offloop_log_dropped_total", METRIC_TYPE_COUNTER, "Log lines lost because nobody read them in time.",
 		(double)log_dropped(log));

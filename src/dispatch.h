@@ -100,8 +100,8 @@ CHECKED int dispatch_resize(struct dispatch_shared *s, const char *name, unsigne
 /* Gives the default pool so many threads more (or fewer), within its bounds.  Any thread. */
 void dispatch_step(struct dispatch_shared *s, int threads, const char *by);
 
-/* Takes the places a request needs before its handler may be queued or started: of its pool's
- * streams.  NULL, or why not: then it holds none.  dispatch_leave gives back those it holds.  On the loop. */
+/* Takes the places a request needs before its handler may be queued or started: of its route's .max_inflight, of its
+ * pool's streams.  NULL, or why not: then it holds none.  dispatch_leave gives back those it holds.  On the loop. */
 CHECKED const char *dispatch_enter(struct ol_req *r);
 void dispatch_leave(struct ol_req *r);
 

@@ -1,12 +1,13 @@
 /* dispatch_pool.c: the pools as requests see them, and the places a request takes before it may run.
  *
- * A pool bounds by itself how many jobs it admits.  One more bound stands before it: how many .stream requests may hold
- * threads of one pool, since their clients decide for how long.  It is a count that loops share and that is taken by
- * compare-and-exchange, so that it is exact: it is never over its bound, and nobody is refused because somebody else
- * was just being refused.
+ * A pool bounds by itself how many jobs it admits.  Two more bounds stand before it: a route's .max_inflight, and how
+ * many .stream requests may hold threads of one pool, since their clients decide for how long.  Each is a count that
+ * loops share and that is taken by compare-and-exchange, so that it is exact: it is never over its bound, and nobody is
+ * refused because somebody else was just being refused.  A route without such a bound touches neither.
  *
  * A place is taken when the handler is about to be queued or started, and given back when it has returned or its job
- * was taken back.  So it follows the work, not the client: one that left gives back none while its handler runs.
+ * was taken back.  So it follows the work, not the client: one that left gives back none while its handler runs, and a
+ * body that comes slowly holds none, unless the route reads it as a stream.
  *
  * Sizes change while all that goes on.  Whoever resizes holds the pool's mutex from reading the old sizes to having
  * logged the new ones, so that two half resizes do not undo each other and the log tells them in their order.  Requests
@@ -117,6 +118,18 @@ static bool take(_Atomic unsigned *n, unsigned max)
 	return false;
 }
 
+static bool enter_route(struct ol_req *r)
+{
+	struct inflight *in = r->endpoint->inflight;
+
+	if (!in)
+		return true;
+	r->counted_inflight = take(&in->now, in->max);
+	if (!r->counted_inflight)
+		atomic_fetch_add_explicit(&in->refused, 1, memory_order_relaxed);
+	return r->counted_inflight;
+}
+
 static struct dispatch_pool *pool_of(struct ol_req *r)
 {
 	return &r->home->shared->pools[r->endpoint->pool_index];
@@ -136,8 +149,11 @@ static bool enter_streams(struct ol_req *r)
 
 const char *dispatch_enter(struct ol_req *r)
 {
+	if (!enter_route(r))
+		return "Too many requests for this route are being handled";
 	if (enter_streams(r))
 		return NULL;
+	dispatch_leave(r);
 	return "Too many streaming requests hold the pool's threads";
 }
 
@@ -145,5 +161,7 @@ void dispatch_leave(struct ol_req *r)
 {
 	if (r->counted_stream)
 		atomic_fetch_sub_explicit(&pool_of(r)->streams, 1, memory_order_relaxed);
-	r->counted_stream = false;
+	if (r->counted_inflight)
+		atomic_fetch_sub_explicit(&r->endpoint->inflight->now, 1, memory_order_relaxed);
+	r->counted_stream = r->counted_inflight = false;
 }

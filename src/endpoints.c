@@ -117,6 +117,18 @@ static int grow(struct build *b)
 	return 0;
 }
 
+static struct inflight *new_inflight(unsigned max)
+{
+	struct inflight *in = aligned_alloc(_Alignof(struct inflight), sizeof *in);
+
+	if (!in)
+		return NULL;
+	atomic_init(&in->now, 0);
+	atomic_init(&in->refused, 0);
+	in->max = max;
+	return in;
+}
+
 /* data: what the router keeps for the pattern, the app's own element. */
 static int add_route(struct build *b, const char *prefix, const struct ol_route *r, const void *data)
 {
@@ -145,6 +157,8 @@ static int add_route(struct build *b, const char *prefix, const struct ol_route 
 		.data = r->data,
 		.name = name,
 	};
+	if (r->max_inflight > 0 && !(p->inflight = new_inflight(r->max_inflight)))
+		return refuse(b, "out of memory");
 	rc = check_route(b, name, r);
 	if (rc == 0)
 		rc = router_add(e->router, r->method, prefix, r->path, data, b->err, b->err_n);
@@ -217,8 +231,10 @@ int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct 
 
 void endpoints_free(struct endpoints *e)
 {
-	for (uint32_t i = 0; i < e->n; i++)
+	for (uint32_t i = 0; i < e->n; i++) {
 		free((char *)(uintptr_t)e->all[i].name);
+		free(e->all[i].inflight);
+	}
 	free(e->all);
 	free(e->pools);
 	router_free(e->router);

@@ -17,6 +17,14 @@
 
 struct dispatch;
 
+/* How many requests of a route with .max_inflight are queued or run.  All loops write it, so it has a cache line to
+ * itself. */
+struct inflight {
+	_Alignas(64) _Atomic unsigned now;  /* relaxed, here and below: a bound, it orders nothing */
+	unsigned max;
+	_Atomic uint64_t refused;
+};
+
 /* A route as the server runs it: checked, with defaults filled in.  Constant once the server has started. */
 struct endpoint {
 	const struct route_pattern *pattern;
@@ -28,6 +36,7 @@ struct endpoint {
 	const void *data;
 	const char *name;           /* "GET /reports/{id:int}", for logs and stack overflows */
 	const char *pool_name;      /* NULL for an async route */
+	struct inflight *inflight;  /* NULL without .max_inflight: those touch nothing shared */
 };
 
 /* Who works on an exchange.  The loop owns it in every state but RUNNING on a thread. */
@@ -98,6 +107,7 @@ struct ol_req {
 	struct loop_msg done;
 	_Atomic bool woken;             /* ol_wake came */
 	bool counted_stream;            /* holds a place of its pool's streams */
+	bool counted_inflight;          /* and one of its route's */
 	_Atomic int claim;
 	_Atomic bool cancelled;
 };

@@ -611,6 +611,23 @@ void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *
 	pool_stats(s->shared.pools[i].pool, &stats);
 	*n = (struct server_refused){ .queue_full = stats.rejected,
 		.streams = atomic_load_explicit(&s->shared.pools[i].streams_refused, memory_order_relaxed) };
+	for (uint32_t k = 0; k < s->endpoints.n; k++)
+		if (s->endpoints.all[k].sync && s->endpoints.all[k].pool_index == i)
+			n->max_inflight += server_route_refused(s, k);
+}
+
+uint64_t server_route_refused(const ol_server *s, uint32_t index)
+{
+	const struct inflight *in = s->endpoints.all[index].inflight;
+
+	return in ? atomic_load_explicit(&in->refused, memory_order_relaxed) : 0;
+}
+
+unsigned server_route_inflight_max(const ol_server *s, uint32_t index)
+{
+	const struct inflight *in = s->endpoints.all[index].inflight;
+
+	return in ? in->max : 0;
 }
 
 int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by)

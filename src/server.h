@@ -64,12 +64,14 @@ void server_info(const ol_server *s, struct server_info *info);
 const struct router *server_router(const ol_server *s);             /* patterns' data: const struct ol_route * */
 struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.pools; 0 is the default pool */
 const char *server_route_pool(const ol_server *s, uint32_t index);  /* the pool's name; NULL for an async route */
+unsigned server_route_inflight_max(const ol_server *s, uint32_t index); /* its .max_inflight; 0: none */
 
-/* Requests that were not let in, and why. */
+/* Requests that were not let in, and why; those of a route: by its .max_inflight. */
 struct server_refused {
-	uint64_t queue_full, streams;
+	uint64_t queue_full, max_inflight, streams;
 };
 void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n);
+uint64_t server_route_refused(const ol_server *s, uint32_t index);
 
 /* Changes a pool (NULL: the default one) while it runs; 0 leaves threads or queue as it is.  by: who wants it, for the
  * log.  -ENOENT; -EINVAL: over POOL_THREADS_MAX or POOL_QUEUE_MAX.  server_step: so many threads more (or fewer) for

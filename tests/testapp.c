@@ -476,6 +476,10 @@ static const struct ol_route routes[] = {
 	OL_GET("/default/hold", .sync = hold),
 	OL_GET("/one/insist", .sync = insist, .pool = "one"),
 	OL_GET("/let-go", .async = let_go),
+	OL_GET("/capped/a", .async = hold, .max_inflight = 3),
+	OL_GET("/capped/s", .sync = hold, .pool = "third", .max_inflight = 3),
+	OL_GET("/capped/insist", .sync = insist, .pool = "third", .max_inflight = 1),
+	OL_POST("/capped/body", .sync = echo, .pool = "third", .max_inflight = 1),
 };
 
 static const struct ol_pool pools[] = {

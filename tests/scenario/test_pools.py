@@ -1,4 +1,4 @@
-"""Pools while they run: resized up and down from everywhere, and apart from each other.
+"""Pools while they run: resized up and down from everywhere, apart from each other, and the limits of single routes.
 
 Handlers wait until they are let go (/hold, /let-go): what runs and what waits is certain, and nothing hangs on speed.
 """
@@ -324,3 +324,74 @@ def test_a_token_is_held_until_the_work_has_returned(app):
     app.ask("/let-go?insisting=1")
     assert waits.reply().status == 200
     waits.s.close()
+
+
+# ---- .max_inflight
+
+
+@pytest.mark.parametrize("path, label", [("/capped/a", None), ("/capped/s", "third")])
+def test_max_inflight_is_503_and_exact(app, path, label):
+    """Three at a time, on two loops."""
+    clients = ask_many(app, 40, path)
+    wait_until(lambda: app.metric("offloop_route_rejected_total", route=path, reason="max_inflight") == 37)
+    assert app.metric("offloop_requests_shed_total") == 37
+    assert app.metric("offloop_pool_rejected_total", reason="max_inflight") == (37 if label else 0)
+    app.ask("/let-go?n=3")
+    replies = [c.reply() for c in clients]
+    assert sorted(r.status for r in replies) == [200] * 3 + [503] * 37
+    assert {r.headers["retry-after"] for r in replies if r.status == 503} == {"1"}
+    if label:
+        assert (pool(app, label)["done"], pool(app, label)["rejected"]) == (3, 37)
+    for _ in range(5):      # the places were given back
+        clients[0].send(get(path))
+        app.ask("/let-go?n=1")
+        assert clients[0].reply().status == 200
+    for c in clients:
+        c.s.close()
+
+
+@pytest.mark.parametrize("path", ["/capped/a", "/capped/s"])
+def test_max_inflight_is_given_back_by_those_who_leave(app, path):
+    for _ in range(4):
+        clients = ask_many(app, 3, path)
+        wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 3)
+        assert app.ask(path)[0] == 503
+        for c in clients:
+            c.reset()
+        wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 0)
+
+
+def test_max_inflight_counts_the_work_and_not_its_client(app):
+    left = app.client().send(get("/capped/insist"))
+    runs(app, "third", 1)
+    left.reset()
+    wait_until(lambda: app.metric("offloop_requests_departed_total") == 1)
+    assert app.ask("/capped/insist")[0] == 503
+    app.ask("/let-go?insisting=2")
+    wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 0)
+    assert app.ask("/capped/insist")[0] == 200
+
+
+def test_a_body_that_comes_slowly_takes_no_place_of_its_route(app):
+    with app.client() as slow, app.client() as quick:
+        slow.send(post("/capped/body", b"", length=2), b"x")
+        wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 1)
+        assert quick.send(post("/capped/body", b"xy")).reply().body == b"xy"
+        assert slow.send(b"y").reply().body == b"xy"
+
+
+def test_a_job_that_is_taken_back_gives_its_place_back(app):
+    """Queued behind others of its pool when its client leaves."""
+    patch(app, "third", {"threads": 1})
+    first = app.client().send(get("/capped/insist"))
+    runs(app, "third", 1)
+    for _ in range(3):
+        queued = ask_many(app, 3, "/capped/s")
+        runs(app, "third", 1, 3)
+        assert app.ask("/capped/s")[0] == 503
+        for c in queued:
+            c.reset()
+        runs(app, "third", 1)
+    app.ask("/let-go?insisting=1")
+    assert first.reply().status == 200
+    first.s.close()

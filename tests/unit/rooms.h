@@ -150,8 +150,12 @@ static inline void rooms_down(struct rooms *r)
 	conn_home_abort(&r->home);
 	UNTIL(r, r->home.nconns == 0 && r->dispatch.nlive == 0);
 	ck_assert_uint_eq(atomic_load(&r->shared.body_bytes), 0);
-	for (uint32_t i = 0; i < r->endpoints.n; i++)
+	for (uint32_t i = 0; i < r->endpoints.n; i++) {
+		struct inflight *in = r->endpoints.all[i].inflight;
+
 		ck_assert_uint_eq(atomic_load(&r->metrics.in_flight[i]), 0);
+		ck_assert(!in || atomic_load(&in->now) == 0);
+	}
 	ck_assert_uint_eq(r->closed, counted(r, METRIC_ACCEPTED));
 	ck_assert(list_empty(&r->home.busy) && list_empty(&r->home.idle));
 	loop_close(&r->listener);

@@ -35,7 +35,7 @@ class Server:
     def __init__(self, program, *args, env=None, unix=None, prefix=(), wait=True, cwd=None, preexec=None):
         self.args = [str(a) for a in args]
         self.unix = unix
-        command = [program] if isinstance(program, str) else [str(a) for a in program]
+        command = [program] if isinstance(program, (str, os.PathLike)) else [str(a) for a in program]
         where = ["--unix", str(unix)] if unix else ["--port", "0"]
         if not any(a == "--control" for a in self.args):
             self.args = ["--control", "127.0.0.1:0", *self.args]

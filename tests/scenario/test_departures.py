@@ -29,6 +29,8 @@ def test_running_work_sees_that_its_client_was_reset(app, lane):
     with app.client() as c:
         c.send(get(lane + "/cancelled?ms=60000"))
         wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 1)
+        if lane == "/s":    # a job that no thread has begun would be taken back
+            wait_until(lambda: app.metric("offloop_pool_threads", pool="second", state="running") == 1)
         c.reset()
     app.wait_log("saw that the client left")
     settled(app)

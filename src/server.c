@@ -476,6 +476,7 @@ int server_start(ol_server *s, char *err, size_t err_n)
 	fail(err, err_n, "cannot start loop threads: %s", rc < 0 ? strerror(-rc) : "out of memory");
 	for (unsigned i = 0; i < started; i++)
 		loop_post(s->loops[i].loop, &s->loops[i].drain);
+	(void)server_wait(s, NEVER); /* those that run may have a request by now */
 	return rc < 0 ? rc : -ENOMEM;
 }
 

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RETRY_NS (20 * NS_PER_MS)
+
 struct offload {
 	struct pool_job job;
 	int (*fn)(void *arg);
@@ -90,14 +92,19 @@ static int offload_from_fiber(ol_req *r, unsigned index, struct offload *off)
 	return off->rc;
 }
 
+/* The park has one wake, the work's end.  While the pool cannot start the thread it needs, a splice now and then has it
+ * try again. */
 static int offload_from_thread(struct offload *off)
 {
 	struct pool_batch batch = { 0 };
+	uint64_t until;
 
 	off->job.run = run_for_thread;
 	pool_batch_add(&batch, &off->job);
-	pool_splice(off->pool, &batch);
-	(void)park_wait(&off->thread, NEVER); /* the one wake there is */
+	do {
+		pool_splice(off->pool, &batch);
+		until = pool_stalled(off->pool) ? clock_now_ns() + RETRY_NS : NEVER;
+	} while (park_wait(&off->thread, until) < 0);
 	return off->rc;
 }
 

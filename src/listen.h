@@ -28,8 +28,8 @@ CHECKED int listen_open(struct listen *l, const char *host, unsigned port, const
 	int backlog, char *err, size_t err_n);
 
 /* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while
- * handshakes under way complete and can be accepted.  Closing it 50 ms later resets nobody.  A unix listener: removes
- * its path. */
+ * handshakes under way complete and can be accepted.  Closing it when none has come for 50 ms resets nobody.  A unix
+ * listener: removes its path. */
 void listen_deafen(struct listen *l, unsigned i);
 
 /* Closes what is still open, and removes a unix path. */

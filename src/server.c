@@ -5,9 +5,9 @@
  * which can fail before the next has begun: server_new checks the app, server_listen takes the port, server_start
  * starts the threads; server_free takes down whatever of it there is.
  *
- * Draining, on each loop: the listener turns deaf and is closed 50 ms later, when what had completed its handshake has
- * been accepted; connections without a request end within a second; the others after their reply.  The thread ends when
- * it has neither connections nor requests left, and the last one tells server_wait.
+ * Draining, on each loop: the listener turns deaf and is closed when for 50 ms nothing more of what had completed its
+ * handshake has been accepted; connections without a request end within a second; the others after their reply.  The
+ * thread ends when it has neither connections nor requests left, and the last one tells server_wait.
  *
  * A loop that has its share of --connections-max closes idle connections to make room for the next, lets replies end
  * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
@@ -31,7 +31,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEAF_NS (50 * NS_PER_MS)
+#define DEAF_NS (50 * NS_PER_MS)         /* without a client in a deaf listener's backlog, before it is closed */
+#define DEAF_MAX_NS (5 * NS_PER_S)      /* of that, when descriptors are short */
 #define ABANDON_NS (500 * NS_PER_MS)
 
 LOCK_ROLE(server_role);
@@ -54,6 +55,8 @@ struct server_loop {
 	struct conn_home home;
 	struct loop_io listener;
 	struct timer close_listener;
+	uint64_t deaf_ns;               /* since when the listener is deaf */
+	bool backlog;                   /* somebody has been found in its backlog lately */
 	unsigned connections_max;       /* its share */
 	struct list waiting;            /* accepted, but over it; not empty exactly while `full` */
 	bool listening, full, draining;
@@ -303,6 +306,7 @@ static void on_accepted(struct loop_io *io, int fd, bool more)
 {
 	struct server_loop *l = container_of(io, struct server_loop, listener);
 
+	l->backlog = true;
 	if (fd >= 0) {
 		if (has_room(l))
 			let_in(l, fd);
@@ -338,9 +342,19 @@ static void close_listener(struct server_loop *l)
 	loop_close(&l->listener);
 }
 
+/* Closes a deaf listener once its backlog has been empty for a while: a loop that is late, or has no descriptor left
+ * for those it would accept, goes on. */
 static void on_deaf(struct timer *t)
 {
-	close_listener(container_of(t, struct server_loop, close_listener));
+	struct server_loop *l = container_of(t, struct server_loop, close_listener);
+	uint64_t now = l->loop->now_ns;
+
+	if (!l->backlog || now - l->deaf_ns > DEAF_MAX_NS) {
+		close_listener(l);
+		return;
+	}
+	l->backlog = false;
+	wheel_add(&l->loop->wheel, t, now + DEAF_NS);
 }
 
 static void on_drain(struct loop_msg *m)
@@ -350,7 +364,9 @@ static void on_drain(struct loop_msg *m)
 	l->draining = true;
 	listen_deafen(&l->server->listen, l->index);
 	let_in_waiting(l);
-	wheel_add(&l->loop->wheel, &l->close_listener, l->loop->now_ns + DEAF_NS);
+	l->deaf_ns = l->loop->now_ns;
+	l->backlog = true;
+	on_deaf(&l->close_listener);
 	conn_home_drain(&l->home);
 }
 

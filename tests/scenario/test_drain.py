@@ -45,7 +45,7 @@ def test_every_request_that_was_begun_is_answered(serve):
     for c, (_, rest) in zip(clients, stages * 3):
         c.send(rest)
     r = used.reply()
-    assert (r.status, r.headers["connection"]) == (200, "close") and used.ended()
+    assert r.status == 200 and r.headers.get("connection", "close") == "close" and used.ended()
     for c, (first, _) in zip(clients, stages * 3):
         r = c.reply()
         assert r.status in ((200, 503) if b"/one" in first else (200,)), first
@@ -103,8 +103,8 @@ def test_completed_handshakes_are_not_reset(serve):
     for c in clients:
         c.send(get("/a/text"))
     for c in clients:
-        r = c.reply()
-        assert (r.status, r.headers["connection"]) == (200, "close") and c.ended()
+        r = c.reply()           # one whose loop had not heard of the end may have been kept; it ends within a second
+        assert r.status == 200 and r.headers.get("connection", "close") == "close" and c.ended()
         c.s.close()
     app.stop()
 

@@ -236,7 +236,7 @@ static void remove_path(struct listen *l)
 		(void)unlink(l->unix_path);
 }
 
-void listen_deafen(struct listen *l, unsigned i)
+int listen_deafen(struct listen *l, unsigned i)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS_AT),
@@ -246,10 +246,11 @@ void listen_deafen(struct listen *l, unsigned i)
 	};
 	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
 
-	if (l->unix_path)
+	if (l->unix_path) {
 		remove_path(l);
-	else /* where it fails some clients may be reset */
-		(void)setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
+		return 0;
+	}
+	return setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0 ? -errno : 0;
 }
 
 void listen_close(struct listen *l)

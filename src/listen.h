@@ -29,8 +29,9 @@ CHECKED int listen_open(struct listen *l, const char *host, unsigned port, const
 
 /* Makes a TCP listener deaf: further SYNs are dropped, so that their senders try again (at the successor), while
  * handshakes under way complete and can be accepted.  Closing it when none has come for 50 ms resets nobody.  A unix
- * listener: removes its path. */
-void listen_deafen(struct listen *l, unsigned i);
+ * listener: removes its path.  0, or -errno where a process may not filter its sockets (-EPERM): the listener hears on
+ * then, and closing it may reset a client that comes at that moment. */
+CHECKED int listen_deafen(struct listen *l, unsigned i);
 
 /* Closes what is still open, and removes a unix path. */
 void listen_close(struct listen *l);

@@ -56,6 +56,7 @@ struct server_loop {
 	struct loop_io listener;
 	struct timer close_listener;
 	uint64_t deaf_ns;               /* since when the listener is deaf */
+	bool deaf;                      /* it hears no new client; else nothing is gained by waiting for its silence */
 	bool backlog;                   /* somebody has been found in its backlog lately */
 	unsigned connections_max;       /* its share */
 	struct list waiting;            /* accepted, but over it; not empty exactly while `full` */
@@ -349,7 +350,7 @@ static void on_deaf(struct timer *t)
 	struct server_loop *l = container_of(t, struct server_loop, close_listener);
 	uint64_t now = l->loop->now_ns;
 
-	if (!l->backlog || now - l->deaf_ns > DEAF_MAX_NS) {
+	if (!l->backlog || now - l->deaf_ns > (l->deaf ? DEAF_MAX_NS : DEAF_NS)) {
 		close_listener(l);
 		return;
 	}
@@ -357,12 +358,27 @@ static void on_deaf(struct timer *t)
 	wheel_add(&l->loop->wheel, t, now + DEAF_NS);
 }
 
+static void log_not_deaf(struct server_loop *l, int rc)
+{
+	char text[64];
+	struct log_field fields[] = {
+		LOG_FIELD_INT("loop", l->index),
+		LOG_FIELD_STR("error", slice_of(strerror_r(-rc, text, sizeof(text)))),
+	};
+
+	log_line(l->server->setup.log, LOG_WARN,
+		SLICE("cannot filter new connections: one that comes as the listener closes is reset"), fields, 2);
+}
+
 static void on_drain(struct loop_msg *m)
 {
 	struct server_loop *l = container_of(m, struct server_loop, drain);
+	int rc = listen_deafen(&l->server->listen, l->index);
 
 	l->draining = true;
-	listen_deafen(&l->server->listen, l->index);
+	l->deaf = rc == 0;
+	if (!l->deaf)
+		log_not_deaf(l, rc);
 	let_in_waiting(l);
 	l->deaf_ns = l->loop->now_ns;
 	l->backlog = true;

@@ -150,12 +150,19 @@ END_TEST
 START_TEST(a_deaf_listener_keeps_who_has_come_and_hears_nobody_else)
 {
 	struct pollfd p = { .events = POLLOUT };
-	int early, late, server;
+	int early, late, server, rc;
 
 	ck_assert_int_eq(open_tcp(&first, 0, 1), 0);
 	early = dial_tcp(first.port, 0);
 	ck_assert_int_ge(early, 0);
-	listen_deafen(&first, 0);
+	rc = listen_deafen(&first, 0);
+	if (rc == -EPERM) {
+		puts("skipped: a_deaf_listener: this process may not filter its sockets");
+		close(early);
+		listen_close(&first);
+		return;
+	}
+	ck_assert_int_eq(rc, 0);
 	late = dial_tcp(first.port, SOCK_NONBLOCK);
 	ck_assert_int_ge(late, 0);
 	server = accept(first.fds[0], NULL, NULL);
@@ -272,7 +279,7 @@ START_TEST(a_path_that_another_server_has_taken_by_force_is_left_alone)
 	ck_assert_int_eq(open_unix(&first, 1), 0);
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(open_unix(&second, 1), 0);
-	listen_deafen(&first, 0);
+	ck_assert_int_eq(listen_deafen(&first, 0), 0);
 	listen_close(&first);
 	fd = dial_unix();
 	ck_assert_int_ge(fd, 0);
@@ -285,10 +292,10 @@ START_TEST(a_successors_socket_is_not_removed)
 	int fd;
 
 	ck_assert_int_eq(open_unix(&first, 2), 0);
-	listen_deafen(&first, 0);
+	ck_assert_int_eq(listen_deafen(&first, 0), 0);
 	ck_assert_int_eq(dial_unix(), -ENOENT);
 	ck_assert_msg(open_unix(&second, 2) == 0, "%s", err);
-	listen_deafen(&first, 1);               /* the other loop is later */
+	ck_assert_int_eq(listen_deafen(&first, 1), 0);  /* the other loop is later */
 	fd = dial_unix();
 	ck_assert_int_ge(fd, 0);
 	close(fd);

@@ -11,7 +11,8 @@
  * exception in flight do not survive a suspension, and no exception may leave a handler.
  *
  * Where a function may be called stands in brackets:
- *   [owner]  in the handler that was given the request, or code it calls, in either lane
+ *   [owner]  in the handler that was given the request, or code it calls, in either lane; also in its middleware, its
+ *            needs, and what it has left to ol_after
  *   [loop]   in a function that runs on a loop: the one given to ol_post
  *   [setup]  in on_start and on_stop
  *   [any]    on any thread
@@ -56,6 +57,8 @@ typedef struct ol_server ol_server; /* the running server */
  * Declaring an app
  * ------------------------------------------------------------------------------------------------------------ */
 
+enum { OL_ADMIT_MAX = 8, OL_MIDDLEWARE_MAX = 8, OL_NEEDS_MAX = 8 };
+
 /* A handler returns 0 having replied (ol_text, ol_json, ...).  Below 0: the status that a library call latched
  * (400, 408, 413, 422, 503), else 500.  0 without a reply, or above 0: 500.  Each such 500 is logged with its route and
  * tells the client nothing.  A second reply replaces the first until it is committed; from then on it gets
@@ -66,6 +69,47 @@ enum ol_method { OL_METHOD_GET = 1, OL_METHOD_HEAD, OL_METHOD_POST, OL_METHOD_PU
 	OL_METHOD_OPTIONS, OL_METHOD_TRACE };
 
 struct ol_router;
+
+/* Middleware is an onion around a handler, and runs in the handler's lane, on its thread.  It calls ol_next_run, at
+ * most once, for what lies inside: the next middleware, and at last the needs and the handler.  That gives 0 when the
+ * reply is there, whatever happened inside (a failure is a reply, too: look at ol_status), and the middleware may look
+ * at it, add to it or replace it.  Without the call it replies itself.  What it returns counts as a handler's
+ * return. */
+typedef struct ol_next ol_next;
+typedef int ol_middleware(ol_req *r, ol_next *next);
+int ol_next_run(ol_next *next, ol_req *r);                              /* [owner]; -EALREADY the second time */
+
+/* Something that handlers need while they work: a connection to a database, the user who asks, a transaction.  A route
+ * names what it needs in .needs; ol_need_value gives it to the handler.  Needs are acquired in the order named, each
+ * once per request however often it is named, on the thread and in the job that will run the handler.  They are
+ * released in the reverse order whatever happened, when the reply is complete in memory (a stream: after its last
+ * write) and before it is sent; ol_status tells what it came to. */
+struct ol_need {
+	const char *name OL_0_;
+	/* 0 having set *value (NULL before); or having replied (ol_error(r, 401, ...)): then that is the reply, the
+	 * handler is not called and this need is not released.  Below 0: as a handler's. */
+	int (*acquire)(ol_req *r, void **value) OL_0_;
+	void (*release)(ol_req *r, void *value) OL_0_;  /* may be NULL; a reply made here is ignored */
+	int blocking OL_0_;                   /* 1: it may block, so only .sync routes may need it: checked at start */
+	const struct ol_need *needs[OL_NEEDS_MAX] OL_0_; /* acquired before it; a circle is refused at start */
+};
+
+/* For tests: wherever a need of that name is needed, `with` takes its place (FastAPI's dependency_overrides). */
+struct ol_override {
+	const char *name;
+	const struct ol_need *with;
+};
+
+/* How errors of one status look, instead of {"detail": ...}: called for what ol_error, a latched status or a failed
+ * handler makes, in the route's lane, and for 404 and 405 of requests that no route takes, on the loop; ol_status and
+ * ol_detail tell what it is about.  It replies with any status.  Not called for what the server answers while nobody
+ * works for the request: 400 of the protocol, 503 when a limit is reached, 504. */
+struct ol_on_error {
+	int status;
+	ol_handler *handler;
+};
+
+enum ol_priority { OL_PRIORITY_NORMAL, OL_PRIORITY_HIGH };
 
 /* One endpoint, or a router mounted under a prefix.  Declare it with OL_GET ... OL_MOUNT; set members in this order
  * (C++ insists on it).  Exactly one of async and sync must be set; a route with none or both is refused at start.
@@ -87,7 +131,19 @@ struct ol_route {
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */
 	const struct ol_router *mount OL_0_;  /* set by OL_MOUNT */
 	unsigned max_inflight OL_0_;          /* its handlers queued or running, process-wide; more: 503.  0: any */
+	unsigned timeout OL_0_;               /* ms from the whole request (.stream: its head) to the reply; see below */
+	unsigned queue_timeout OL_0_;         /* ms that a .sync one waits for a thread; then 503.  0: the pool's */
+	enum ol_priority priority OL_0_;      /* of a .sync one in its pool's queue */
+	const struct ol_need *needs[OL_NEEDS_MAX] OL_0_;       /* .needs = { &database, &user } */
+	ol_middleware *middleware[OL_MIDDLEWARE_MAX] OL_0_;    /* outermost first, inside the app's */
 };
+
+/* .timeout: when no reply has begun by then the client gets a 504 and ol_cancelled turns true.  Work that waits for a
+ * thread is taken back; a handler that runs keeps its thread until it returns, and its reply is thrown away.  A stream
+ * that has begun is broken off.  0: none.
+ *
+ * A mount's .needs and .middleware are those of all its routes, before and around their own; its other members are
+ * not set. */
 
 /* A table of routes that can be mounted: static const struct ol_router api = { OL_ROUTES(api_routes) }; */
 struct ol_router {
@@ -102,14 +158,22 @@ struct ol_router {
 #define OL_PATCH(path_, ...) { .method = OL_METHOD_PATCH, .path = path_, __VA_ARGS__ }
 #define OL_DELETE(path_, ...) { .method = OL_METHOD_DELETE, .path = path_, __VA_ARGS__ }
 #define OL_OPTIONS(path_, ...) { .method = OL_METHOD_OPTIONS, .path = path_, __VA_ARGS__ }
-#define OL_MOUNT(prefix_, router_) { .path = prefix_, .mount = router_ } /* router_: const struct ol_router * */
+#define OL_MOUNT(prefix_, ...) { .path = prefix_, .mount = __VA_ARGS__ }  /* ("/api", &api, .needs = { &user }) */
 
-/* A named pool of worker threads.  The default pool, "default", is always there; its sizes are --pool and --queue. */
+/* A named pool of worker threads.  Two are always there: "default", the first, sized by --pool and --queue; and
+ * "background", the last, for ol_after, sized by --background and --background-queue.  Requests are taken first come,
+ * first served, those of high priority before the others, but of nine at most eight while others wait. */
 struct ol_pool {
 	const char *name OL_0_;
 	unsigned threads OL_0_;  /* at most this many run at once; 0: 40 */
 	unsigned queue OL_0_;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
 	size_t stack OL_0_;      /* bytes of thread stack, used as touched; 0: the system's default, usually 8 MiB */
+	unsigned queue_timeout OL_0_; /* ms a request waits for a thread, then 503; 0: the server's --queue-timeout */
+	unsigned spares OL_0_;   /* threads beyond those while handlers are in ol_blocking_begin; 0: none */
+	/* 1: sheds load by CoDel (RFC 8289, as servers use it): while for codel_interval ms no request has waited less
+	 * than codel_target ms, the newest is served first, and who waited more than twice the target gets 503. */
+	int codel OL_0_;
+	unsigned codel_target OL_0_, codel_interval OL_0_;      /* ms; 0: 5 and 100 */
 };
 
 /* An option of the app's own, given as --name VALUE, OFFLOOP_NAME, or in the config file; read with ol_option_get(). */
@@ -143,6 +207,15 @@ struct ol_app {
 	int (*on_start)(ol_server *s) OL_0_;  /* before the first connection; below 0: the server does not start */
 	void (*on_stop)(ol_server *s) OL_0_;  /* after the last reply; also after an on_start that failed */
 	void *data OL_0_;                     /* first value of ol_server_data() */
+	ol_middleware *middleware[OL_MIDDLEWARE_MAX] OL_0_;     /* around every route, outermost first */
+	/* Asked in this order for each request that has found its route, before its body is read.  They run on the
+	 * loop's own stack: they must not block, and what suspends gives -EDEADLK.  0: go on; or having replied: that
+	 * is the answer (429, 503, 401).  Below 0: as a handler's. */
+	ol_handler *admit[OL_ADMIT_MAX] OL_0_;
+	const struct ol_on_error *on_error OL_0_;
+	size_t non_error OL_0_, on_error_size OL_0_;
+	const struct ol_override *overrides OL_0_;
+	size_t noverrides OL_0_, override_size OL_0_;
 };
 
 #define OL_APP_INIT .size = sizeof(struct ol_app)
@@ -153,6 +226,10 @@ struct ol_app {
 	.options = OL_TABLE_(struct ol_option, t), .noptions = OL_COUNT_(t), .option_size = sizeof((t)[0])
 #define OL_DEFAULTS(t) \
 	.defaults = OL_TABLE_(struct ol_default, t), .ndefaults = OL_COUNT_(t), .default_size = sizeof((t)[0])
+#define OL_ON_ERROR(t) \
+	.on_error = OL_TABLE_(struct ol_on_error, t), .non_error = OL_COUNT_(t), .on_error_size = sizeof((t)[0])
+#define OL_OVERRIDES(t) \
+	.overrides = OL_TABLE_(struct ol_override, t), .noverrides = OL_COUNT_(t), .override_size = sizeof((t)[0])
 
 /* Runs the app until SIGTERM or SIGINT, and returns the process's exit status: 0 after a clean drain, 1 when it could
  * not start or requests were stuck at the end of --grace, 2 for wrong options.  Call it once, from main, before the
@@ -169,11 +246,24 @@ void ol_server_stop(ol_server *s);
  * on_stop.  [any] */
 int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue);
 
+/* What a pool does now: threads (running, blocked in ol_blocking_begin, idle, starting) that add up to `threads`;
+ * requests that wait, and for how long the oldest has.  Set size to sizeof(struct ol_pool_info).  -ENOENT.  Cheap
+ * enough for an admit hook.  [any] */
+struct ol_pool_info {
+	size_t size;
+	unsigned limit, queue_max;
+	unsigned threads, running, blocked, idle, starting;
+	unsigned queued;
+	unsigned oldest_ms;
+};
+int ol_pool_look(ol_server *s, const char *name, struct ol_pool_info *info);
+
 /* The app's own pointer, for what on_start opened.  Set it in on_start; requests read it with ol_app_data.  The server
  * never looks at what it points to. */
 void ol_server_data_set(ol_server *s, void *data);       /* [setup] */
 void *ol_server_data(const ol_server *s);                /* [any] */
 void *ol_app_data(const ol_req *r);                      /* [owner] */
+ol_server *ol_server_of(const ol_req *r);                /* [owner] */
 
 /* The value of one of the app's own options: its string, or NULL when it was not given and has no default.  [any]
  * Borrowed from the server. */
@@ -261,6 +351,10 @@ int ol_empty(ol_req *r, int status);                                    /* no bo
 int ol_error(ol_req *r, int status, const char *detail);                /* {"detail": detail} */
 int ol_redirect(ol_req *r, int status, const char *location);           /* 301, 302, 303, 307, 308 */
 
+/* The status of the reply as it stands, 0 without one; and what an error of it says, for ol_on_error ("" elsewhere). */
+int ol_status(const ol_req *r);
+const char *ol_detail(const ol_req *r);
+
 /* Header fields of the reply: set replaces, add appends.  They outlive a reply that the handler replaces, not one that
  * a 500 or a latched status replaces.  Copied.  Content-Type has one value.  Connection, Content-Length, Date,
  * Keep-Alive, Trailer, Transfer-Encoding and Upgrade are the server's: -EPERM. */
@@ -279,6 +373,21 @@ int ol_stream(ol_req *r, int status, const char *type);
 OL_CHECKED_ int ol_write(ol_req *r, const void *p, size_t n);
 int ol_trailer_set(ol_req *r, const char *name, const char *value);
 
+/* A stream that is pulled: when the handler has returned 0, pull(r, arg, buf, n) is called in the same lane again and
+ * again, whenever the client can take more: it gives the number of bytes put into buf (at most n, some KiB), 0 at the
+ * end, below 0 to break the reply off.  Then close(arg) is called, once, also when pull never was, before what the
+ * route needs is released; close may be NULL.  On error it is called before the return. */
+int ol_pull(ol_req *r, int status, const char *type, ssize_t (*pull)(ol_req *r, void *arg, void *buf, size_t n),
+	void (*close)(void *arg), void *arg);
+
+/* Server-sent events (the HTML standard, §9.2): ol_events starts a stream of type text/event-stream that nothing caches
+ * or buffers; retry_ms (0: not sent) tells the client when to come back.  ol_event sends one: event and id may be NULL,
+ * data may have several lines; it suspends as ol_write does.  -EINVAL: event or id has a line break.  A stream that is
+ * silent for --events-keepalive seconds gets a comment, so that proxies keep it and a client that has gone is
+ * noticed. */
+int ol_events(ol_req *r, int retry_ms);
+OL_CHECKED_ int ol_event(ol_req *r, const char *event, const char *id, const char *data);
+
 /* ---------------------------------------------------------------------------------------------------------------
  * Waiting, memory, other threads
  * ------------------------------------------------------------------------------------------------------------ */
@@ -294,9 +403,35 @@ int ol_sleep(ol_req *r, int64_t ms);
  * the handler does while it runs.  [owner] */
 int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg);
 
-/* 1 when nobody waits for the reply any more: the client left, or the server's grace is over.  [any], while it works
- * for r */
+/* Says that a .sync handler now waits for something outside (a database, a peer, a lock of a library's): meanwhile
+ * its pool may run one more, within its .spares.  Pairs nest; what is open when the handler returns is closed.  In an
+ * .async handler both do nothing.  [owner] */
+void ol_blocking_begin(ol_req *r);
+void ol_blocking_end(ol_req *r);
+
+/* Leaves work for after the reply: fn(r, arg) runs on a thread of the pool (NULL: "background") once the reply has been
+ * sent or given up, one after the other in the order left, and holds up neither the client nor the connection's next
+ * request.  The request's memory, parameters and values stay for it; it cannot reply.  Below 0 is logged with the
+ * route.  Nothing runs when the handler fails (below 0, a 500).  Draining waits for it; ol_cancelled turns true when
+ * the grace is over.  -EAGAIN: the pool is full, fn will not run; -ENOENT; -ENOMEM.  [owner], until the handler
+ * returns */
+OL_CHECKED_ int ol_after(ol_req *r, const char *pool, int (*fn)(ol_req *r, void *arg), void *arg);
+
+/* 1 when nobody waits for the reply any more: the client left, the route's .timeout is over, or the server's grace.
+ * [any], while it works for r */
 int ol_cancelled(const ol_req *r);
+
+/* Values of the request's own, by name (any string, compared by content; borrowed until the request ends, as is the
+ * value).  They go wherever the request goes: middleware, needs, handler, ol_offload, ol_after.  NULL: not set. */
+int ol_value_set(ol_req *r, const char *name, void *value);             /* -ENOMEM.  [owner] */
+void *ol_value(const ol_req *r, const char *name);                      /* [owner] */
+
+/* What a need of the route was acquired as; NULL for a name the route does not need, and a latched 500 that names it.
+ * [owner] */
+void *ol_need_value(ol_req *r, const char *name);
+
+/* The request that the calling thread or fiber works for now, for code that was not handed it; else NULL.  [any] */
+ol_req *ol_current(void);
 
 /* Memory of the request's: aligned to 16, freed with it.  NULL when there is none.  [owner] */
 void *ol_alloc(ol_req *r, size_t n);

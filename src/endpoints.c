@@ -61,7 +61,8 @@ static int add_pools(struct build *b, const struct ol_app *app)
 	e->pools = calloc(app->npools + 1, sizeof(*e->pools));
 	if (!e->pools)
 		return refuse(b, "out of memory");
-	e->pools[e->npools++] = (struct ol_pool){ "default", b->config->pool_threads, b->config->pool_queue, 0 };
+	e->pools[e->npools++] = (struct ol_pool){ .name = "default", .threads = b->config->pool_threads,
+		.queue = b->config->pool_queue };
 	for (size_t i = 0; i < app->npools; i++) {
 		struct ol_pool *p = &e->pools[e->npools];
 		int rc;

@@ -11,13 +11,24 @@
 
 struct pool;
 
-/* One piece of work, embedded in its owner.  `run` is called exactly once, on a worker, unless pool_drop took the job
- * back.  The pool does not touch the job after run has started (run may free it). */
+/* Why a job that was queued will not run. */
+enum pool_expiry {
+	POOL_TIMED_OUT,     /* it waited until its expires_ns */
+	POOL_SHED,          /* CoDel gave it up: the pool is overloaded, and it has waited too long for that */
+	POOL_EXPIRIES
+};
+
+/* One piece of work, embedded in its owner.  Exactly one of these happens to a job that was spliced: `run` is called,
+ * on a worker; `expired` is called, on any thread, with no lock held; pool_drop took it back.  The pool does not touch
+ * the job once run or expired has begun (they may free it). */
 struct pool_job {
 	struct pool_job *next, *prev;               /* the pool's */
 	void (*run)(struct pool_job *job);
+	void (*expired)(struct pool_job *job, enum pool_expiry why); /* NULL: it never expires and is never shed */
 	uint64_t queued_ns;                         /* set by pool_splice */
+	uint64_t expires_ns;                        /* it does not start after this; 0 or NEVER: at any time */
 	uint32_t tag;                               /* the caller's: which route; index of the histograms */
+	uint8_t priority;                           /* 0, or 1: before those of 0 */
 	bool queued;                                /* guarded by the pool's lock */
 };
 
@@ -27,6 +38,9 @@ struct pool_conf {
 	unsigned queue;                             /* jobs admitted beyond those */
 	size_t stack;                               /* bytes; 0: the system's default */
 	uint64_t idle_ns;                           /* an idle thread ends after this; 0: 10 s */
+	unsigned spares;                            /* threads beyond the limit while jobs are in pool_block_begin */
+	bool codel;                                 /* sheds by CoDel, newest first while overloaded */
+	uint64_t codel_target_ns, codel_interval_ns;
 	uint32_t tags;                              /* number of tags: jobs carry 0 .. tags-1 */
 	void (*thread_start)(void *arg), (*thread_stop)(void *arg); /* on each worker; may be NULL */
 	void *arg;
@@ -42,6 +56,13 @@ void pool_free(struct pool *p);
  * given back when the job's run has returned or pool_drop took it.  An admitted job must reach pool_splice.  Any
  * thread. */
 CHECKED bool pool_admit(struct pool *p);
+
+/* Gives back the place of a job that will not be spliced.  Any thread. */
+void pool_unadmit(struct pool *p);
+
+/* Seconds, at least 1, after which a place will probably be free: what runs and waits now, at the pace of late.  Any
+ * thread. */
+unsigned pool_retry_after_s(const struct pool *p);
 
 /* Jobs on their way to a pool, collected by one thread.  Zeroed memory is an empty batch. */
 struct pool_batch {
@@ -60,6 +81,17 @@ void pool_splice(struct pool *p, struct pool_batch *b);
 
 /* Jobs wait for a thread that could not be started: somebody must splice again in a while.  Any thread. */
 bool pool_stalled(const struct pool *p);
+
+/* Gives up queued jobs whose expires_ns has come, and calls their `expired`.  Returns when the next one's will come, or
+ * something before that; NEVER when none has any.  A worker that meets one does the same, so this is only needed while
+ * all workers are busy.  Any thread. */
+uint64_t pool_expire(struct pool *p, uint64_t now_ns);
+
+/* The job that the calling worker runs waits for something outside until pool_block_end: meanwhile one more may run, up
+ * to `spares` of them.  Its own token it keeps.  Pairs nest; run's return closes what is open.  No effect on threads
+ * that are no workers. */
+void pool_block_begin(void);
+void pool_block_end(void);
 
 /* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued (not yet
  * spliced).  Any thread; the caller must know that the job's memory is alive. */
@@ -81,10 +113,12 @@ size_t pool_stack(const struct pool *p);
  * tasks waiting are `queued`. */
 struct pool_stats {
 	unsigned limit, queue_max;
-	unsigned threads, running, idle, starting;  /* threads = running + idle + starting */
+	unsigned threads, running, blocked, idle, starting; /* threads = the sum of the others */
 	unsigned queued, waking;
 	uint64_t oldest_queued_ns;                  /* when the head of the queue came; 0 when empty */
 	uint64_t done, rejected, dropped;           /* counters since pool_new: jobs run, refused, taken back */
+	uint64_t expired[POOL_EXPIRIES];            /* counters: given up, by reason */
+	bool overloaded;                            /* by CoDel */
 	uint64_t waited;                            /* counter: jobs that came when no token was left for them */
 	uint64_t started, spawn_failed;             /* counters: threads started, threads that could not be */
 };

@@ -78,7 +78,8 @@ static inline bool capture_is_probable(const struct capture *c, unsigned frame)
 CHECKED int capture_look(struct capturer *c, struct capture_thread *t, const struct capture_where *where,
 	struct capture *out);
 
-/* Bytes of this process at `at`, as far as they are mapped, without a fault.  The number read, 0 when there are none. */
+/* Bytes of this process at `at`, as far as they are mapped, without a fault.  The number read, 0 when there are none.
+ * */
 size_t capture_read(struct capturer *c, uintptr_t at, void *dst, size_t n);
 
 #endif

@@ -34,6 +34,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("2 metrics", "metrics")
 		put("1 cpus", "cpus")
 		put("1 proto", "proto")
+		put("1 capture", "capture elf modules peek symbols syscalls unwind")
 		put("2 loop", "loop")
 		put("2 http1", "http1")
 		put("2 route", "route")

@@ -1,0 +1,39 @@
+/* elf_file.h: the functions and the build id of an ELF file. */
+#ifndef OL_ELF_FILE_H
+#define OL_ELF_FILE_H
+
+#include "base/checked.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BUILD_ID_TEXT 65    /* 32 bytes as hex digits, and their end; longer ones are cut */
+
+struct elf_file;
+
+/* Reads what is needed of the file at once; it may change or vanish afterwards.  NULL with errno: that of opening or
+ * reading it, ENOEXEC for what is no ELF file of this machine's word size and byte order, ENOMEM. */
+CHECKED struct elf_file *elf_file_open(const char *path);
+
+/* The same of an image in memory, which is not needed afterwards. */
+CHECKED struct elf_file *elf_file_read(const void *image, size_t n);
+
+/* The file of debug symbols that a distribution keeps for a build id (/usr/lib/debug/.build-id). */
+CHECKED struct elf_file *elf_file_debug(const char *build_id);
+
+void elf_file_free(struct elf_file *f);
+
+/* Hex digits; "" when the file has none. */
+const char *elf_file_build_id(const struct elf_file *f);
+
+/* Whether it has a full table of symbols, and not only those that others link with. */
+bool elf_file_is_full(const struct elf_file *f);
+
+/* The function at an address as the file counts them, and how far into it that is; NULL when none is there.  The name
+ * is the file's own bytes, and lives as long as f. */
+const char *elf_file_function(const struct elf_file *f, uint64_t address, uint64_t *offset);
+
+/* The build id among ELF notes; false without. */
+bool elf_notes_build_id(const void *notes, size_t n, size_t align, char id[BUILD_ID_TEXT]);
+
+#endif

@@ -1,0 +1,393 @@
+/* unwind.c: from a thread's registers and a copy of its stack to its frames.
+ *
+ * Each step outwards is taken by the first of these that can:
+ *
+ *   the table      exact, and the usual one: libraries have it, and so has what gcc compiles (unwind_table.c);
+ *   the record     where the frame pointer is known, it points at a pair {caller's frame pointer, return address};
+ *   the search     upwards through the stack for a record, or for a return address alone.  Such a frame is probable:
+ *                  an old one, left behind by a call that has returned, looks the same.
+ *
+ * Of a sleeping thread the kernel tells neither the frame pointer nor any other register a call preserves, so the first
+ * function that has one, seen from libc outwards, needs a search for its record, unless something below has saved it.
+ * That finds the frame next to it; all others follow from it.  A record that tells of a call to another function is an
+ * old one; one whose call instruction names the function is as good as certain.
+ *
+ * Whatever the way: a caller's frame lies above its callee's, and within the stack; the return address lies in code and
+ * behind a call instruction.  So a walk ends, and ends within bounds, whatever the stack holds.  Addresses of callers
+ * are given as the last byte of the call, for the next instruction may belong to another function.
+ *
+ * On the thread of the monitor; the stack's own thread is not asked for anything.
+ */
+#include "unwind.h"
+
+#include <string.h>
+
+#define WORD sizeof(uintptr_t)
+#define CALL_MAX 7         /* bytes of the longest call instruction we know */
+#define FUNCTION_MAX 65536 /* bytes of a function that is searched for jumps */
+
+bool unwind_word(struct unwind_stack *s, uintptr_t at, uintptr_t *out)
+{
+	size_t i = (at - s->sp) / WORD;
+
+	if (at < s->sp || s->high < WORD || at > s->high - WORD || at % WORD)
+		return false;
+	if (i < s->nwords) {
+		*out = s->words[i];
+		return true;
+	}
+	s->read_beyond |= s->asleep;
+	return s->asleep && peek(s->peek, at, out, WORD) == WORD;
+}
+
+/* Where a call goes to, as far as its instruction tells; 0: it does not.  `stub`: where a stub at that place leads
+ * to. */
+struct target {
+	uintptr_t at, stub;
+};
+
+/* ---- is it a return address? ------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+
+#define JUMP_MAX 6
+#define JUMP_STEP 1
+#define FP_ALIGN 16 /* a call leaves the stack aligned to that, and the frame pointer is saved next */
+
+/* The length of `call r/m64`, opcode FF /2, by the byte behind the opcode and the one behind that. */
+static size_t indirect_length(uint8_t modrm, uint8_t sib)
+{
+	unsigned mod = modrm >> 6, rm = modrm & 7;
+
+	if ((modrm >> 3 & 7) != 2)
+		return 0;
+	if (mod == 3)
+		return 2;
+	if (mod == 0 && rm == 5)
+		return 6;
+	if (mod == 0 && rm == 4)
+		return (sib & 7) == 5 ? 7 : 3;
+	return (mod == 0 ? 2 : mod == 1 ? 3 : 6) + (rm == 4);
+}
+
+/* before: the CALL_MAX bytes that end at `at`. */
+static bool is_call(struct peek *p, const uint8_t *before, uintptr_t at, struct target *target)
+{
+	const uint8_t *op;
+	int32_t distance;
+
+	*target = (struct target){ 0, 0 };
+	memcpy(&distance, before + CALL_MAX - 4, sizeof(distance));
+	if (before[CALL_MAX - 5] == 0xe8) {
+		target->at = at + (uintptr_t)(intptr_t)distance;
+		return true;
+	}
+	op = before + CALL_MAX - 6;
+	if (op[0] == 0xff && op[1] == 0x15) { /* call *slot(%rip): how other files are called without a stub */
+		peek(p, at + (uintptr_t)(intptr_t)distance, &target->at, sizeof(target->at));
+		return true;
+	}
+	for (size_t n = 2; n <= CALL_MAX; n++) {
+		op = before + CALL_MAX - n;
+		if (op[0] == 0xff && indirect_length(op[1], n > 2 ? op[2] : 0) == n)
+			return true;
+	}
+	return false;
+}
+
+/* A linker's stub ends in `jmp *slot(%rip)`, behind an endbr64 and a bnd prefix at most. */
+static void through_stub(struct peek *p, struct target *target)
+{
+	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+	uint8_t code[11];
+	size_t i = 0;
+	int32_t distance;
+
+	if (peek_constant(p, target->at, code, sizeof(code)) != sizeof(code))
+		return;
+	if (memcmp(code, endbr64, sizeof(endbr64)) == 0)
+		i = sizeof(endbr64);
+	i += code[i] == 0xf2;
+	if (code[i] != 0xff || code[i + 1] != 0x25)
+		return;
+	memcpy(&distance, code + i + 2, sizeof(distance));
+	peek(p, target->at + i + 6 + (uintptr_t)(intptr_t)distance, &target->stub, sizeof(target->stub));
+}
+
+/* Whether the JUMP_MAX bytes at `at` end in a direct jump: `jmp rel32`, or a conditional one. */
+static bool is_jump(const uint8_t *op, uintptr_t at, uintptr_t *to)
+{
+	int32_t distance;
+
+	if (op[1] != 0xe9 && (op[0] != 0x0f || (op[1] & 0xf0) != 0x80))
+		return false;
+	memcpy(&distance, op + 2, sizeof(distance));
+	*to = at + JUMP_MAX + (uintptr_t)(intptr_t)distance;
+	return true;
+}
+
+static uintptr_t strip(uintptr_t address)
+{
+	return address;
+}
+
+#elif defined(__aarch64__)
+
+#define JUMP_MAX 4
+#define JUMP_STEP 4
+#define FP_ALIGN 8
+
+static bool is_call(struct peek *p, const uint8_t *before, uintptr_t at, struct target *target)
+{
+	uint32_t op;
+
+	(void)p;
+	memcpy(&op, before + CALL_MAX - 4, sizeof(op));
+	*target = (struct target){ 0, 0 };
+	if ((op & 0xfc000000) == 0x94000000) { /* BL: 26 bits of words, signed */
+		target->at = at - 4 + (uintptr_t)((int64_t)((uint64_t)op << 38) >> 36);
+		return true;
+	}
+	return (op & 0xfffffc1f) == 0xd63f0000 || (op & 0xfefff800) == 0xd63f0800; /* BLR; BLRAA and its kin */
+}
+
+/* A linker's stub begins with `adrp x16, ...`, behind a BTI at most; where it leads to is not looked up. */
+static void through_stub(struct peek *p, struct target *target)
+{
+	uint32_t code[2];
+
+	if (peek_constant(p, target->at, code, sizeof(code)) == sizeof(code) &&
+		((code[0] & 0x9f00001f) == 0x90000010 || (code[1] & 0x9f00001f) == 0x90000010))
+		*target = (struct target){ 0, 0 };
+}
+
+/* B, and B.cond */
+static bool is_jump(const uint8_t *op, uintptr_t at, uintptr_t *to)
+{
+	uint32_t code;
+
+	memcpy(&code, op, sizeof(code));
+	if ((code & 0xfc000000) == 0x14000000)
+		*to = at + (uintptr_t)((int64_t)((uint64_t)code << 38) >> 36);
+	else if ((code & 0xff000010) == 0x54000000)
+		*to = at + (uintptr_t)((int64_t)((uint64_t)(code >> 5) << 45) >> 43);
+	else
+		return false;
+	return true;
+}
+
+/* Without the signature that pointer authentication puts into the upper bits. */
+static uintptr_t strip(uintptr_t address)
+{
+	return address & ((UINT64_C(1) << 48) - 1);
+}
+
+#else
+
+#define JUMP_MAX 4
+#define JUMP_STEP 4
+#define FP_ALIGN 8
+
+static bool is_call(struct peek *p, const uint8_t *before, uintptr_t at, struct target *target)
+{
+	(void)p;
+	(void)before;
+	(void)at;
+	*target = (struct target){ 0, 0 };
+	return false;
+}
+
+static void through_stub(struct peek *p, struct target *target)
+{
+	(void)p;
+	(void)target;
+}
+
+static bool is_jump(const uint8_t *op, uintptr_t at, uintptr_t *to)
+{
+	(void)op;
+	(void)at;
+	(void)to;
+	return false;
+}
+
+static uintptr_t strip(uintptr_t address)
+{
+	return address;
+}
+
+#endif
+
+static bool is_return(struct unwind_stack *s, uintptr_t address, struct target *target)
+{
+	uint8_t before[CALL_MAX];
+
+	return address > CALL_MAX && modules_is_code(s->modules, address - 1) &&
+	       peek_constant(s->peek, address - CALL_MAX, before, CALL_MAX) == CALL_MAX &&
+	       is_call(s->peek, before, address, target);
+}
+
+/* ---- records and the search -------------------------------------------------------------------------------------- */
+
+/* Whether a frame pointer of that value can belong to a frame that ends above sp. */
+static bool is_fp(struct unwind_stack *s, uintptr_t fp, uintptr_t sp)
+{
+	return fp >= sp && fp % FP_ALIGN == 0 && s->high >= 2 * WORD && fp <= s->high - 2 * WORD;
+}
+
+/* The caller's registers by the record at fp; *target as is_call's. */
+static bool by_record(struct unwind_stack *s, uintptr_t fp, struct unwind_regs *r, struct target *target)
+{
+	uintptr_t saved, address;
+
+	if (!is_fp(s, fp, r->sp) || !unwind_word(s, fp, &saved) || !unwind_word(s, fp + WORD, &address))
+		return false;
+	address = strip(address);
+	if (!is_return(s, address, target))
+		return false;
+	*r = (struct unwind_regs){ .pc = address, .sp = fp + 2 * WORD, .fp = { saved, true } };
+	return true;
+}
+
+enum calls { NO, MAYBE, YES };
+
+/* Whether the function that begins at `from` jumps into fn: its last call (a tail call), or a part that the compiler
+ * has put elsewhere. */
+static bool jumps_into(struct unwind_stack *s, uintptr_t from, const struct unwind_function *fn)
+{
+	struct unwind_function jumper;
+	uint8_t op[JUMP_MAX];
+	uintptr_t to;
+
+	if (!unwind_function(s, from, &jumper) || jumper.high - jumper.low > FUNCTION_MAX)
+		return false;
+	for (uintptr_t at = jumper.low; at + JUMP_MAX <= jumper.high; at += JUMP_STEP)
+		if (peek_constant(s->peek, at, op, sizeof(op)) == sizeof(op) && is_jump(op, at, &to) && to >= fn->low &&
+			to < fn->high)
+			return true;
+	return false;
+}
+
+/* Whether that is a call of fn, through a stub or a tail call perhaps. */
+static enum calls calls(struct unwind_stack *s, const struct unwind_function *fn, struct target target)
+{
+	if (!target.at || !fn->low)
+		return MAYBE;
+	if (target.at == fn->low)
+		return YES;
+	through_stub(s->peek, &target);
+	if (!target.at || (target.stub && !modules_find(s->modules, target.stub)))
+		return MAYBE;
+	if (target.stub == fn->low)
+		return YES;
+	return jumps_into(s, target.stub ? target.stub : target.at, fn) ? YES : NO;
+}
+
+/* Whether a record at `at` leads to a record again, or is the chain's last; *caller and *target are what it tells. */
+static bool is_chain(struct unwind_stack *s, uintptr_t at, struct unwind_regs *caller, struct target *target)
+{
+	struct unwind_regs next;
+	struct target other;
+	uintptr_t saved;
+
+	if (!unwind_word(s, at, &saved) || (saved && (saved <= at || !is_fp(s, saved, at))) ||
+		!by_record(s, at, caller, target))
+		return false;
+	next = *caller;
+	return !saved || by_record(s, saved, &next, &other);
+}
+
+/* Searches for the record of fn, which has one: the lowest that tells of a call which is one of fn, or may be; failing
+ * that, the lowest. */
+static enum calls search_record(
+	struct unwind_stack *s, const struct unwind_function *fn, struct unwind_regs *r, bool *found)
+{
+	uintptr_t end = s->sp + s->nwords * WORD;
+	struct unwind_regs best = *r;
+
+	*found = false;
+	for (uintptr_t at = r->sp + (-r->sp & (FP_ALIGN - 1)); at < end; at += FP_ALIGN) {
+		struct unwind_regs caller = *r;
+		struct target target;
+		enum calls verdict;
+
+		if (!is_chain(s, at, &caller, &target))
+			continue;
+		verdict = calls(s, fn, target);
+		if (verdict != NO || !*found)
+			best = caller;
+		*found = true;
+		if (verdict != NO) {
+			*r = best;
+			return verdict;
+		}
+	}
+	*r = best;
+	return NO;
+}
+
+static bool search_return(struct unwind_stack *s, struct unwind_regs *r)
+{
+	uintptr_t end = s->sp + s->nwords * WORD, below = 0;
+	struct target target;
+
+	for (uintptr_t at = r->sp + (-r->sp & (WORD - 1)); at < end; at += WORD) {
+		uintptr_t word;
+
+		if (!unwind_word(s, at, &word))
+			return false;
+		if (is_return(s, strip(word), &target)) {
+			*r = (struct unwind_regs){ .pc = strip(word), .sp = at + WORD };
+			if (below > at && is_fp(s, below, at + WORD))
+				r->fp = (struct unwind_reg){ below, true };
+			return true;
+		}
+		below = word;
+	}
+	return false;
+}
+
+/* ---- the walk ---------------------------------------------------------------------------------------------------- */
+
+/* One frame outwards; false at the end.  *probable when it was searched for, and not called by an instruction that
+ * says so. */
+static bool step(struct unwind_stack *s, bool called, struct unwind_regs *r, bool *probable)
+{
+	const struct module *m = modules_find(s->modules, r->pc - called);
+	struct unwind_function fn = { 0, 0 };
+	enum unwind_step by_table = m ? unwind_by_table(s, m, called, r, &fn) : STEP_UNKNOWN;
+	struct target target;
+	bool found;
+
+	*probable = false;
+	if (by_table == STEP_DONE) {
+		r->pc = strip(r->pc);
+		return is_return(s, r->pc, &target);
+	}
+	if (by_table == STEP_END)
+		return false;
+	if (r->fp.known && by_record(s, r->fp.value, r, &target))
+		return true;
+	if (by_table == STEP_NEEDS_FP) {
+		*probable = search_record(s, &fn, r, &found) != YES;
+		if (found)
+			return true;
+	}
+	*probable = true;
+	/* Where a known chain of records has ended, what lies above is no frame of ours. */
+	return !(called && r->fp.known) && search_return(s, r);
+}
+
+void unwind(struct unwind_stack *s, const struct unwind_regs *regs, struct capture *out)
+{
+	struct unwind_regs r = *regs;
+	bool probable;
+
+	out->frames[0] = r.pc;
+	out->nframes = 1;
+	out->probable = 0;
+	while (out->nframes < CAPTURE_FRAMES && step(s, out->nframes > 1, &r, &probable)) {
+		out->probable |= (uint32_t)probable << out->nframes;
+		out->frames[out->nframes++] = r.pc - 1;
+	}
+}

@@ -138,7 +138,7 @@ bool elf_notes_build_id(const void *notes, size_t n, size_t align, char id[BUILD
 	return false;
 }
 
-static int read_build_id(struct elf_file *f, const struct source *s, const ElfW(Ehdr) * head)
+static int read_build_id(struct elf_file *f, const struct source *s, const ElfW(Ehdr) *head)
 {
 	ElfW(Phdr) part;
 	int err = 0;
@@ -183,21 +183,21 @@ static int by_address(const void *a, const void *b)
 	return x->f.name < y->f.name ? 1 : x->f.name > y->f.name ? -1 : 0;
 }
 
-static bool is_function(const ElfW(Sym) * symbol, size_t names_size)
+static bool is_function(const struct elf_file *f, const ElfW(Sym) *symbol)
 {
 	unsigned type = SYMBOL_TYPE(symbol->st_info);
 
 	return (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol->st_shndx != SHN_UNDEF && symbol->st_value != 0 &&
-	       symbol->st_name != 0 && symbol->st_name < names_size;
+	       symbol->st_name < f->names_size && f->names[symbol->st_name] != '\0';
 }
 
-static bool section(const struct source *s, const ElfW(Ehdr) * head, size_t i, ElfW(Shdr) * out)
+static bool section(const struct source *s, const ElfW(Ehdr) *head, size_t i, ElfW(Shdr) *out)
 {
 	return head->e_shoff <= s->size && fetch(s, head->e_shoff + i * sizeof(*out), out, sizeof(*out));
 }
 
 /* Functions written in assembler may have no size. */
-static uint32_t size_of(const struct source *s, const ElfW(Ehdr) * head, const ElfW(Sym) * symbol)
+static uint32_t size_of(const struct source *s, const ElfW(Ehdr) *head, const ElfW(Sym) *symbol)
 {
 	ElfW(Shdr) in;
 	uint64_t left;
@@ -211,7 +211,7 @@ static uint32_t size_of(const struct source *s, const ElfW(Ehdr) * head, const E
 	return left < SIZELESS_MAX ? (uint32_t)left : SIZELESS_MAX;
 }
 
-static struct order order_of(const struct elf_file *f, const ElfW(Sym) * symbol)
+static struct order order_of(const struct elf_file *f, const ElfW(Sym) *symbol)
 {
 	const char *name = f->names + symbol->st_name;
 	struct order o = { .f = { .address = symbol->st_value, .name = symbol->st_name } };
@@ -222,7 +222,7 @@ static struct order order_of(const struct elf_file *f, const ElfW(Sym) * symbol)
 }
 
 /* Boils n symbols down to f->functions; f->names is there. */
-static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr) * head, const char *symbols, size_t n)
+static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr) *head, const char *symbols, size_t n)
 {
 	struct order *all = malloc(n * sizeof(*all) + 1);
 	size_t count = 0;
@@ -232,7 +232,7 @@ static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr
 		return ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		memcpy(&symbol, symbols + i * sizeof(symbol), sizeof(symbol));
-		if (!is_function(&symbol, f->names_size))
+		if (!is_function(f, &symbol))
 			continue;
 		all[count] = order_of(f, &symbol);
 		all[count++].f.size = size_of(s, head, &symbol);
@@ -246,8 +246,8 @@ static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr
 	return f->functions ? 0 : ENOMEM;
 }
 
-static int read_functions(struct elf_file *f, const struct source *s, const ElfW(Ehdr) * head, const ElfW(Shdr) * table,
-	const ElfW(Shdr) * names)
+static int read_functions(struct elf_file *f, const struct source *s, const ElfW(Ehdr) *head, const ElfW(Shdr) *table,
+	const ElfW(Shdr) *names)
 {
 	char *symbols;
 	int err;
@@ -266,7 +266,7 @@ static int read_functions(struct elf_file *f, const struct source *s, const ElfW
 
 /* 0 with the section of that type that has symbols and strings in the file, else ENOENT. */
 static int find_table(
-	const struct source *s, const ElfW(Ehdr) * head, unsigned type, ElfW(Shdr) * table, ElfW(Shdr) * names)
+	const struct source *s, const ElfW(Ehdr) *head, unsigned type, ElfW(Shdr) *table, ElfW(Shdr) *names)
 {
 	if (head->e_shoff == 0 || head->e_shentsize != sizeof(*table))
 		return ENOENT;

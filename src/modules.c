@@ -35,7 +35,7 @@ struct making {
 	bool same, failed;
 };
 
-static void note_part(struct module *m, const ElfW(Phdr) * part)
+static void note_part(struct module *m, const ElfW(Phdr) *part)
 {
 	uintptr_t low = m->base + part->p_vaddr, high = low + part->p_memsz;
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "capture.h"
 #include "fiber_fixture.h"
+#include "modules.h"
 #include "symbols.h"
 #include "syscalls.h"
 
@@ -50,6 +51,7 @@ struct subject {
 
 static struct capturer *capturer;
 static struct symbols *symbols;
+static struct modules *modules;
 
 static NOINLINE void run_handler(struct subject *s)
 {
@@ -118,13 +120,15 @@ static void setup(void)
 {
 	capturer = capturer_new();
 	symbols = symbols_new();
-	ck_assert(capturer && symbols);
+	modules = modules_new();
+	ck_assert(capturer && symbols && modules);
 }
 
 static void teardown(void)
 {
 	capturer_free(capturer);
 	symbols_free(symbols);
+	modules_free(modules);
 }
 
 /* ---- handlers ---------------------------------------------------------------------------------------------------- */
@@ -216,9 +220,14 @@ static NOINLINE void handler_that_sorts(struct subject *s)
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */
 
-static void check_bounds(const struct capture *c)
+static void check_frames(const struct capture *c)
 {
+	bool changed;
+
 	ck_assert_uint_le(c->nframes, CAPTURE_FRAMES);
+	ck_assert_int_eq(modules_refresh(modules, &changed), 0);
+	for (unsigned i = 0; i < c->nframes; i++)
+		ck_assert(modules_is_code(modules, c->frames[i]));
 	ck_assert(c->nframes == CAPTURE_FRAMES || c->probable >> c->nframes == 0);
 }
 
@@ -255,7 +264,7 @@ static int look(struct subject *s, struct capture *c)
 	while ((rc = capture_look(capturer, s->capture, &s->where, c)) == -EINPROGRESS)
 		usleep(500);
 	if (rc == 0)
-		check_bounds(c);
+		check_frames(c);
 	return rc;
 }
 
@@ -416,7 +425,7 @@ START_TEST(ten_thousand_looks_interrupt_no_sleep)
 
 		ck_assert(rc == 0 || rc == -EINPROGRESS);
 		ck_assert_int_ne(c.state, CAPTURE_UNKNOWN);
-		check_bounds(&c);
+		check_frames(&c);
 		asleep += c.state == CAPTURE_SLEEPING;
 		running += c.state == CAPTURE_RUNNING;
 		frames += rc == 0 && c.state == CAPTURE_RUNNING && c.nframes > 0;

@@ -11,6 +11,7 @@
 #define POOL_QUEUE_MAX 10000000
 
 enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
+enum config_switch { SWITCH_OFF, SWITCH_ON };
 
 /* options.c fills it (options_parse) from one table; the defaults are in that table and nowhere else.  Strings are
  * borrowed from the options. */
@@ -46,6 +47,8 @@ struct config {
 	uint32_t streams_sync_max;      /* --sync-streams-max: .stream requests on a pool's threads; 0: half of them */
 	uint32_t backlog;               /* --backlog 4096 */
 	uint64_t idle_thread_ms;        /* --pool-idle 10 s */
+	enum config_switch monitor;     /* --monitor on */
+	uint64_t stall_ms;              /* --stall-ms 10: a hold of a loop from here on is a stall */
 };
 
 #endif

@@ -358,6 +358,8 @@ static void begin_request(struct conn *c, struct stream *s, const struct head *h
 	c->request_open = true;
 	c->request_ns = home->loop->now_ns;
 	c->body_due_ns = body_deadline(c);
+	watch_request(home->dispatch->watch, c->held_up);
+	c->held_up = false;
 	dispatch_head(home->dispatch, s, h);
 }
 
@@ -662,6 +664,7 @@ int conn_open(struct conn_home *h, int fd)
 		return -ENOMEM;
 	}
 	c->home = h;
+	c->held_up = watch_held_up(h->dispatch->watch);
 	loop_io_init(&c->io, h->loop, fd, &io_ops);
 	http1_init(&c->http1, &h->http1);
 	c->proto = &c->http1.proto;

@@ -38,6 +38,7 @@ struct conn {
 	struct peer peer;
 	uint8_t awaits;                 /* enum awaits */
 	bool used;                      /* a request has come */
+	bool held_up;                   /* it was accepted after its loop had been held; before its first request */
 	bool request_open;              /* its END has not come */
 	bool pumping, eof, paused;
 	bool refused;                   /* nothing more is fed */

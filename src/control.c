@@ -34,6 +34,7 @@ struct control {
 	ol_server *main;
 	const struct log *log;
 	double started;                 /* the process */
+	struct control_watch *watch;
 	struct config config;
 	struct address address;
 	ol_server *server;
@@ -96,6 +97,7 @@ static int show_index(ol_req *r)
 		"/metrics  Prometheus text\n"
 		"/routes   routes, their lanes and requests, as JSON\n"
 		"/pools    pools, their threads and queues, as JSON\n"
+		"/stalls   the latest stalls of the loops: route, cause, stack, as JSON\n"
 		"PATCH /pools/{name}  resizes one, by {\"threads\": 80, \"queue\": 512} as application/json\n");
 }
 
@@ -119,7 +121,7 @@ static int show_metrics(ol_req *r)
 	struct buf b = { 0 };
 	struct slice text;
 
-	if (control_metrics(c->main, c->log, c->started, &b)) {
+	if (control_metrics(c->main, c->log, c->started, &b) || control_watch_metrics(c->watch, &b)) {
 		buf_fini(&b);
 		return -ENOMEM;
 	}
@@ -182,6 +184,13 @@ static int show_pools(ol_req *r)
 	for (unsigned i = 0; i < info.pools; i++)
 		json_array_append_new(all, pool_json(c->main, i));
 	return ol_json_new(r, 200, all);
+}
+
+static int show_stalls(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+
+	return ol_json_new(r, 200, control_stalls(c->watch));
 }
 
 /* ---- what they may tell ------------------------------------------------------------------------------------------ */
@@ -276,7 +285,7 @@ static int enter(ol_req *r)
 
 static const struct view view_index = { show_index }, view_live = { show_live }, view_ready = { show_ready },
 	view_metrics = { show_metrics }, view_routes = { show_routes }, view_pools = { show_pools },
-	view_resize = { resize_pool };
+	view_stalls = { show_stalls }, view_resize = { resize_pool };
 
 static const struct ol_route control_routes[] = {
 	OL_GET("/", .async = enter, .data = &view_index),
@@ -285,6 +294,7 @@ static const struct ol_route control_routes[] = {
 	OL_GET("/metrics", .async = enter, .data = &view_metrics),
 	OL_GET("/routes", .async = enter, .data = &view_routes),
 	OL_GET("/pools", .async = enter, .data = &view_pools),
+	OL_GET("/stalls", .async = enter, .data = &view_stalls),
 	OL_PATCH("/pools/{name}", .async = enter, .data = &view_resize),
 };
 
@@ -309,6 +319,7 @@ static void set_config(struct control *c, const struct config *main_config)
 	c->config.pool_threads = 1;
 	c->config.pool_queue = 1;
 	c->config.access_log = false;
+	c->config.monitor = SWITCH_OFF;
 	c->config.grace_ms = STOP_MS;
 	c->config.body_max = 4096;
 	c->config.body_total_max = 1 << 20;
@@ -349,6 +360,9 @@ int control_start(struct control **out, ol_server *main_server, const struct con
 		return 0;
 	if (!(c = calloc(1, sizeof(*c))) || (rc = value_address(config->control, &c->address)))
 		goto failed;
+	rc = -ENOMEM;
+	if (!(c->watch = control_watch_new(main_server)))
+		goto failed;
 	c->main = main_server;
 	c->log = log;
 	c->started = control_process_start();
@@ -359,8 +373,10 @@ int control_start(struct control **out, ol_server *main_server, const struct con
 	return 0;
 failed:
 	snprintf(err, err_n, "--control: %s", *why ? why : strerror(-rc));
-	if (c)
+	if (c) {
 		server_free(c->server);
+		control_watch_free(c->watch);
+	}
 	free(c);
 	return rc;
 }
@@ -376,6 +392,7 @@ void control_stop(struct control *c)
 		server_abandon(c->server, names, sizeof(names)))
 		return;         /* its thread is stuck: what it uses stays */
 	server_free(c->server);
+	control_watch_free(c->watch);
 	free(c);
 }
 

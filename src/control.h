@@ -29,6 +29,20 @@ double control_process_start(void);
  * -ENOMEM.  Any thread. */
 CHECKED int control_metrics(const ol_server *s, const struct log *log, double started, struct buf *b);
 
+/* ---- control_watch.c: what the monitor has seen; on the control loop's thread ---- */
+
+struct control_watch;
+
+/* NULL without memory. */
+struct control_watch *control_watch_new(const ol_server *s);
+void control_watch_free(struct control_watch *w);
+
+/* The loops' load, holds and stalls, appended to b.  0 or -ENOMEM. */
+CHECKED int control_watch_metrics(struct control_watch *w, struct buf *b);
+
+/* The latest stalls, newest first.  NULL without memory. */
+json_t *control_stalls(struct control_watch *w);
+
 /* The loops' counters: how many there are, with `out` pointing to an array that is the caller's to free. */
 unsigned control_loops(const ol_server *s, const struct metrics_loop ***out);
 

@@ -254,18 +254,48 @@ static void handler_ended(struct ol_req *r)
 	answer(r);
 }
 
+static void enter_app(struct dispatch *d, const struct ol_req *r, enum watch_what what, const struct fiber *f)
+{
+	uint32_t route = r && r->endpoint ? r->endpoint->index : d->shared->nendpoints;
+	void *low = NULL, *high = NULL;
+
+	if (f)
+		fiber_stack_bounds(f, &low, &high);
+	watch_enter(d->watch, what, route, r ? (uint64_t)r->gen << 32 | r->slot : 0, d->loop->now_ns, low, high);
+}
+
+void dispatch_enter_app(struct dispatch *d, const struct ol_req *r, enum watch_what what)
+{
+	if (d->watch)
+		enter_app(d, r, what, NULL);
+}
+
+void dispatch_leave_app(struct dispatch *d)
+{
+	if (d->watch)
+		watch_leave(d->watch, loop_clock(d->loop));
+}
+
+/* The reply of a handler that has ended is as old as that reading of the clock, if it is sent at once. */
 static void fiber_ran(struct ol_req *r, bool ended)
 {
-	if (ended) {
-		r->fiber = NULL;
-		handler_ended(r);
-	}
+	struct dispatch *d = r->home;
+
+	dispatch_leave_app(d);
+	if (!ended)
+		return;
+	r->fiber = NULL;
+	d->just_ended = d->watch ? r : NULL;
+	handler_ended(r);
+	d->just_ended = NULL;
 }
 
 static void resume(struct park *p)
 {
 	struct ol_req *r = container_of(p, struct ol_req, own_park);
 
+	if (r->home->watch)
+		enter_app(r->home, r, WATCH_HANDLER, p->fiber);
 	fiber_ran(r, fiber_resume(p->fiber));
 }
 
@@ -273,6 +303,8 @@ static void fiber_main(void *arg)
 {
 	struct ol_req *r = arg;
 
+	if (r->home->watch)
+		enter_app(r->home, r, WATCH_HANDLER, fiber_current(r->home->fibers));
 	exchange_finish(r, r->endpoint->handler(r));
 }
 
@@ -373,6 +405,7 @@ static void on_retry(struct timer *t)
 
 void dispatch_flush(struct dispatch *d)
 {
+	watch_turn(d->watch);
 	metric_set(d->metrics, METRIC_IN_FLIGHT, d->nlive);
 	metric_set(d->metrics, METRIC_FIBERS, fiber_pool_live(d->fibers));
 	if (d->batched > 0)
@@ -606,7 +639,7 @@ static void log_access(struct ol_req *r, uint64_t ns)
 void dispatch_sent(struct dispatch *d, struct stream *s)
 {
 	struct ol_req *r = s->req;
-	uint64_t ns = loop_clock(d->loop) - r->start_ns;
+	uint64_t ns = (d->just_ended == r ? d->loop->now_ns : loop_clock(d->loop)) - r->start_ns;
 
 	metrics_request(d->metrics, r->endpoint ? r->endpoint->index : d->shared->nendpoints, r->head.method,
 		r->reply.status, ns);

@@ -7,6 +7,7 @@
 #include "config.h"
 #include "exchange.h"
 #include "metrics.h"
+#include "watch.h"
 
 /* A pool as requests see it.  The atomics are relaxed: bounds and counts, they order nothing. */
 struct dispatch_pool {
@@ -44,6 +45,8 @@ struct dispatch {
 	struct loop *loop;
 	struct dispatch_shared *shared;
 	struct metrics_loop *metrics;
+	struct watch_loop *watch;           /* NULL: the monitor is off */
+	const struct ol_req *just_ended;    /* its handler has, on this loop, and now_ns has been read since */
 	struct fiber_pool *fibers;
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
@@ -75,6 +78,10 @@ void dispatch_cancel(struct dispatch *d, struct stream *s);
 
 /* Hands the turn's jobs to the pools: the loop's before_wait. */
 void dispatch_flush(struct dispatch *d);
+
+/* Around code of the app's that runs on the loop itself, for r, or for no request. */
+void dispatch_enter_app(struct dispatch *d, const struct ol_req *r, enum watch_what what);
+void dispatch_leave_app(struct dispatch *d);
 
 /* Finds an exchange by its handle; NULL when stale. */
 struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen);

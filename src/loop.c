@@ -31,6 +31,9 @@
 #define MESSAGES_PER_TURN 64
 #define REST_NS (100 * NS_PER_MS)
 
+const uint64_t loop_lag_ns[LOOP_LAGS] = { 100 * NS_PER_US, NS_PER_MS, 2500 * NS_PER_US, 5 * NS_PER_MS, 10 * NS_PER_MS,
+	25 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, NS_PER_S, 5 * NS_PER_S, NEVER };
+
 void loop_init(struct loop *l, const struct loop_backend *backend)
 {
 	l->backend = backend;
@@ -78,11 +81,23 @@ uint64_t loop_clock(struct loop *l)
 	return l->now_ns = l->backend->clock ? l->backend->clock(l) : clock_now_ns();
 }
 
+/* Relaxed, here and below: figures that are each read for their own sake. */
+static void count_turn(struct loop *l, uint64_t ns)
+{
+	unsigned i = 0;
+
+	while (ns > loop_lag_ns[i])
+		i++;
+	counter_add(&l->count.lag[i], 1);
+	counter_add(&l->count.busy_ns, ns);
+}
+
 uint64_t loop_wait_begins(struct loop *l)
 {
 	uint64_t now = loop_clock(l);
 
-	counter_add(&l->count.busy_ns, now - l->mark_ns);
+	count_turn(l, now - l->mark_ns);
+	atomic_store_explicit(&l->count.since, now | 1, memory_order_relaxed);
 	return now;
 }
 
@@ -90,6 +105,16 @@ void loop_wait_ended(struct loop *l, uint64_t began_ns)
 {
 	l->mark_ns = loop_clock(l);
 	counter_add(&l->count.idle_ns, l->mark_ns - began_ns);
+	atomic_store_explicit(&l->count.since, l->mark_ns & ~UINT64_C(1), memory_order_relaxed);
+}
+
+void loop_load(const struct loop *l, uint64_t now_ns, uint64_t *busy_ns, uint64_t *idle_ns)
+{
+	uint64_t since = counter_read(&l->count.since);
+	uint64_t more = since > 0 && now_ns > since ? now_ns - since : 0;
+
+	*busy_ns = counter_read(&l->count.busy_ns) + (since & 1 ? 0 : more);
+	*idle_ns = counter_read(&l->count.idle_ns) + (since & 1 ? more : 0);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
@@ -294,6 +319,7 @@ int loop_run(struct loop *l)
 {
 	int rc = 0;
 
+	l->mark_ns = loop_clock(l);     /* until now it did not work, it was made */
 	while (!l->stopping && rc == 0)
 		rc = loop_turn(l, NEVER);
 	l->stopping = false;

@@ -80,6 +80,9 @@ struct loop_msg {
 
 struct loop_backend;
 
+#define LOOP_LAGS 12
+extern const uint64_t loop_lag_ns[LOOP_LAGS];   /* upper bounds; the last is NEVER */
+
 /* Backends embed this as their first member. */
 struct loop {
 	const struct loop_backend *backend;
@@ -102,6 +105,8 @@ struct loop {
 		_Atomic uint64_t starved;       /* times a receive found no buffer */
 		_Atomic uint64_t busy_ns;
 		_Atomic uint64_t idle_ns;       /* in wait, what the kernel did there for us included */
+		_Atomic uint64_t since;         /* when the present wait (odd) or work (even) began, in ns; not exact */
+		_Atomic uint64_t lag[LOOP_LAGS];/* turns by how long they worked: what becomes ready waits that long */
 	} count;                                /* written by the loop's thread, read by any */
 	/* A Treiber stack: NULL, LOOP_ARMED while the loop may sleep, or the newest message. */
 	_Alignas(64) _Atomic(struct loop_msg *) inbox;
@@ -160,6 +165,9 @@ void loop_close(struct loop_io *io);                        /* cancels everythin
 
 /* Gives a receive buffer back to the backend. */
 void loop_lend_back(struct loop *l, const struct loop_buf *buf);
+
+/* How long the loop has worked and waited, the present work or wait included.  Any thread; not after loop_free. */
+void loop_load(const struct loop *l, uint64_t now_ns, uint64_t *busy_ns, uint64_t *idle_ns);
 
 /* The time anew, for work that has taken long since now_ns was read.  [loop] */
 uint64_t loop_clock(struct loop *l);

@@ -79,6 +79,10 @@ static const struct option table[] = {
 		"streaming requests on one pool's threads; 0: half of them" },
 	{ "backend", ENUM, LANES, MEMBER(backend), "auto", .arg = "auto|uring|libevent",
 		.help = "what drives the loops" },
+	{ "monitor", ENUM, LANES, MEMBER(monitor), "on", .arg = "off|on",
+		.help = "watch the loops for handlers that hold them" },
+	{ "stall-ms", NUMBER, LANES, MEMBER(stall_ms), "10", 1, 60000, "N",
+		"a handler that holds a loop for so many ms is reported" },
 	{ "grace", SECONDS, LANES, MEMBER(grace_ms), "30", 0, DAY, "SECONDS",
 		"time to answer what was accepted, at the end" },
 
@@ -119,6 +123,7 @@ static const struct option table[] = {
 #define TABLE_N (sizeof(table) / sizeof(table[0]))
 
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_URING == 1 && BACKEND_EVENT == 2, "choices of --backend");
+_Static_assert(SWITCH_OFF == 0 && SWITCH_ON == 1, "choices of --monitor");
 _Static_assert(LOG_TEXT == 0 && LOG_JSON == 1, "choices of --log-format");
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "choices of --log-level");
 

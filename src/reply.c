@@ -76,7 +76,13 @@ void reply_reset(struct ol_req *r)
 
 void reply_fini(struct ol_req *r)
 {
+	bool app = r->releases != NULL;
+
+	if (app)
+		dispatch_enter_app(r->home, r, WATCH_HOOK);
 	drop_body(r);
+	if (app)
+		dispatch_leave_app(r->home);
 }
 
 /* A new reply may begin: 0, or why not. */

@@ -71,6 +71,7 @@ struct ol_server {
 	struct endpoints endpoints;
 	struct dispatch_shared shared;
 	struct listen listen;
+	struct watch *watch;            /* NULL: --monitor off */
 	struct server_loop *loops;
 	unsigned nloops;
 	const char *backend;
@@ -214,6 +215,25 @@ static int make_loop(ol_server *s, unsigned i, bool uring)
 	return metrics_loop_init(&l->metrics, s->endpoints.n);
 }
 
+static const char *route_name(void *arg, uint32_t route)
+{
+	const ol_server *s = arg;
+
+	return s->endpoints.all[route].name;
+}
+
+static int make_watch(ol_server *s, char *err, size_t err_n)
+{
+	const struct config *c = s->setup.config;
+	struct watch_conf wc = { .loops = s->nloops, .nroutes = s->endpoints.n, .limit_ns = c->stall_ms * NS_PER_MS,
+		.log = s->setup.log, .name = route_name, .arg = s };
+
+	if (c->monitor == SWITCH_OFF)
+		return 0;
+	s->watch = watch_new(&wc);
+	return s->watch ? 0 : fail(err, err_n, "the monitor: %s", strerror(errno));
+}
+
 int server_listen(ol_server *s, char *err, size_t err_n)
 {
 	const struct config *c = s->setup.config;
@@ -234,7 +254,7 @@ int server_listen(ol_server *s, char *err, size_t err_n)
 		if (rc < 0)
 			fail(err, err_n, "loop %u on %s: %s", i, s->backend, strerror(-rc));
 	}
-	return rc;
+	return rc < 0 ? rc : make_watch(s, err, err_n);
 }
 
 /* ---- a loop's thread --------------------------------------------------------------------------------------------- */
@@ -424,6 +444,7 @@ static int set_up(struct server_loop *l)
 
 	if (rc < 0)
 		return rc;
+	l->dispatch.watch = watch_attach(s->watch, l->index);
 	rc = conn_home_init(&l->home, l->loop, &l->dispatch, &l->metrics, s->setup.config);
 	if (rc < 0) {
 		dispatch_fini(&l->dispatch);
@@ -457,32 +478,39 @@ static void log_loop_failed(struct server_loop *l, int rc)
 	log_line(l->server->setup.log, LOG_ERROR, SLICE("an event loop cannot go on"), fields, 2);
 }
 
-static void *loop_thread(void *arg)
+static void serve(struct server_loop *l)
 {
-	struct server_loop *l = arg;
 	ol_server *s = l->server;
-	char name[16];
-	int rc;
+	int rc = loop_run(l->loop);
 
-	snprintf(name, sizeof(name), "ol-loop%u", l->index % 1000);
-	pthread_setname_np(pthread_self(), name);
-	if (set_up(l) < 0) {
-		report(s, FAILED);
-		return NULL;
-	}
-	report(s, READY);
-	rc = loop_run(l->loop);
 	if (rc < 0) {
 		/* Its connections cannot be ended any more, so this thread never counts as ended, and the process
 		 * does not wait for it beyond the grace. */
 		log_loop_failed(l, rc);
 		ol_server_stop(s);
-		return NULL;
+		return;
 	}
 	conn_home_fini(&l->home);
 	dispatch_fini(&l->dispatch);
 	l->ended = true;
 	report(s, ENDED);
+}
+
+static void *loop_thread(void *arg)
+{
+	struct server_loop *l = arg;
+	char name[16];
+
+	snprintf(name, sizeof(name), "ol-loop%u", l->index % 1000);
+	pthread_setname_np(pthread_self(), name);
+	if (set_up(l) < 0) {
+		report(l->server, FAILED);
+	} else {
+		report(l->server, READY);
+		serve(l);
+	}
+	watch_detach(l->dispatch.watch);
+	l->dispatch.watch = NULL;
 	return NULL;
 }
 
@@ -501,11 +529,13 @@ int server_start(ol_server *s, char *err, size_t err_n)
 		pthread_cond_wait(&s->changed, &s->mutex);
 	failed = s->reached[FAILED];
 	unlock(s);
+	if (rc == 0 && failed == 0 && s->watch)
+		rc = watch_start(s->watch);
 	if (rc == 0 && failed == 0) {
 		atomic_store_explicit(&s->serving, true, memory_order_relaxed);
 		return 0;
 	}
-	fail(err, err_n, "cannot start loop threads: %s", rc < 0 ? strerror(-rc) : "out of memory");
+	fail(err, err_n, "cannot start threads: %s", rc < 0 ? strerror(-rc) : "out of memory");
 	for (unsigned i = 0; i < started; i++)
 		loop_post(s->loops[i].loop, &s->loops[i].drain);
 	(void)server_wait(s, NEVER); /* those that run may have a request by now */
@@ -594,6 +624,7 @@ void server_free(ol_server *s)
 	for (unsigned i = 0; s->loops && i < s->nloops; i++)
 		if (s->loops[i].threaded)
 			pthread_join(s->loops[i].thread, NULL);
+	watch_free(s->watch);
 	/* A worker may still be waking the loop it has just handed its work back to: pools first. */
 	for (unsigned i = 0; i < s->shared.npools; i++)
 		dispatch_pool_fini(&s->shared.pools[i]);
@@ -681,6 +712,16 @@ int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned qu
 const char *server_route_pool(const ol_server *s, uint32_t index)
 {
 	return s->endpoints.all[index].pool_name;
+}
+
+struct watch *server_watch(const ol_server *s)
+{
+	return s->watch;
+}
+
+const struct loop *server_loop_of(const ol_server *s, unsigned loop)
+{
+	return s->loops[loop].loop;
 }
 
 const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop)

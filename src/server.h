@@ -9,6 +9,7 @@
 #include "offloop.h"
 #include "pool.h"
 #include "route.h"
+#include "watch.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -79,6 +80,8 @@ uint64_t server_route_refused(const ol_server *s, uint32_t index);
 CHECKED int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by);
 void server_step(ol_server *s, int threads, const char *by);
 
+struct watch *server_watch(const ol_server *s);                     /* NULL: --monitor off */
+const struct loop *server_loop_of(const ol_server *s, unsigned i);  /* for loop_load and its counts */
 const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop);
 
 #endif

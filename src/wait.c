@@ -169,7 +169,11 @@ static void run_post(struct loop_msg *m)
 {
 	struct post *p = container_of(m, struct post, msg);
 
-	p->fn(dispatch_lookup(p->home, p->slot, p->gen), p->arg);
+	struct ol_req *r = dispatch_lookup(p->home, p->slot, p->gen);
+
+	dispatch_enter_app(p->home, r, WATCH_POST);
+	p->fn(r, p->arg);
+	dispatch_leave_app(p->home);
 	free(p);
 }
 

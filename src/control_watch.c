@@ -1,0 +1,283 @@
+/* control_watch.c: what the monitor has seen, for /metrics and /stalls.
+ *
+ * Everything is read from atomics, or copied under the mutex of the book of stalls, which nobody holds for longer than
+ * a copy: so it is told while every loop is stuck, and a stall is told while it goes on.
+ *
+ * As in control_metrics.c a template that several methods share is one sample, shown where the first of them stands.
+ * What is of no route (work of ol_post whose request has gone; stalls nobody is blamed for) is route="none".
+ *
+ * A ratio needs two moments.  Each scrape takes the loops' times, and tells what share of the time they worked since an
+ * earlier scrape at least a second ago (before there is one: since they started), so that nothing wakes up for it in
+ * between and two who scrape do not spoil each other's figures.
+ *
+ * The control loop's thread only: it is the one that answers.
+ */
+#include "control.h"
+#include "base/clock.h"
+#include "loop.h"
+#include "stall.h"
+#include "watch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RATIO_NS NS_PER_S
+
+struct load {
+	uint64_t at_ns, busy_ns, idle_ns;
+};
+
+/* Of one loop: the moment a ratio is told since, and a later one that takes its place when it is old enough. */
+struct loop_loads {
+	struct load base, next;
+};
+
+struct control_watch {
+	const ol_server *server;
+	struct loop_loads *loads;
+	unsigned loops;
+	struct stall latest[STALL_KEPT];
+};
+
+struct control_watch *control_watch_new(const ol_server *s)
+{
+	struct control_watch *w = calloc(1, sizeof(*w));
+	struct server_info info;
+
+	server_info(s, &info);
+	if (!w)
+		return NULL;
+	w->server = s;
+	w->loops = info.loops;
+	w->loads = calloc(info.loops, sizeof(*w->loads));
+	if (w->loads)
+		return w;
+	free(w);
+	return NULL;
+}
+
+void control_watch_free(struct control_watch *w)
+{
+	if (!w)
+		return;
+	free(w->loads);
+	free(w);
+}
+
+/* ---- loops ------------------------------------------------------------------------------------------------------- */
+
+static double ratio(struct loop_loads *l, const struct load *now)
+{
+	uint64_t busy, all;
+
+	if (l->next.at_ns == 0 || now->at_ns - l->next.at_ns >= RATIO_NS) {
+		l->base = l->next;
+		l->next = *now;
+	}
+	/* what was read in the midst of a turn's end may run back by that turn */
+	busy = now->busy_ns > l->base.busy_ns ? now->busy_ns - l->base.busy_ns : 0;
+	all = busy + (now->idle_ns > l->base.idle_ns ? now->idle_ns - l->base.idle_ns : 0);
+	return all > 0 ? (double)busy / (double)all : 0;
+}
+
+static int utilization(struct control_watch *w, struct buf *b)
+{
+	static const char name[] = "offloop_loop_utilization_ratio";
+	int rc = metrics_text_family(b, name, METRIC_TYPE_GAUGE,
+		"Share of the time a loop worked, since a scrape at least a second ago.");
+
+	for (unsigned i = 0; !rc && i < w->loops; i++) {
+		struct load now = { .at_ns = clock_now_ns() };
+		char loop[16];
+		const char *const labels[] = { "loop", loop, NULL };
+
+		snprintf(loop, sizeof(loop), "%u", i);
+		loop_load(server_loop_of(w->server, i), now.at_ns, &now.busy_ns, &now.idle_ns);
+		rc = metrics_text_sample(b, name, labels, ratio(&w->loads[i], &now));
+	}
+	return rc;
+}
+
+static int lag(const struct control_watch *w, struct buf *b)
+{
+	static const char name[] = "offloop_loop_lag_seconds";
+	int rc = metrics_text_family(b, name, METRIC_TYPE_HISTOGRAM,
+		"Time a loop worked between two waits: what becomes ready meanwhile waits as long at most.");
+
+	for (unsigned i = 0; !rc && i < w->loops; i++) {
+		const struct loop *l = server_loop_of(w->server, i);
+		uint64_t bucket[LOOP_LAGS];
+		char loop[16];
+		const char *const labels[] = { "loop", loop, NULL };
+
+		for (unsigned j = 0; j < LOOP_LAGS; j++)
+			bucket[j] = counter_read(&l->count.lag[j]);
+		snprintf(loop, sizeof(loop), "%u", i);
+		rc = metrics_text_hist(b, name, labels, loop_lag_ns, bucket, LOOP_LAGS,
+			counter_read(&l->count.busy_ns));
+	}
+	return rc;
+}
+
+/* ---- routes ------------------------------------------------------------------------------------------------------ */
+
+static const char *text_of(const struct router *r, size_t i)
+{
+	return i < router_count(r) ? router_at(r, i)->text : "none";
+}
+
+/* The next index after i that shares i's template; past the end when there is none. */
+static size_t next_same(const struct router *r, size_t i)
+{
+	size_t j = i + 1;
+
+	while (j <= router_count(r) && strcmp(text_of(r, j), text_of(r, i)) != 0)
+		j++;
+	return j;
+}
+
+/* Whether an earlier route has the template of route i. */
+static bool is_told(const struct router *r, size_t i)
+{
+	for (size_t j = 0; j < i; j++)
+		if (strcmp(text_of(r, j), text_of(r, i)) == 0)
+			return true;
+	return false;
+}
+
+static int holds(const struct watch *w, const struct router *r, struct buf *b)
+{
+	static const char name[] = "offloop_loop_hold_seconds";
+	int rc = metrics_text_family(b, name, METRIC_TYPE_HISTOGRAM,
+		"Time a route's code held a loop at a stretch, from when it was called or resumed.");
+
+	for (size_t i = 0; !rc && i <= router_count(r); i++) {
+		const char *const labels[] = { "route", text_of(r, i), NULL };
+		struct watch_hist sum = { .count = 0 }, one;
+
+		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j)) {
+			watch_hist(w, (uint32_t)j, &one);
+			for (unsigned k = 0; k < WATCH_BUCKETS; k++)
+				sum.bucket[k] += one.bucket[k];
+			sum.count += one.count;
+			sum.sum_ns += one.sum_ns;
+		}
+		if (sum.count > 0)
+			rc = metrics_text_hist(b, name, labels, watch_bucket_ns, sum.bucket, WATCH_BUCKETS, sum.sum_ns);
+	}
+	return rc;
+}
+
+static int stalls(const struct stall_book *book, const struct router *r, struct buf *b)
+{
+	static const char name[] = "offloop_loop_stalls_total";
+	int rc = metrics_text_family(b, name, METRIC_TYPE_COUNTER,
+		"Holds of a loop over --stall-ms, by route and what they were due to.");
+
+	for (size_t i = 0; !rc && i <= router_count(r); i++) {
+		for (int cause = 0; !rc && cause < STALL_CAUSES; cause++) {
+			const char *const labels[] = { "route", text_of(r, i), "cause",
+				stall_cause_name((enum stall_cause)cause), NULL };
+			uint64_t n = 0;
+
+			for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j))
+				n += stall_total(book, (uint32_t)j, (enum stall_cause)cause);
+			if (n > 0)
+				rc = metrics_text_sample(b, name, labels, (double)n);
+		}
+	}
+	return rc;
+}
+
+static int victims(const struct stall_book *book, const struct router *r, struct buf *b)
+{
+	static const char name[] = "offloop_loop_stall_victims_total";
+	int rc = metrics_text_family(b, name, METRIC_TYPE_COUNTER,
+		"Requests that waited while a route held their loop over --stall-ms.");
+
+	for (size_t i = 0; !rc && i <= router_count(r); i++) {
+		const char *const labels[] = { "route", text_of(r, i), NULL };
+		uint64_t n = 0;
+
+		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j))
+			n += stall_victims(book, (uint32_t)j);
+		if (n > 0)
+			rc = metrics_text_sample(b, name, labels, (double)n);
+	}
+	return rc;
+}
+
+int control_watch_metrics(struct control_watch *w, struct buf *b)
+{
+	struct watch *watch = server_watch(w->server);
+	const struct router *r = server_router(w->server);
+	struct stall_book *book = watch ? watch_book(watch) : NULL;
+	int rc = utilization(w, b);
+
+	if (rc || (rc = lag(w, b)) || !watch)
+		return rc;
+	if ((rc = holds(watch, r, b)) || (rc = stalls(book, r, b)) || (rc = victims(book, r, b)))
+		return rc;
+	rc = metrics_text_family(b, "offloop_loop_stalls_unlogged_total", METRIC_TYPE_COUNTER,
+		"Lines about stalls that the log was spared, because there were too many.");
+	return rc ? rc : metrics_text_sample(b, "offloop_loop_stalls_unlogged_total", NULL,
+		(double)stall_untold(book));
+}
+
+/* ---- the latest -------------------------------------------------------------------------------------------------- */
+
+/* To an eighth of one, which a binary fraction holds exactly, so that it is written in a few digits. */
+static json_t *milliseconds(uint64_t ns)
+{
+	return json_real((double)((ns * 8 + NS_PER_MS / 2) / NS_PER_MS) / 8);
+}
+
+static json_t *text_or_null(const char *s)
+{
+	return s && *s ? json_string(s) : json_null();
+}
+
+static json_t *stack_json(const struct stall *s)
+{
+	json_t *all = json_array();
+
+	for (unsigned i = 0; i < s->nframes; i++)
+		json_array_append_new(all, json_pack("{ss sb}", "at", stall_frame(s, i), "probable",
+			(int)(s->probable >> i & 1)));
+	return all;
+}
+
+static const char *state_name(enum capture_state state)
+{
+	return state == CAPTURE_RUNNING ? "running" : state == CAPTURE_SLEEPING ? "sleeping" : NULL;
+}
+
+static json_t *stall_json(const struct control_watch *w, const struct stall *s)
+{
+	const struct router *r = server_router(w->server);
+	const struct route_pattern *p = s->name ? router_at(r, s->route) : NULL;
+	char time[ISO_TIME_LEN + 1] = "";
+
+	iso_time_format(time, s->began);
+	return json_pack("{sI ss si so so so ss so ss s{so so so so} so so so si sb}", "id", (json_int_t)s->id,
+		"time", time, "loop", (int)s->loop, "name", text_or_null(s->name),
+		"method", text_or_null(p ? metrics_method(p->method) : NULL), "route", text_or_null(p ? p->text : NULL),
+		"in", s->what, "ms", milliseconds(s->parts.wall), "cause", stall_cause_name(s->cause),
+		"parts", "cpu_ms", milliseconds(s->parts.cpu), "runnable_ms", milliseconds(s->parts.waited),
+		"blocked_ms", milliseconds(s->parts.blocked), "late_ms", milliseconds(s->parts.lost),
+		"state", text_or_null(p ? state_name(s->state) : NULL), "syscall", text_or_null(p ? s->syscall : NULL),
+		"stack", stack_json(s), "victims", (int)s->victims, "ongoing", s->ongoing);
+}
+
+json_t *control_stalls(struct control_watch *w)
+{
+	struct watch *watch = server_watch(w->server);
+	unsigned n = watch ? stall_latest(watch_book(watch), w->latest) : 0;
+	json_t *all = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(all, stall_json(w, &w->latest[i]));
+	return all;
+}

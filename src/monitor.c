@@ -1,0 +1,535 @@
+/* monitor.c: one thread that looks at all loops, every few milliseconds while they work, and finds what holds them.
+ *
+ * It detects by wall time: a loop's line shows the same seq, and its start is older than the limit.  It judges by CPU
+ * time: the loop's thread is asked for its times when a hold is first seen, and asks itself at the end of a long one.
+ * What is looked at counts only if seq has not moved meanwhile; so a route can never be named for what another one did.
+ * A hold whose cause is its route's own is recorded as soon as it has reached the limit, with a look at the thread's
+ * stack and system call; one that could merely not get a CPU is recorded when it is over and that is certain.  Holds
+ * that the monitor never saw, being late itself, come by the loops' rings; nobody is blamed for those.
+ *
+ * Its own lateness is measured at every look.  As far as its own wait for a CPU explains it, the loops' times tell the
+ * same story and can be trusted; the rest means that the machine stood still (a guest that was stopped, a suspend,
+ * which CLOCK_BOOTTIME shows), and is taken off what any route may be blamed for.
+ *
+ * When no loop has entered code of the app's since the last look, it says that it sleeps (`asleep`), looks once more a
+ * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
+ * fence at each entry: an entry that did not see `asleep` was made before it was set, so its seq is to be seen by
+ * then.  An idle process thus never wakes for this, and a loop pays one load.
+ *
+ * Threads: all on the monitor's own but monitor_new, _start and _free.  It holds no lock of the app's or of a loop's
+ * path, so it goes on when all of them are stuck.
+ */
+#include "monitor.h"
+#include "base/clock.h"
+#include "base/futex.h"
+#include "capture.h"
+#include "stall.h"
+#include "symbols.h"
+#include "syscalls.h"
+#include "watch.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PERIOD_MIN NS_PER_MS
+#define PERIOD_MAX (4 * NS_PER_MS)
+#define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
+#define VICTIMS_NS (20 * NS_PER_MS)     /* after a hold, when only connections that were accepted late may add some */
+#define VICTIMS_MAX_NS (200 * NS_PER_MS)
+
+enum asked { NOT_ASKED, WAITS_FOR_STACK, HAS_STACK };
+
+/* A hold that was seen. */
+struct sight {
+	uint64_t seq;                   /* 0: none */
+	uint64_t start_ns, first_ns;
+	uint64_t cpu_ns, waited_ns;     /* the thread's, when it was first seen */
+	uint64_t lost_ns;               /* the monitor's, by then */
+	uint64_t unseen_ns;             /* what went by before, beyond the usual */
+	uint64_t asleep_ns;             /* that it has been without a CPU and in the kernel, as far as was seen */
+	bool timed;                     /* the times are known */
+	bool told, counted;
+	enum asked asked;
+	uint64_t tell_ns;               /* the age at which the log is told next */
+	struct stall *stall;            /* what is recorded of it; NULL: nothing yet */
+};
+
+struct monitored {
+	struct watch_loop *loop;
+	uint64_t seq;                   /* at the last look */
+	uint64_t lost;                  /* holds its ring had no room for, counted so far */
+	struct sight now;
+	struct sight over[WATCH_LONG];  /* what was seen of the holds in its ring */
+};
+
+struct monitor {
+	struct monitor_conf conf;
+	uint64_t period_ns;
+	struct capturer *capturer;
+	struct symbols *symbols;
+	struct capture_thread *self;    /* its own times; NULL: /proc does not tell */
+	struct monitored *loops;
+	uint64_t looked_ns;             /* the last look */
+	uint64_t waited_ns;             /* its own, at the last look */
+	uint64_t suspended_ns;          /* BOOTTIME - MONOTONIC, then */
+	uint64_t lost_ns;               /* all the time the machine stood still, as far as this thread noticed */
+	uint64_t due_ns;                /* NEVER: it slept */
+	pthread_t thread;
+	bool started;
+	_Atomic uint32_t stop;
+};
+
+uint64_t monitor_period(uint64_t limit_ns)
+{
+	uint64_t period = limit_ns * 2 / 5;
+
+	return period < PERIOD_MIN ? PERIOD_MIN : period > PERIOD_MAX ? PERIOD_MAX : period;
+}
+
+/* ---- its own lateness -------------------------------------------------------------------------------------------- */
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* How long the machine has been suspended since it started, to within the reading of two clocks. */
+static uint64_t suspended(void)
+{
+	uint64_t monotonic = clock_now_ns(), boot = clock_ns(CLOCK_BOOTTIME);
+
+	return boot > monotonic ? boot - monotonic : 0;
+}
+
+static void look_at_clock(struct monitor *m)
+{
+	uint64_t now = clock_now_ns(), asleep = suspended(), cpu, waited = m->waited_ns;
+	uint64_t late = now > m->due_ns ? now - m->due_ns : 0;
+
+	if (m->self && capture_thread_times(m->self, &cpu, &waited) < 0)
+		waited = m->waited_ns;
+	m->lost_ns += stall_lost(late, waited - m->waited_ns,
+		asleep > m->suspended_ns ? asleep - m->suspended_ns : 0);
+	m->waited_ns = waited;
+	m->suspended_ns = asleep;
+	m->looked_ns = now;
+	/* Relaxed: a time, for its own sake. */
+	atomic_store_explicit(&m->conf.shared->tick_ns, now, memory_order_relaxed);
+}
+
+/* ---- looking at a loop ------------------------------------------------------------------------------------------- */
+
+/* Acquire: what was read before is not taken from after the hold. */
+static bool still(const struct watch_line *line, uint64_t seq)
+{
+	return atomic_load_explicit(&line->seq, memory_order_acquire) == seq;
+}
+
+static bool read_times(struct watch_loop *l, uint64_t *cpu, uint64_t *waited)
+{
+	bool known;
+
+	pthread_mutex_lock(&l->looking);
+	known = l->thread && capture_thread_times(l->thread, cpu, waited) == 0;
+	pthread_mutex_unlock(&l->looking);
+	return known;
+}
+
+static void first_sight(struct monitor *m, struct monitored *l, const struct watch_view *v)
+{
+	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns, .first_ns = m->looked_ns,
+		.lost_ns = m->lost_ns };
+	l->now.timed = read_times(l->loop, &l->now.cpu_ns, &l->now.waited_ns);
+	if (l->now.first_ns > l->now.start_ns + m->period_ns + NS_PER_MS)
+		l->now.unseen_ns = l->now.first_ns - l->now.start_ns - m->period_ns;
+}
+
+static struct stall_parts parts_of(const struct monitor *m, const struct sight *s, uint64_t end_ns, uint64_t cpu,
+	uint64_t waited)
+{
+	return stall_divide(end_ns - s->start_ns, end_ns > s->first_ns ? end_ns - s->first_ns : 0,
+		cpu - s->cpu_ns, waited - s->waited_ns, m->lost_ns - s->lost_ns + s->unseen_ns);
+}
+
+/* ---- what is recorded of it -------------------------------------------------------------------------------------- */
+
+static const char *what_name(enum watch_what what)
+{
+	return what == WATCH_POST ? "ol_post" : what == WATCH_HOOK ? "hook" : "handler";
+}
+
+/* When a moment of the monotonic clock was. */
+static struct timespec real_time(uint64_t at_ns)
+{
+	uint64_t real = clock_ns(CLOCK_REALTIME) - (clock_now_ns() - at_ns);
+
+	return (struct timespec){ .tv_sec = (time_t)(real / NS_PER_S), .tv_nsec = (long)(real % NS_PER_S) };
+}
+
+/* The names of the frames, as many as there is room for. */
+static void write_stack(struct monitor *m, struct stall *s, const struct capture *c)
+{
+	size_t at = 0;
+	unsigned i = 0;
+
+	for (; m->symbols && i < c->nframes && at + SYMBOL_TEXT_MAX < sizeof(s->stack); i++)
+		at += symbols_format(m->symbols, c->frames[i], s->stack + at, SYMBOL_TEXT_MAX) + 1;
+	s->nframes = i;
+	s->probable = c->probable;
+	s->state = c->state;
+}
+
+/* Sets what the parts come to.  Who is not blamed is not named. */
+static void judge(const struct monitor *m, struct stall *s, const struct stall_parts *parts, uint32_t route,
+	enum watch_what what)
+{
+	struct stall_book *b = m->conf.book;
+
+	s->parts = *parts;
+	s->cause = stall_judge(parts, m->conf.limit_ns);
+	s->route = stall_blames(s->cause) ? route : stall_no_route(b);
+	s->name = stall_blames(s->cause) ? stall_route_name(b, route) : NULL;
+	s->what = what_name(what);
+}
+
+static struct stall *new_stall(const struct monitor *m, const struct monitored *l, uint64_t start_ns)
+{
+	struct stall *s = calloc(1, sizeof(*s));
+
+	if (s) {
+		s->loop = (unsigned)(l - m->loops);
+		s->began = real_time(start_ns);
+	}
+	return s;
+}
+
+/* ---- a hold that goes on ----------------------------------------------------------------------------------------- */
+
+/* What the thread does, while the hold lasts; 0 when it is known. */
+static int look_at_thread(struct monitor *m, struct monitored *l, const struct watch_view *v, struct capture *c)
+{
+	struct capture_where where = { v->low, v->high, &l->loop->line.seq, v->seq };
+	struct capture_thread *t;
+	int rc = -ENOENT;
+
+	pthread_mutex_lock(&l->loop->looking);
+	t = l->loop->thread;
+	if (t && m->capturer) {
+		if (where.high == 0)
+			capture_thread_stack(t, &where.low, &where.high);
+		rc = capture_look(m->capturer, t, &where, c);
+	}
+	pthread_mutex_unlock(&l->loop->looking);
+	return rc;
+}
+
+/* Time that is neither a CPU's nor accounted as a wait for one was spent asleep only if the thread was seen asleep: a
+ * wait that goes on is not accounted yet. */
+static void correct(struct sight *s, struct stall_parts *p, enum capture_state state)
+{
+	if (state != CAPTURE_RUNNING && p->blocked > s->asleep_ns)
+		s->asleep_ns = p->blocked;
+	if (p->blocked > s->asleep_ns) {
+		p->waited += p->blocked - s->asleep_ns;
+		p->blocked = s->asleep_ns;
+	}
+}
+
+/* Counts it and tells of it while it goes on, at an age that doubles. */
+static void tell_ongoing(struct monitor *m, struct sight *s)
+{
+	uint64_t age = m->looked_ns - s->start_ns;
+
+	if (s->tell_ns == 0)
+		s->tell_ns = stall_next_told(0, m->conf.limit_ns);
+	if (age < s->tell_ns)
+		return;
+	while (s->tell_ns <= age)
+		s->tell_ns = stall_next_told(s->tell_ns, m->conf.limit_ns);
+	if (!s->counted)
+		stall_count(m->conf.book, s->stall);
+	s->counted = true;
+	stall_tell(m->conf.book, s->stall, m->looked_ns);
+}
+
+/* A look at a hold over the limit.  Nothing is kept of it unless the hold is the same afterwards. */
+static void goes_on(struct monitor *m, struct monitored *l, const struct watch_view *v)
+{
+	struct sight *s = &l->now;
+	struct capture c = { .state = s->stall ? s->stall->state : CAPTURE_UNKNOWN };
+	char call[SYSCALL_TEXT_MAX] = "";
+	struct stall_parts parts;
+	uint64_t cpu, waited;
+	int rc = -EALREADY;
+
+	if (!s->timed || !read_times(l->loop, &cpu, &waited))
+		return;                 /* its end will tell */
+	if (s->asked != HAS_STACK)
+		rc = look_at_thread(m, l, v, &c);
+	if (rc == 0 && m->capturer)
+		syscall_format(m->capturer, &c, call, sizeof(call));
+	parts = parts_of(m, s, clock_now_ns(), cpu, waited);
+	if (rc == -ESTALE || !still(&l->loop->line, v->seq))
+		return;
+	correct(s, &parts, rc == 0 || rc == -EINPROGRESS ? c.state : CAPTURE_UNKNOWN);
+	if (rc == -EINPROGRESS)
+		s->asked = WAITS_FOR_STACK;
+	else if (rc != 0 || c.nframes > 0 || parts.wall > m->conf.limit_ns * 2)
+		s->asked = HAS_STACK;   /* or there is none to be had; else it was caught at a bad moment */
+	if (!s->stall && !stall_blames(stall_judge(&parts, m->conf.limit_ns))) {
+		s->asked = NOT_ASKED;
+		return;
+	}
+	if (!s->stall && !(s->stall = new_stall(m, l, v->start_ns)))
+		return;
+	judge(m, s->stall, &parts, v->route, v->what);
+	s->stall->ongoing = true;
+	if (rc == 0) {
+		write_stack(m, s->stall, &c);
+		snprintf(s->stall->syscall, sizeof(s->stall->syscall), "%s", call);
+	}
+	if (s->stall->id)
+		stall_change(m->conf.book, s->stall);
+	else
+		stall_open(m->conf.book, s->stall);
+	tell_ongoing(m, s);
+}
+
+/* ---- a hold that is over ----------------------------------------------------------------------------------------- */
+
+/* The hold that was watched is over: what was seen of it is put beside its entry in the loop's ring. */
+static void is_over(struct monitor *m, struct monitored *l)
+{
+	struct watch_loop *w = l->loop;
+	struct sight *s = &l->now;
+	/* Relaxed: the monitor's own.  Acquire: pairs with watch_over_limit, so that the entries are whole. */
+	uint32_t i = atomic_load_explicit(&w->longs_begin, memory_order_relaxed);
+	uint32_t end = atomic_load_explicit(&w->longs_end, memory_order_acquire);
+
+	while (i != end && w->longs[i % WATCH_LONG].seq != s->seq)
+		i++;
+	if (i != end) {
+		l->over[i % WATCH_LONG] = *s;
+	} else if (s->stall) {  /* its end came just before the limit, or the ring was full */
+		stall_retract(m->conf.book, s->stall->id);
+		free(s->stall);
+	}
+	*s = (struct sight){ .seq = 0 };
+}
+
+static bool victims_known(const struct watch_long *e, uint64_t now_ns)
+{
+	/* Acquire: pairs with watch_age, so that the last victim is seen. */
+	uint32_t age = atomic_load_explicit(&e->age, memory_order_acquire);
+	uint64_t since = now_ns > e->end_ns ? now_ns - e->end_ns : 0;
+
+	return age >= WATCH_OLD || (age == WATCH_OLD - 1 && since > VICTIMS_NS) || since > VICTIMS_MAX_NS;
+}
+
+/* The last word on a hold that was over the limit. */
+static void conclude(struct monitor *m, struct monitored *l, const struct watch_long *e, struct sight *s)
+{
+	struct stall_parts parts = { .wall = e->end_ns - e->start_ns, .lost = e->end_ns - e->start_ns };
+	struct stall *stall = s->stall ? s->stall : new_stall(m, l, e->start_ns);
+	uint32_t counted_route = stall && s->counted ? stall->route : 0;
+	enum stall_cause counted_cause = stall && s->counted ? stall->cause : STALL_LATE;
+
+	if (!stall) {
+		stall_count_unseen(m->conf.book, 1);
+		return;
+	}
+	if (s->seq == e->seq && s->timed && e->cpu_ns)
+		parts = parts_of(m, s, e->end_ns, e->cpu_ns, e->waited_ns);
+	judge(m, stall, &parts, e->route, e->what);
+	if (s->counted) {       /* as what it was then: counts do not run backwards */
+		stall->route = counted_route;
+		stall->cause = counted_cause;
+		stall->name = stall_route_name(m->conf.book, counted_route);
+	}
+	if (!stall->name)
+		stall->nframes = 0;
+	stall->victims = atomic_load_explicit(&e->victims, memory_order_relaxed);
+	stall->ongoing = false;
+	if (stall->id)
+		stall_change(m->conf.book, stall);
+	else
+		stall_open(m->conf.book, stall);
+	if (!s->counted)
+		stall_count(m->conf.book, stall);
+	stall_count_victims(m->conf.book, stall);
+	stall_tell(m->conf.book, stall, m->looked_ns);
+	free(stall);
+}
+
+/* Fetches what the loop's ring holds, as soon as the victims are known.  Whether more is to come. */
+static bool fetch(struct monitor *m, struct monitored *l)
+{
+	struct watch_loop *w = l->loop;
+	uint32_t i = atomic_load_explicit(&w->longs_begin, memory_order_relaxed);
+	uint32_t end = atomic_load_explicit(&w->longs_end, memory_order_acquire);
+	uint64_t lost = counter_read(&w->longs_lost);
+
+	for (; i != end && victims_known(&w->longs[i % WATCH_LONG], m->looked_ns); i++) {
+		conclude(m, l, &w->longs[i % WATCH_LONG], &l->over[i % WATCH_LONG]);
+		l->over[i % WATCH_LONG] = (struct sight){ .seq = 0 };
+		/* Release: the loop may write the slot again only now. */
+		atomic_store_explicit(&w->longs_begin, i + 1, memory_order_release);
+	}
+	if (lost != l->lost)
+		stall_count_unseen(m->conf.book, lost - l->lost);
+	l->lost = lost;
+	return i != end;
+}
+
+/* ---- the thread -------------------------------------------------------------------------------------------------- */
+
+/* Looks at one loop; sets *due back to when it is to be looked at again.  Whether there was anything to see. */
+static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
+{
+	struct watch_view v = watch_read(&l->loop->line);
+	uint64_t seq = atomic_load_explicit(&l->loop->line.seq, memory_order_relaxed), next = NEVER;
+	bool moved = seq != l->seq;
+
+	l->seq = seq;
+	if (l->now.seq && l->now.seq != v.seq)
+		is_over(m, l);
+	if (v.seq && l->now.seq != v.seq)
+		first_sight(m, l, &v);
+	if (v.seq && m->looked_ns >= v.start_ns + m->conf.limit_ns)
+		goes_on(m, l, &v);
+	else if (v.seq)
+		next = v.start_ns + m->conf.limit_ns;
+	if (l->now.asked == WAITS_FOR_STACK && l->now.seq)
+		next = m->looked_ns + ASK_AGAIN;
+	if (next < *due)
+		*due = next;
+	return fetch(m, l) || moved || v.seq;
+}
+
+/* Looks at all of them; whether there was anything to see.  *due: when to look again. */
+static bool look_around(struct monitor *m, uint64_t *due)
+{
+	bool busy = false;
+
+	look_at_clock(m);
+	*due = m->looked_ns + m->period_ns;
+	for (unsigned i = 0; i < m->conf.loops; i++)
+		busy |= look(m, &m->loops[i], due);
+	if (*due < m->looked_ns + ASK_AGAIN)
+		*due = m->looked_ns + ASK_AGAIN;
+	return busy;
+}
+
+static bool stopped(const struct monitor *m)
+{
+	/* Sequentially consistent, as the stores to `asleep` and `stop`: either this sees the stop, or who stops sees
+	 * that it sleeps. */
+	return atomic_load_explicit(&m->stop, memory_order_seq_cst) != 0;
+}
+
+/* Sleeps until a loop enters code of the app's.  What an entry that did not see `asleep` began is seen by the look that
+ * is made a period after. */
+static void sleep_long(struct monitor *m)
+{
+	_Atomic uint32_t *asleep = &m->conf.shared->asleep;
+	bool busy;
+
+	atomic_store_explicit(asleep, 1, memory_order_seq_cst);
+	if (!stopped(m) && futex_wait(asleep, 1, m->due_ns))
+		goto woken;
+	busy = look_around(m, &m->due_ns);
+	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1)
+		(void)futex_wait(asleep, 1, NEVER);
+	if (!busy)
+		m->due_ns = NEVER;
+woken:
+	atomic_store_explicit(asleep, 0, memory_order_relaxed);
+}
+
+/* What it did since the look is not lateness. */
+static void set_due(struct monitor *m)
+{
+	uint64_t now = clock_now_ns();
+
+	if (m->due_ns < now)
+		m->due_ns = now;
+}
+
+static void *monitor_thread(void *arg)
+{
+	struct monitor *m = arg;
+
+	pthread_setname_np(pthread_self(), "ol-monitor");
+	m->self = capture_thread_new();
+	m->suspended_ns = suspended();
+	m->due_ns = NEVER;
+	while (!stopped(m)) {
+		bool busy = look_around(m, &m->due_ns);
+
+		set_due(m);
+		if (!busy)
+			sleep_long(m);
+		else
+			(void)futex_wait(&m->stop, 0, m->due_ns);
+	}
+	capture_thread_free(m->self);
+	return NULL;
+}
+
+struct monitor *monitor_new(const struct monitor_conf *conf)
+{
+	struct monitor *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->conf = *conf;
+	m->period_ns = monitor_period(conf->limit_ns);
+	m->loops = calloc(conf->loops, sizeof(*m->loops));
+	if (!m->loops) {
+		free(m);
+		return NULL;
+	}
+	for (unsigned i = 0; i < conf->loops; i++)
+		m->loops[i].loop = &conf->watched[i];
+	/* Without them there are no stacks, or no names, but routes and causes all the same. */
+	m->capturer = capturer_new();
+	m->symbols = symbols_new();
+	return m;
+}
+
+int monitor_start(struct monitor *m)
+{
+	int rc = pthread_create(&m->thread, NULL, monitor_thread, m);
+
+	m->started = rc == 0;
+	return -rc;
+}
+
+void monitor_free(struct monitor *m)
+{
+	if (!m)
+		return;
+	if (m->started) {
+		atomic_store_explicit(&m->stop, 1, memory_order_seq_cst);
+		futex_wake(&m->stop);
+		if (atomic_exchange_explicit(&m->conf.shared->asleep, 0, memory_order_seq_cst))
+			futex_wake(&m->conf.shared->asleep);
+		pthread_join(m->thread, NULL);
+	}
+	for (unsigned i = 0; i < m->conf.loops; i++) {
+		free(m->loops[i].now.stall);
+		for (unsigned k = 0; k < WATCH_LONG; k++)
+			free(m->loops[i].over[k].stall);
+	}
+	capturer_free(m->capturer);
+	symbols_free(m->symbols);
+	free(m->loops);
+	free(m);
+}

@@ -1,0 +1,349 @@
+/* stall.c: stalls as numbers, as records, and as lines of the log.
+ *
+ * Judging is pure: numbers in, a verdict out.  A hold's time has three parts: on a CPU, runnable without one, and
+ * blocked, which is the rest.  The greatest names the cause, with these exceptions, all in favour of the route: what
+ * was not its own doing (waiting for a CPU, a machine that stood still) is taken off first, and when less than the
+ * limit is left no route is blamed, for then it was the waiting that made a stall of it.  Time in which the machine
+ * stood still may show up as CPU time or as being blocked, depending on the hypervisor, so it is taken off both.  One
+ * exception goes the other way: CPU time of its own over the limit is the route's, however long it waited besides.
+ *
+ * The latest stalls are kept in a ring, written by the monitor and copied by who asks, under a mutex that is held for a
+ * copy only.  An entry is opened while its stall goes on, and changed as more is known of it.  Counts are atomics with
+ * one writer, the monitor, and never limited.  The log is: at most ten lines at once and one a second from then on;
+ * those left out are counted, and the next line says how many.
+ *
+ * Threads: the monitor's, but for the functions of which stall.h says more.  Nothing here looks at a loop.
+ */
+#include "stall.h"
+#include "base/clock.h"
+#include "base/counter.h"
+#include "base/log.h"
+#include "base/thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_TOLD_NS NS_PER_S
+#define LINES 10                /* of the log, at once */
+#define LINE_NS NS_PER_S        /* another one after */
+#define FRAMES_TOLD 8
+
+LOCK_ROLE(book_role);
+
+struct route_stalls {
+	_Atomic uint64_t count[STALL_CAUSES];
+	_Atomic uint64_t victims;
+};
+
+struct stall_book {
+	const char *(*name)(void *arg, uint32_t route);
+	void *arg;
+	struct log *log;
+	uint32_t nroutes;
+	struct route_stalls *routes;    /* the last for no route */
+	unsigned lines;                 /* that may be written now */
+	uint64_t refilled_ns;
+	uint64_t untold;                /* since the last line */
+	_Atomic uint64_t untold_total;
+	pthread_mutex_t mutex;
+	uint64_t last_id GUARDED_BY(book_role);
+	struct stall kept[STALL_KEPT] GUARDED_BY(book_role);
+};
+
+static void lock(struct stall_book *b) ACQUIRES(book_role);
+static void unlock(struct stall_book *b) RELEASES(book_role);
+
+static UNCHECKED void lock(struct stall_book *b)
+{
+	pthread_mutex_lock(&b->mutex);
+}
+
+static UNCHECKED void unlock(struct stall_book *b)
+{
+	pthread_mutex_unlock(&b->mutex);
+}
+
+/* ---- judging ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t without(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+const char *stall_cause_name(enum stall_cause cause)
+{
+	static const char *const names[] = { "cpu", "blocked", "runnable", "late" };
+
+	return names[cause];
+}
+
+/* What was not watched (before the monitor saw it first) is taken to have been like the rest. */
+struct stall_parts stall_divide(uint64_t wall, uint64_t seen, uint64_t cpu, uint64_t waited, uint64_t lost)
+{
+	struct stall_parts p = { .wall = wall, .lost = lesser(lost, wall) };
+
+	seen = lesser(seen, wall);
+	/* A wait counts when it is over, so it may have begun before what was watched. */
+	p.waited = lesser(waited, wall);
+	p.cpu = lesser(cpu, lesser(seen, wall - p.waited));
+	if (seen > 0 && p.waited <= seen) {
+		double scale = (double)wall / (double)seen;
+
+		p.cpu = (uint64_t)((double)p.cpu * scale);
+		p.waited = (uint64_t)((double)p.waited * scale);
+		p.cpu = lesser(p.cpu, wall - lesser(p.waited, wall));
+	}
+	p.blocked = without(wall, p.cpu + p.waited);
+	return p;
+}
+
+enum stall_cause stall_judge(const struct stall_parts *p, uint64_t limit_ns)
+{
+	uint64_t cpu = without(p->cpu, p->lost), blocked = without(p->blocked, p->lost);
+
+	if (without(p->wall, p->waited + p->lost) < limit_ns)
+		return p->waited >= p->lost ? STALL_RUNNABLE : STALL_LATE;
+	if (cpu >= limit_ns && cpu >= blocked)
+		return STALL_CPU;
+	if (p->lost >= cpu && p->lost >= blocked && p->lost >= p->waited)
+		return STALL_LATE;
+	if (p->waited >= cpu && p->waited >= blocked)
+		return STALL_RUNNABLE;
+	return cpu >= blocked ? STALL_CPU : STALL_BLOCKED;
+}
+
+uint64_t stall_next_told(uint64_t told, uint64_t limit_ns)
+{
+	if (told > 0)
+		return told > UINT64_MAX / 2 ? UINT64_MAX : told * 2;
+	return limit_ns > FIRST_TOLD_NS ? limit_ns : FIRST_TOLD_NS;
+}
+
+uint64_t stall_lost(uint64_t late_ns, uint64_t waited_ns, uint64_t suspended_ns)
+{
+	uint64_t lost = without(late_ns, waited_ns);
+
+	/* A timer is late by itself, too, by what the hardware and the kernel make of it. */
+	if (lost < NS_PER_MS)
+		lost = 0;
+	return lost + (suspended_ns < NS_PER_MS ? 0 : suspended_ns);
+}
+
+/* ---- remembering ------------------------------------------------------------------------------------------------- */
+
+struct stall_book *stall_book_new(uint32_t nroutes, const char *(*name)(void *arg, uint32_t route), void *arg,
+	struct log *log)
+{
+	struct stall_book *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->routes = calloc((size_t)nroutes + 1, sizeof(*b->routes));
+	if (!b->routes) {
+		free(b);
+		return NULL;
+	}
+	b->nroutes = nroutes;
+	b->name = name;
+	b->arg = arg;
+	b->log = log;
+	b->lines = LINES;
+	pthread_mutex_init(&b->mutex, NULL);
+	return b;
+}
+
+void stall_book_free(struct stall_book *b)
+{
+	if (!b)
+		return;
+	pthread_mutex_destroy(&b->mutex);
+	free(b->routes);
+	free(b);
+}
+
+uint64_t stall_open(struct stall_book *b, struct stall *s)
+{
+	lock(b);
+	s->id = ++b->last_id;
+	b->kept[s->id % STALL_KEPT] = *s;
+	unlock(b);
+	return s->id;
+}
+
+void stall_change(struct stall_book *b, const struct stall *s)
+{
+	lock(b);
+	if (b->kept[s->id % STALL_KEPT].id == s->id)
+		b->kept[s->id % STALL_KEPT] = *s;
+	unlock(b);
+}
+
+void stall_retract(struct stall_book *b, uint64_t id)
+{
+	lock(b);
+	if (b->kept[id % STALL_KEPT].id == id)
+		b->kept[id % STALL_KEPT].id = 0;
+	unlock(b);
+}
+
+unsigned stall_latest(struct stall_book *b, struct stall *out)
+{
+	unsigned n = 0;
+
+	lock(b);
+	for (uint64_t id = b->last_id; id > 0 && b->last_id - id < STALL_KEPT; id--)
+		if (b->kept[id % STALL_KEPT].id == id)
+			out[n++] = b->kept[id % STALL_KEPT];
+	unlock(b);
+	return n;
+}
+
+const char *stall_frame(const struct stall *s, unsigned i)
+{
+	const char *line = s->stack;
+
+	if (i >= s->nframes)
+		return NULL;
+	while (i-- > 0)
+		line += strlen(line) + 1;
+	return line;
+}
+
+const char *stall_route_name(const struct stall_book *b, uint32_t route)
+{
+	return route < b->nroutes ? b->name(b->arg, route) : NULL;
+}
+
+uint32_t stall_no_route(const struct stall_book *b)
+{
+	return b->nroutes;
+}
+
+/* ---- counting ---------------------------------------------------------------------------------------------------- */
+
+void stall_count(struct stall_book *b, const struct stall *s)
+{
+	counter_add(&b->routes[s->route].count[s->cause], 1);
+}
+
+void stall_count_victims(struct stall_book *b, const struct stall *s)
+{
+	counter_add(&b->routes[s->route].victims, s->victims);
+}
+
+void stall_count_unseen(struct stall_book *b, uint64_t n)
+{
+	counter_add(&b->routes[b->nroutes].count[STALL_LATE], n);
+}
+
+uint64_t stall_total(const struct stall_book *b, uint32_t route, enum stall_cause cause)
+{
+	return counter_read(&b->routes[route].count[cause]);
+}
+
+uint64_t stall_victims(const struct stall_book *b, uint32_t route)
+{
+	return counter_read(&b->routes[route].victims);
+}
+
+uint64_t stall_untold(const struct stall_book *b)
+{
+	return counter_read(&b->untold_total);
+}
+
+/* ---- telling ----------------------------------------------------------------------------------------------------- */
+
+/* Whether the log takes one more. */
+static bool may_tell(struct stall_book *b, uint64_t now_ns)
+{
+	uint64_t more = (now_ns - b->refilled_ns) / LINE_NS;
+
+	if (more > 0) {
+		b->lines = more > LINES - b->lines ? LINES : b->lines + (unsigned)more;
+		b->refilled_ns = b->lines == LINES ? now_ns : b->refilled_ns + more * LINE_NS;
+	}
+	if (b->lines > 0) {
+		b->lines--;
+		return true;
+	}
+	b->untold++;
+	counter_add(&b->untold_total, 1);
+	return false;
+}
+
+static const char *message(const struct stall *s)
+{
+	if (!s->name)
+		return s->cause == STALL_RUNNABLE ? "a loop had no CPU: no route is to blame" :
+			"a loop stood still, unwatched: no route is to blame";
+	return s->ongoing ? "a route holds its loop" : "a route held its loop";
+}
+
+/* The innermost frames, "read < load < get_report". */
+static size_t top_frames(const struct stall *s, char *dst, size_t n)
+{
+	const char *line;
+	size_t at = 0;
+
+	for (unsigned i = 0; i < FRAMES_TOLD && (line = stall_frame(s, i)); i++) {
+		size_t len = strlen(line);
+
+		if (at + len + 4 > n)
+			break;
+		if (i > 0) {
+			memcpy(dst + at, " < ", 3);
+			at += 3;
+		}
+		memcpy(dst + at, line, len);
+		at += len;
+	}
+	return at;
+}
+
+static void add(struct log_field *fields, size_t *n, struct log_field field)
+{
+	fields[(*n)++] = field;
+}
+
+#define TEXT(name_, slice_) ((struct log_field)LOG_FIELD_STR(name_, slice_))
+#define TIME(name_, ns_) ((struct log_field)LOG_FIELD_US(name_, (int64_t)((ns_) / NS_PER_US)))
+#define NUMBER(name_, n_) ((struct log_field)LOG_FIELD_INT(name_, (int64_t)(n_)))
+
+void stall_tell(struct stall_book *b, const struct stall *s, uint64_t now_ns)
+{
+	struct log_field fields[16];
+	char frames[1024];
+	size_t n = 0;
+
+	if (!may_tell(b, now_ns))
+		return;
+	if (s->name)
+		add(fields, &n, TEXT("route", slice_of(s->name)));
+	add(fields, &n, NUMBER("loop", s->loop));
+	add(fields, &n, TIME("held", s->parts.wall));
+	add(fields, &n, TEXT("cause", slice_of(stall_cause_name(s->cause))));
+	add(fields, &n, TIME("cpu", s->parts.cpu));
+	add(fields, &n, TIME("runnable", s->parts.waited));
+	add(fields, &n, TIME("blocked", s->parts.blocked));
+	if (s->parts.lost > 0)
+		add(fields, &n, TIME("late", s->parts.lost));
+	if (s->name && s->syscall[0])
+		add(fields, &n, TEXT("syscall", slice_of(s->syscall)));
+	if (!s->ongoing)
+		add(fields, &n, NUMBER("victims", s->victims));
+	if (s->name && strcmp(s->what, "handler") != 0)
+		add(fields, &n, TEXT("in", slice_of(s->what)));
+	if (s->name && s->nframes > 0)
+		add(fields, &n, TEXT("stack", ((struct slice){ frames, top_frames(s, frames, sizeof(frames)) })));
+	if (b->untold > 0)
+		add(fields, &n, NUMBER("suppressed", b->untold));
+	b->untold = 0;
+	log_line(b->log, LOG_WARN, slice_of(message(s)), fields, n);
+}

@@ -1,0 +1,244 @@
+"""What holds a loop, and who waits behind it: told while it lasts, by route, cause and stack; and nobody told of falsely.
+
+stallapp's routes block, each in a way of its own.  Bounds are on what is reported, never on how fast this machine is: on a busy
+one a loop may also have to wait for a CPU, for which no route is to blame.
+"""
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import time
+
+import pytest
+
+from conftest import PATIENCE, wait_until
+
+PLAIN = "thread" not in os.environ.get("SANITIZERS", "")
+
+
+@pytest.fixture
+def stalls(serve):
+    return serve("stallapp", "--loops", "1")
+
+
+@pytest.fixture
+def gate(serve, tmp_path):
+    """A server whose /gate holds the loop until let_go is called."""
+    fifo = tmp_path / "gate"
+    os.mkfifo(fifo)
+    server = serve("stallapp", "--loops", "1", "--gate", fifo)
+
+    def let_go():
+        with open(fifo, "wb", buffering=0) as f:
+            f.write(b"x")
+
+    server.let_go = let_go
+    return server
+
+
+def latest(server):
+    status, text = server.ask_control("/stalls")
+    assert status == 200
+    return json.loads(text)
+
+
+def of_route(server, route):
+    return [s for s in latest(server) if s["route"] == route]
+
+
+def ended(server, route, n=1):
+    """The stalls of a route, newest first, once n of them are over and counted."""
+    wait_until(lambda: sum(server.metric("offloop_loop_stalls_total", route=route, cause=c) for c in ("cpu", "blocked")) >= n)
+    return of_route(server, route)
+
+
+def threads(server):
+    """(name, folder) of each thread of the server's process."""
+    tasks = pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
+    return [((t / "comm").read_text().strip(), t) for t in tasks]
+
+
+def monitor_of(server):
+    return next(folder for name, folder in threads(server) if name == "ol-monitor")
+
+
+@pytest.mark.parametrize("how, cause", [("sleep", "blocked"), ("spin", "cpu"), ("lock", "blocked"), ("pipe", "blocked")])
+def test_what_holds_a_loop_is_named_with_its_cause(stalls, how, cause):
+    assert stalls.ask(f"/block?ms=80&how={how}")[0] == 200
+    stall = ended(stalls, "/block")[0]
+    assert (stall["name"], stall["method"], stall["cause"], stall["in"]) == ("GET /block", "GET", cause, "handler")
+    assert stall["ms"] >= 75 and stall["ongoing"] is False and stall["loop"] == 0
+    parts = stall["parts"]
+    own = {"cpu": parts["cpu_ms"], "blocked": parts["blocked_ms"]}
+    assert own[cause] >= 60 and own[cause] == max(own.values())
+    assert abs(stall["ms"] - sum(v for k, v in parts.items() if k != "late_ms")) < 1
+    assert stalls.metric("offloop_loop_stalls_total", route="/block", cause=cause) == 1
+    assert stalls.metric("offloop_loop_hold_seconds_sum", route="/block") >= 0.075
+    line = stalls.wait_log(r'a route held its loop route="GET /block".*').group(0)
+    assert f"cause={cause}" in line and "loop=0" in line and re.search(r"held=\d+\.\d+ms", line)
+
+
+def test_a_stall_is_told_while_it_goes_on(gate):
+    with gate.client() as held:
+        held.send(b"GET /gate HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: of_route(gate, "/gate"))
+        stall = of_route(gate, "/gate")[0]
+        assert stall["ongoing"] is True and stall["cause"] == "blocked" and stall["name"] == "GET /gate"
+        wait_until(lambda: of_route(gate, "/gate")[0]["ms"] > stall["ms"])
+        line = gate.wait_log(r'a route holds its loop route="GET /gate".*').group(0)
+        assert "cause=blocked" in line and "victims" not in line
+        assert gate.metric("offloop_loop_stalls_total", route="/gate", cause="blocked") == 1
+        assert gate.metric("offloop_loop_utilization_ratio", loop=0) > 0.3
+        gate.let_go()
+        assert held.reply().status == 200
+    wait_until(lambda: not of_route(gate, "/gate")[0]["ongoing"])
+    assert len(of_route(gate, "/gate")) == 1
+    assert gate.metric("offloop_loop_stalls_total", route="/gate", cause="blocked") == 1
+
+
+def test_requests_that_wait_behind_it_are_its_victims(gate):
+    """Three come by connections that were open, two by new ones, while the loop is held."""
+    waiting = [gate.client() for _ in range(3)]
+    for c in waiting:
+        c.send(b"GET /honest/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert c.reply().status == 200
+    with gate.client() as held:
+        held.send(b"GET /gate HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: of_route(gate, "/gate"))
+        waiting += [gate.client() for _ in range(2)]
+        for c in waiting:
+            c.send(b"GET /honest/2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        gate.let_go()
+        assert [c.reply().status for c in [held, *waiting]] == [200] * 6
+    for c in waiting:
+        c.s.close()
+    assert ended(gate, "/gate")[0]["victims"] == 5
+    assert gate.metric("offloop_loop_stall_victims_total", route="/gate") == 5
+    gate.wait_log(r'a route held its loop route="GET /gate".*victims=5')
+
+
+def test_each_stretch_of_a_handler_is_judged_by_itself(stalls):
+    assert stalls.ask("/twice")[0] == 200
+    both = ended(stalls, "/twice", 2)
+    assert [s["cause"] for s in both] == ["cpu", "blocked"]
+    assert all(55 <= s["ms"] for s in both)
+    assert stalls.metric("offloop_loop_hold_seconds_count", route="/twice") == 2
+
+
+@pytest.mark.parametrize("route, where", [("/post", "ol_post"), ("/hook", "hook")])
+def test_other_code_of_the_app_on_the_loop_is_seen_as_well(stalls, route, where):
+    assert stalls.ask(route)[0] == 200
+    stall = ended(stalls, route)[0]
+    assert (stall["name"], stall["in"], stall["cause"]) == (f"GET {route}", where, "blocked")
+
+
+def test_two_loops_are_held_by_two_routes_at_once(serve):
+    server = serve("stallapp", "--loops", "2")
+    with concurrent.futures.ThreadPoolExecutor(8) as executor:
+        replies = [executor.submit(server.ask, p) for p in ("/block?ms=150", "/twice") * 4]
+        assert all(r.result()[0] == 200 for r in replies)
+    wait_until(lambda: server.metric("offloop_loop_stalls_total") >= 12)
+    for stall in latest(server):
+        if stall["route"]:
+            assert stall["route"] in ("/block", "/twice")
+            assert stall["ms"] < 130 or stall["route"] == "/block" or stall["cause"] == "cpu"
+
+
+def test_honest_handlers_are_never_blamed(stalls):
+    """Under load, together with waiting that does not block: whatever the loop had to wait for, no route is named."""
+    end = time.monotonic() + 1
+
+    def client(n):
+        with stalls.client() as c:
+            while time.monotonic() < end:
+                c.send(b"GET /honest/%d HTTP/1.1\r\nHost: x\r\n\r\n" % n * 8)
+                assert all(c.reply().status == 200 for _ in range(8))
+
+    with concurrent.futures.ThreadPoolExecutor(6) as executor:
+        work = [executor.submit(client, n) for n in range(5)]
+        work.append(executor.submit(lambda: [stalls.ask("/nap")[0] for _ in range(5)]))
+        for w in work:
+            w.result()
+    assert [s for s in latest(stalls) if s["name"]] == []
+    assert stalls.metric("offloop_loop_stalls_total", cause="cpu") == 0
+    assert stalls.metric("offloop_loop_stalls_total", cause="blocked") == 0
+    assert stalls.metric("offloop_loop_hold_seconds_count", route="/honest/{n:int}") > 100
+    assert "route held" not in stalls.log
+
+
+def test_a_starved_host_blames_no_route(stalls):
+    """The process is stopped for a while, in the middle of handlers: nobody watched, and nobody is to blame."""
+    import signal
+    end = time.monotonic() + 1
+
+    def client():
+        with stalls.client() as c:
+            while time.monotonic() < end:
+                c.send(b"GET /honest/1 HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+                assert all(c.reply().status == 200 for _ in range(50))
+
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        work = [executor.submit(client) for _ in range(2)]
+        for _ in range(8):
+            time.sleep(0.05)
+            stalls.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)
+            stalls.process.send_signal(signal.SIGCONT)
+        for w in work:
+            w.result()
+    assert [s for s in latest(stalls) if s["name"]] == []
+
+
+def test_an_idle_process_does_not_wake_for_it(stalls):
+    """The monitor's thread neither uses a CPU nor is scheduled."""
+    assert stalls.ask("/honest/1")[0] == 200
+    stat = monitor_of(stalls) / "schedstat"
+    status = monitor_of(stalls) / "status"
+
+    def figures():
+        return stat.read_text().split()[::2], re.findall(r"ctxt_switches:\s*(\d+)", status.read_text())
+
+    def rests():
+        before = figures()
+        time.sleep(0.1)
+        return before == figures()
+
+    wait_until(rests)
+    before = figures()
+    time.sleep(0.5)
+    assert figures() == before
+
+
+def test_without_the_monitor_there_is_no_thread_and_no_figure(serve):
+    server = serve("stallapp", "--loops", "1", "--monitor", "off")
+    assert "ol-monitor" not in [name for name, _ in threads(server)]
+    assert server.ask("/block?ms=30")[0] == 200
+    assert latest(server) == []
+    assert "offloop_loop_stalls_total" not in server.ask_control("/metrics")[1]
+    assert server.metric("offloop_loop_lag_seconds_count", loop=0) > 0
+
+
+def test_the_limit_is_an_option(serve):
+    server = serve("stallapp", "--loops", "1", "--stall-ms", "400")
+    assert server.ask("/block?ms=100")[0] == 200
+    assert server.ask("/block?ms=500")[0] == 200
+    assert [s["ms"] >= 495 for s in ended(server, "/block")] == [True]
+
+
+def test_json_lines_say_the_same(serve):
+    server = serve("stallapp", "--loops", "1", "--log-format", "json")
+    assert server.ask("/block?ms=60")[0] == 200
+    line = json.loads(server.wait_log(r'\{[^\n]*a route held its loop[^\n]*\}').group(0))
+    assert (line["route"], line["cause"], line["level"]) == ("GET /block", "blocked", "warn")
+    assert line["held"] >= 0.055 and line["blocked"] >= 0.05 and line["victims"] == 0
+
+
+def test_control_answers_while_every_loop_is_held(serve):
+    server = serve("stallapp", "--loops", "2")
+    with concurrent.futures.ThreadPoolExecutor(8) as executor:
+        replies = [executor.submit(server.ask, "/block?ms=250") for _ in range(8)]
+        wait_until(lambda: len({s["loop"] for s in latest(server) if s["ongoing"]}) == 2 or all(r.done() for r in replies))
+        for path in ("/livez", "/metrics", "/routes", "/pools"):
+            assert server.ask_control(path)[0] == 200
+        assert all(r.result(PATIENCE)[0] == 200 for r in replies)

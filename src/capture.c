@@ -76,6 +76,7 @@ struct capture_thread {
 	int syscall_fd, schedstat_fd;
 	clockid_t cpu_clock;
 	timer_t timer;
+	bool has_timer; /* some sandboxes and emulators know no such timer: a running thread is not asked then */
 	uintptr_t low, high;
 	uint64_t asked_ns; /* the capturer's */
 	struct slot slot;
@@ -209,19 +210,18 @@ static int own_stack(struct capture_thread *t)
 	return rc;
 }
 
-static int own_timer(struct capture_thread *t)
+static bool own_timer(struct capture_thread *t)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = capture_signal() };
 	sigset_t set;
 
 	if (event.sigev_signo == 0)
-		return EBUSY;
+		return false;
 	event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
-	if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &t->timer) != 0)
-		return errno;
 	sigemptyset(&set);
 	sigaddset(&set, event.sigev_signo);
-	return pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	return pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0 &&
+	       timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &t->timer) == 0;
 }
 
 struct capture_thread *capture_thread_new(void)
@@ -239,9 +239,8 @@ struct capture_thread *capture_thread_new(void)
 		err = own_stack(t);
 	if (!err)
 		err = pthread_getcpuclockid(pthread_self(), &t->cpu_clock);
-	if (!err)
-		err = own_timer(t);
 	if (!err) {
+		t->has_timer = own_timer(t);
 		this_thread = t;
 		return t;
 	}
@@ -259,11 +258,17 @@ void capture_thread_free(struct capture_thread *t)
 	if (!t)
 		return;
 	this_thread = NULL; /* from here on a handler does nothing */
-	timer_delete(t->timer);
+	if (t->has_timer)
+		timer_delete(t->timer);
 	close(t->syscall_fd);
 	if (t->schedstat_fd >= 0)
 		close(t->schedstat_fd);
 	munmap(t, sizeof(*t));
+}
+
+bool capture_thread_answers(const struct capture_thread *t)
+{
+	return t->has_timer;
 }
 
 void capture_thread_stack(const struct capture_thread *t, uintptr_t *low, uintptr_t *high)
@@ -445,7 +450,7 @@ static int ask(struct capture_thread *t, const struct capture_where *where)
 {
 	const struct itimerspec soon = { .it_value = { .tv_nsec = 1 } };
 
-	if (!signal_is_ours())
+	if (!t->has_timer || !signal_is_ours())
 		return 0;
 	t->slot.where = *where;
 	t->asked_ns = clock_now_ns();

@@ -14,7 +14,7 @@
 struct capture_thread;
 
 /* On the thread to be watched, before privileges are dropped: what is opened here cannot be opened afterwards.  Also
- * unblocks, in this thread, the signal that capture_signal names.  Costs two descriptors, a timer, and 20 KiB that are
+ * unblocks, in this thread, the signal that capture_signal names.  Costs two descriptors, a timer, and 64 KiB that are
  * touched when it is first caught running.  NULL with errno; ENOENT or EACCES where /proc does not tell. */
 CHECKED struct capture_thread *capture_thread_new(void);
 
@@ -23,6 +23,9 @@ void capture_thread_free(struct capture_thread *t);
 
 /* The real-time signal in use: the highest that had its default disposition when the first thread was made known. */
 int capture_signal(void);
+
+/* Whether it can be asked for its frames while it runs: where there is no timer for that, it is looked at asleep only. */
+bool capture_thread_answers(const struct capture_thread *t);
 
 /* The thread's own stack, [low, high). */
 void capture_thread_stack(const struct capture_thread *t, uintptr_t *low, uintptr_t *high);

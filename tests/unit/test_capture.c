@@ -542,11 +542,11 @@ END_TEST
 
 /* ---- elsewhere --------------------------------------------------------------------------------------------------- */
 
-static void forbid_vm_readv(void)
+static void forbid(int call)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)call, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -554,6 +554,11 @@ static void forbid_vm_readv(void)
 
 	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static void forbid_vm_readv(void)
+{
+	forbid(SYS_process_vm_readv);
 }
 
 /* As a server does that begins as root; only this thread and those it starts later lose what root may. */
@@ -592,6 +597,33 @@ START_TEST(a_sandbox_without_process_vm_readv_is_no_hindrance)
 {
 	if (!UNDER_TSAN) /* which cannot start threads in a child */
 		see_after(forbid_vm_readv);
+}
+END_TEST
+
+START_TEST(without_timers_a_running_thread_is_not_asked)
+{
+	pid_t child;
+	int status;
+
+	if (UNDER_TSAN)
+		return; /* which cannot start threads in a child */
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		struct capture c;
+		struct subject s;
+
+		forbid(SYS_timer_create);
+		subject_start(&s, handler_that_spins, false);
+		ck_assert(!capture_thread_answers(s.capture));
+		ck_assert_int_eq(capture_look(capturer, s.capture, &s.where, &c), 0);
+		ck_assert_int_eq(c.state, CAPTURE_RUNNING);
+		ck_assert_uint_eq(c.nframes, 0);
+		subject_end(&s);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
 }
 END_TEST
 
@@ -715,6 +747,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_stack_other_than_the_one_in_use_gives_no_frames, 0, 2);
 	tcase_add_test(tc, a_handler_of_the_app_in_place_of_ours_is_respected);
 	tcase_add_test(tc, a_sandbox_without_process_vm_readv_is_no_hindrance);
+	tcase_add_test(tc, without_timers_a_running_thread_is_not_asked);
 	tcase_add_test(tc, privileges_may_be_dropped);
 	tcase_add_test(tc, times_of_a_thread_are_told);
 	tcase_add_loop_test(tc, a_look_at_a_sleeping_thread_is_cheap, 0, 2);

@@ -21,10 +21,11 @@ CHECKED struct capture_thread *capture_thread_new(void);
 /* On the same thread, and not during a call below for it.  Takes NULL. */
 void capture_thread_free(struct capture_thread *t);
 
-/* The real-time signal in use: the highest that had its default disposition when the first thread was made known. */
+/* The real-time signal in use: the highest that had its default disposition when the first thread was made known; 0
+ * when none had. */
 int capture_signal(void);
 
-/* Whether it can be asked for its frames while it runs: where there is no timer for that, it is looked at asleep only. */
+/* Whether it can be asked for its frames while it runs.  Where there is no timer for that it gives them asleep only. */
 bool capture_thread_answers(const struct capture_thread *t);
 
 /* The thread's own stack, [low, high). */

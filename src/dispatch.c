@@ -287,7 +287,6 @@ static void fiber_ran(struct ol_req *r, bool ended)
 	r->fiber = NULL;
 	d->just_ended = d->watch ? r : NULL;
 	handler_ended(r);
-	d->just_ended = NULL;
 }
 
 static void resume(struct park *p)
@@ -406,6 +405,7 @@ static void on_retry(struct timer *t)
 void dispatch_flush(struct dispatch *d)
 {
 	watch_turn(d->watch);
+	d->just_ended = NULL;
 	metric_set(d->metrics, METRIC_IN_FLIGHT, d->nlive);
 	metric_set(d->metrics, METRIC_FIBERS, fiber_pool_live(d->fibers));
 	if (d->batched > 0)
@@ -641,6 +641,7 @@ void dispatch_sent(struct dispatch *d, struct stream *s)
 	struct ol_req *r = s->req;
 	uint64_t ns = (d->just_ended == r ? d->loop->now_ns : loop_clock(d->loop)) - r->start_ns;
 
+	d->just_ended = NULL;
 	metrics_request(d->metrics, r->endpoint ? r->endpoint->index : d->shared->nendpoints, r->head.method,
 		r->reply.status, ns);
 	if (d->shared->config->access_log)

@@ -46,7 +46,7 @@ struct dispatch {
 	struct dispatch_shared *shared;
 	struct metrics_loop *metrics;
 	struct watch_loop *watch;           /* NULL: the monitor is off */
-	const struct ol_req *just_ended;    /* its handler has, on this loop, and now_ns has been read since */
+	const struct ol_req *just_ended;    /* in this turn, and now_ns was read then; NULL: none */
 	struct fiber_pool *fibers;
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;

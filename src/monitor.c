@@ -36,7 +36,8 @@
 #include <time.h>
 
 #define PERIOD_MIN NS_PER_MS
-#define PERIOD_MAX (4 * NS_PER_MS)
+#define PERIOD_MAX (5 * NS_PER_MS)
+#define SELF_LOOKS 16
 #define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
 #define VICTIMS_NS (20 * NS_PER_MS)     /* after a hold, when only connections that were accepted late may add some */
 #define VICTIMS_MAX_NS (200 * NS_PER_MS)
@@ -74,7 +75,8 @@ struct monitor {
 	struct capture_thread *self;    /* its own times; NULL: /proc does not tell */
 	struct monitored *loops;
 	uint64_t looked_ns;             /* the last look */
-	uint64_t waited_ns;             /* its own, at the last look */
+	uint64_t waited_ns;             /* its own, when it last asked */
+	unsigned looks;
 	uint64_t suspended_ns;          /* BOOTTIME - MONOTONIC, then */
 	uint64_t lost_ns;               /* all the time the machine stood still, as far as this thread noticed */
 	uint64_t due_ns;                /* NEVER: it slept */
@@ -85,7 +87,7 @@ struct monitor {
 
 uint64_t monitor_period(uint64_t limit_ns)
 {
-	uint64_t period = limit_ns * 2 / 5;
+	uint64_t period = limit_ns / 2;
 
 	return period < PERIOD_MIN ? PERIOD_MIN : period > PERIOD_MAX ? PERIOD_MAX : period;
 }
@@ -108,16 +110,27 @@ static uint64_t suspended(void)
 	return boot > monotonic ? boot - monotonic : 0;
 }
 
+/* How long this thread has had no CPU since it last asked. */
+static uint64_t own_wait(struct monitor *m)
+{
+	uint64_t cpu, waited, since;
+
+	if (!m->self || capture_thread_times(m->self, &cpu, &waited) < 0)
+		return 0;
+	since = waited - m->waited_ns;
+	m->waited_ns = waited;
+	return since;
+}
+
 static void look_at_clock(struct monitor *m)
 {
-	uint64_t now = clock_now_ns(), asleep = suspended(), cpu, waited = m->waited_ns;
+	uint64_t now = clock_now_ns(), asleep = suspended(), waited = 0;
 	uint64_t late = now > m->due_ns ? now - m->due_ns : 0;
 
-	if (m->self && capture_thread_times(m->self, &cpu, &waited) < 0)
-		waited = m->waited_ns;
-	m->lost_ns += stall_lost(late, waited - m->waited_ns,
-		asleep > m->suspended_ns ? asleep - m->suspended_ns : 0);
-	m->waited_ns = waited;
+	/* Asked for now and then besides, so that waits too short to matter do not add up to an explanation. */
+	if (late > NS_PER_MS || m->looks++ % SELF_LOOKS == 0)
+		waited = own_wait(m);
+	m->lost_ns += stall_lost(late, waited, asleep > m->suspended_ns ? asleep - m->suspended_ns : 0);
 	m->suspended_ns = asleep;
 	m->looked_ns = now;
 	/* Relaxed: a time, for its own sake. */

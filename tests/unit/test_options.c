@@ -106,6 +106,8 @@ START_TEST(the_tables_defaults_are_what_config_h_says)
 	ck_assert_uint_eq(c->pool_queue, 1024);
 	ck_assert_int_eq(c->backend, BACKEND_AUTO);
 	ck_assert_uint_eq(c->grace_ms, 30000);
+	ck_assert_int_eq(c->monitor, SWITCH_ON);
+	ck_assert_uint_eq(c->stall_ms, 10);
 	ck_assert_int_eq(c->log_format, LOG_TEXT);
 	ck_assert_int_eq(c->log_level, LOG_INFO);
 	ck_assert(!c->access_log);

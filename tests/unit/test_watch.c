@@ -142,9 +142,9 @@ END_TEST
 START_TEST(it_looks_often_enough_and_not_too_often)
 {
 	ck_assert_uint_eq(monitor_period(1 * MS), MS);
-	ck_assert_uint_eq(monitor_period(5 * MS), 2 * MS);
-	ck_assert_uint_eq(monitor_period(10 * MS), 4 * MS);
-	ck_assert_uint_eq(monitor_period(1000 * MS), 4 * MS);
+	ck_assert_uint_eq(monitor_period(6 * MS), 3 * MS);
+	ck_assert_uint_eq(monitor_period(10 * MS), 5 * MS);
+	ck_assert_uint_eq(monitor_period(1000 * MS), 5 * MS);
 }
 END_TEST
 

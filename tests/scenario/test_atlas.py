@@ -244,6 +244,18 @@ def test_the_footgun_is_there_only_when_asked_for(start, atlas):
     assert "footgun" in armed.ask("/")[2].decode()
 
 
+@pytest.mark.parametrize("how, cause", [("sleep", "blocked"), ("spin", "cpu")])
+def test_the_footgun_is_found_out(start, how, cause):
+    armed = start("--footgun", "--loops", "1")
+    assert armed.ask(f"/footgun?ms=300&how={how}")[0] == 200
+    line = armed.wait_log(r'a route held its loop route="GET /footgun".*').group(0)
+    assert f"cause={cause}" in line
+    stall = next(s for s in json.loads(armed.ask_control("/stalls")[1]) if s["route"] == "/footgun")
+    assert (stall["name"], stall["cause"], stall["ongoing"]) == ("GET /footgun", cause, False)
+    if "thread" not in os.environ.get("SANITIZERS", ""):
+        assert any(frame["at"].startswith("footgun+0x") for frame in stall["stack"])
+
+
 def test_a_pool_full_of_slow_requests_delays_nobody_else(atlas):
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
         slow = [pool.submit(atlas.ask, "/slow?ms=700") for _ in range(64)]

@@ -97,6 +97,25 @@ def test_a_stall_is_told_while_it_goes_on(gate):
     assert gate.metric("offloop_loop_stalls_total", route="/gate", cause="blocked") == 1
 
 
+@pytest.mark.skipif(not PLAIN, reason="ThreadSanitizer holds signals back, and its calls stand on the stack")
+@pytest.mark.parametrize("route, cause, inside, function", [
+    ("/block?how=pipe", "blocked", r"^read\(fd \d+, pipe\)$", "block"),
+    ("/block?how=sleep", "blocked", r"^clock_nanosleep", "block"),
+    ("/block?how=lock", "blocked", r"^futex\(", "block"),
+    ("/block?how=spin&ms=150", "cpu", None, "block"),
+    ("/post", "blocked", r"^clock_nanosleep", "block_posted"),
+    ("/hook", "blocked", r"^clock_nanosleep", "release_late")])
+def test_a_stall_shows_where_it_is(stalls, route, cause, inside, function):
+    assert stalls.ask(route)[0] == 200
+    stall = ended(stalls, route.split("?")[0])[0]
+    assert stall["cause"] == cause
+    assert re.search(inside, stall["syscall"]) if inside else stall["syscall"] is None
+    places = [frame["at"] for frame in stall["stack"]]
+    assert any(place.startswith(function + "+0x") for place in places), places
+    line = stalls.wait_log(r"a route held its loop.*").group(0)
+    assert function + "+0x" in line
+
+
 def test_requests_that_wait_behind_it_are_its_victims(gate):
     """Three come by connections that were open, two by new ones, while the loop is held."""
     waiting = [gate.client() for _ in range(3)]

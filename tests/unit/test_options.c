@@ -175,6 +175,19 @@ START_TEST(a_switch_needs_no_value_and_takes_one_behind_an_equals_sign)
 }
 END_TEST
 
+START_TEST(what_is_a_stall_is_bounded)
+{
+	ck_assert_uint_eq(read_args("--stall-ms=1")->stall_ms, 1);
+	read_args("--stall-ms=0");
+	expect_wrong("--stall-ms: 0 is not in 1..60000");
+	read_args("--stall-ms=60001");
+	expect_wrong("--stall-ms: 60001 is not in 1..60000");
+	ck_assert_int_eq(read_args("--monitor=off")->monitor, SWITCH_OFF);
+	read_args("--monitor=maybe");
+	expect_wrong("--monitor: \"maybe\" is not one of off|on");
+}
+END_TEST
+
 START_TEST(durations_are_seconds_with_a_fraction_or_milliseconds)
 {
 	uint64_t ms;
@@ -523,6 +536,7 @@ int main(void)
 	tcase_add_test(t, flags_win_over_environment_over_file_over_app_over_table);
 	tcase_add_test(t, a_flag_takes_its_value_from_the_same_or_the_next_argument);
 	tcase_add_test(t, a_switch_needs_no_value_and_takes_one_behind_an_equals_sign);
+	tcase_add_test(t, what_is_a_stall_is_bounded);
 	tcase_add_test(t, durations_are_seconds_with_a_fraction_or_milliseconds);
 	tcase_add_test(t, sizes_are_bytes_or_powers_of_1024);
 	tcase_add_test(t, numbers_out_of_range_and_no_numbers_are_told_apart);

@@ -18,6 +18,7 @@
  */
 #include "control.h"
 #include "base/clock.h"
+#include "dashboard.h"
 #include "options_value.h"
 
 #include <arpa/inet.h>
@@ -91,7 +92,7 @@ static bool may_ask(const struct control *c, const char *host)
 
 static int show_index(ol_req *r)
 {
-	return ol_text(r, 200,
+	return dashboard_page(r,
 		"/livez    200 while this process lives\n"
 		"/readyz   200 while it takes requests, 503 while it starts or drains\n"
 		"/metrics  Prometheus text\n"
@@ -285,10 +286,12 @@ static int enter(ol_req *r)
 
 static const struct view view_index = { show_index }, view_live = { show_live }, view_ready = { show_ready },
 	view_metrics = { show_metrics }, view_routes = { show_routes }, view_pools = { show_pools },
-	view_stalls = { show_stalls }, view_resize = { resize_pool };
+	view_stalls = { show_stalls }, view_resize = { resize_pool },
+	view_file = { dashboard_file };
 
 static const struct ol_route control_routes[] = {
 	OL_GET("/", .async = enter, .data = &view_index),
+	OL_GET("/dashboard/{file}", .async = enter, .data = &view_file),
 	OL_GET("/livez", .async = enter, .data = &view_live),
 	OL_GET("/readyz", .async = enter, .data = &view_ready),
 	OL_GET("/metrics", .async = enter, .data = &view_metrics),

@@ -44,7 +44,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("3 park", "park pipe")
 		put("4 exchange", "exchange request reply dispatch sync wait")
 		put("5 conn", "conn")
-		put("6 server", "app server endpoints listen control options signals")
+		put("6 server", "app server endpoints listen control dashboard options signals")
 	}
 	{
 		file = $1

@@ -1,0 +1,741 @@
+/* dashboard.js: the page: asks the control plane once a second, and shows what it says.
+ *
+ * What the control plane tells of is read from its list of paths first, so that only what is there is asked for.  A round
+ * of questions is followed by the next after a second (five while nobody looks), never by two at once.  When one fails
+ * the page keeps what it has, greyed, says so, and goes on asking.  Counters that begin anew belong to another process:
+ * its figures are not mixed with the old one's.
+ *
+ * The page is built once and changed in place, by textContent only: what an app calls its routes is text, never
+ * markup.  Lists keep their height and rows their identity, so that nothing moves under a reader.  Everything kept is
+ * bounded: snapshots by ten seconds, charts by five minutes, stalls by what the server keeps.
+ */
+import * as f from "./figures.js";
+import { Chart, drawn } from "./charts.js";
+
+const PERIOD = 1000, PERIOD_HIDDEN = 5000, PATIENCE = 4000, WINDOW = 10000, RESORT = 5000;
+const DURATION = "http_server_request_duration_seconds";
+const LANES = ["async", "sync", "none"];
+const byId = id => document.getElementById(id);
+
+function element(name, className, text) {
+	const e = document.createElement(name);
+	if (className)
+		e.className = className;
+	if (text !== undefined)
+		e.textContent = text;
+	return e;
+}
+
+/* Writes only what changes, so that a selection in the text survives. */
+function put(node, text) {
+	if (node.textContent !== text)
+		node.textContent = text;
+}
+
+/* Children of parent by key, in the order of items: made by make(item), brought up to date by update(node, item). */
+function keyed(parent, items, key, make, update) {
+	const old = new Map([...parent.children].map(child => [child.dataset.key, child]));
+	let at = parent.firstElementChild;
+	for (const item of items) {
+		const k = String(key(item));
+		let node = old.get(k);
+		if (node)
+			old.delete(k);
+		else {
+			node = make(item);
+			node.dataset.key = k;
+		}
+		if (node === at)
+			at = at.nextElementSibling;
+		else
+			parent.insertBefore(node, at);
+		update(node, item);
+	}
+	for (const node of old.values())
+		node.remove();
+}
+
+/* ---- asking ---- */
+
+let offered = null;             /* paths the control plane tells of */
+let paused = false, timer = 0, asking = false, lostAt = null;
+let changes = 0;                /* made by the reader, to pools */
+
+async function fetchText(path, options = {}) {
+	const reply = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE), ...options });
+	const text = await reply.text();
+	if (!reply.ok)
+		throw Object.assign(new Error(`${path}: ${reply.status}`), { reply: text });
+	return text;
+}
+
+async function fetchJson(path) {
+	return offered.has(path) ? JSON.parse(await fetchText(path)) : null;
+}
+
+async function round() {
+	if (!offered) {
+		const list = await fetchText("/", { headers: { Accept: "text/plain" } });
+		offered = new Set([...list.matchAll(/^(\/\w+)\s/gm)].map(found => found[1]));
+	}
+	const [metrics, routes, pools, stalls, advice] = await Promise.all([fetchText("/metrics"), fetchJson("/routes"),
+		fetchJson("/pools"), fetchJson("/stalls"), fetchJson("/advice")]);
+	return { snap: f.snapshot(metrics, performance.now()), routes, pools, stalls, advice };
+}
+
+function say(state, text) {
+	const line = byId("state");
+	line.dataset.state = state;
+	put(line, text);
+	document.body.classList.toggle("stale", state === "lost");
+}
+
+async function tick() {
+	if (asking)
+		return;
+	clearTimeout(timer);
+	asking = true;
+	try {
+		let told, begun;
+		do {
+			begun = changes;
+			told = await round();
+		} while (begun !== changes);    /* what was asked before a change tells of before it */
+		lostAt = null;
+		show(told);
+		say(paused ? "paused" : "live", paused ? `paused at ${f.clock(new Date())}` : "live");
+	} catch (error) {
+		if (!(error instanceof TypeError || error instanceof DOMException || error.reply !== undefined))
+			console.error(error);
+		if (!lostAt) {
+			lostAt = new Date();
+			offered = null; /* the next process may offer other things */
+		}
+		say("lost", `no answer since ${f.clock(lostAt)}; asking again`);
+	}
+	asking = false;
+	if (!paused || lostAt)
+		timer = setTimeout(tick, document.hidden ? PERIOD_HIDDEN : PERIOD);
+}
+
+/* ---- figures of a moment ---- */
+
+let history = [];       /* snapshots of the last ten seconds, oldest first */
+
+function remember(snap) {
+	const last = history[history.length - 1];
+	const start = "process_start_time_seconds";
+	if (last && (f.total(last, start) !== f.total(snap, start) ||
+		f.total(last, "offloop_requests_total") > f.total(snap, "offloop_requests_total"))) {
+		history = [];
+		for (const chart of Object.values(charts))
+			chart.clear();
+		pools.clear();
+	}
+	history.push(snap);
+	while (history.length > 2 && snap.at - history[1].at >= WINDOW)
+		history.shift();
+}
+
+function requests(now, then, accept) {
+	return f.gained(now, then, DURATION, accept);
+}
+
+const failed = labels => labels.status[0] === "5";
+
+function turnedAway(now, then) {
+	const each = ["offloop_requests_shed_total", "offloop_pool_rejected_total", "offloop_route_rejected_total"]
+		.map(name => f.rate(now, then, name)).filter(v => v !== null);
+	return each.length ? Math.max(...each) : null;
+}
+
+function goingOn(stalls) {
+	return (stalls || []).filter(s => s.ongoing);
+}
+
+/* ---- tiles ---- */
+
+const tiles = [
+	["rate", "Requests", "per second"], ["p50", "Median latency", "head to end of reply"],
+	["p99", "99th percentile", "head to end of reply"], ["errors", "Errors", "5xx per second"],
+	["away", "Turned away", "503 per second"], ["flight", "In flight", ""],
+	["load", "Busiest loop", "share of its time"], ["lag", "Loop lag", "99th percentile"],
+];
+
+function makeTiles() {
+	for (const [id, name, unit] of tiles) {
+		const tile = element("div", "tile");
+		tile.id = `tile-${id}`;
+		tile.append(element("dt", "", name), element("dd", "figure", f.NONE), element("dd", "unit", unit));
+		byId("tiles").append(tile);
+	}
+}
+
+function tile(id, text, grade, unit) {
+	const t = byId(`tile-${id}`);
+	put(t.querySelector(".figure"), text);
+	t.dataset.grade = grade || "";
+	if (unit !== undefined)
+		put(t.querySelector(".unit"), unit);
+}
+
+function showTiles(now, then, { stalls }) {
+	const all = requests(now, then), errors = requests(now, then, failed), s = f.seconds(now, then);
+	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
+	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
+	const away = turnedAway(now, then), held = goingOn(stalls);
+	const p99 = f.quantile(lag, 0.99);
+
+	tile("rate", f.short(all.count / s));
+	tile("p50", f.time(f.quantile(all, 0.5)));
+	tile("p99", f.time(f.quantile(all, 0.99)));
+	tile("errors", f.short(errors.count / s), errors.count > 0 ? "bad" : "");
+	tile("away", f.short(away), away > 0 ? "warn" : "");
+	tile("flight", f.short(f.total(now, "offloop_loop_requests_in_flight")), "",
+		`on ${f.short(f.total(now, "offloop_loop_connections"))} connections`);
+	tile("load", load.length ? f.percent(Math.max(...load)) : f.NONE, load.some(v => v > 0.9) ? "warn" : "");
+	if (held.length)
+		tile("lag", f.time(Math.max(...held.map(h => h.ms)) / 1000), "bad",
+			held.length === 1 ? "held right now" : `${held.length} held right now`);
+	else
+		tile("lag", f.time(p99), p99 && p99.value >= 0.01 ? "warn" : "", "99th percentile");
+}
+
+/* ---- charts ---- */
+
+const charts = {};
+
+function makeCharts() {
+	const perSecond = v => f.short(v), seconds = v => f.time(v);
+	charts.rate = new Chart(byId("chart-rate"), [
+		{ name: "async", colour: "--async" }, { name: "sync", colour: "--sync" },
+		{ name: "no route", colour: "--other" }], perSecond, { least: 1 });
+	charts.latency = new Chart(byId("chart-latency"), [
+		{ name: "async p99", colour: "--async" }, { name: "p50", colour: "--async", dashed: true },
+		{ name: "sync p99", colour: "--sync" }, { name: "p50 ", colour: "--sync", dashed: true }],
+	seconds, { floor: 0.00005, least: 0.1 });
+	charts.load = new Chart(byId("chart-load"), [
+		{ name: "busiest", colour: "--async" }, { name: "mean", colour: "--async", dashed: true }],
+	f.percent, { max: 1.02 });
+	charts.lag = new Chart(byId("chart-lag"), [
+		{ name: "longest", colour: "--alarm" }, { name: "p99", colour: "--async" }],
+	seconds, { floor: 0.00005, least: 0.1 });
+	byId("no-charts").hidden = drawn;
+	byId("licence").hidden = !drawn;
+}
+
+function showCharts(now, then, { stalls }) {
+	const date = new Date();
+	const of = lane => requests(now, then, labels => labels.lane === lane);
+	const value = q => (q ? q.value : null);
+	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
+	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
+	const held = goingOn(stalls).map(s => s.ms / 1000);
+	const longest = Math.max(0, ...held, value(f.longest(lag)) || 0);
+
+	charts.rate.add(date, LANES.map(lane => of(lane).count / f.seconds(now, then)));
+	charts.latency.add(date, LANES.slice(0, 2).flatMap(lane =>
+		[value(f.quantile(of(lane), 0.99)), value(f.quantile(of(lane), 0.5))]));
+	charts.load.add(date, load.length ? [Math.max(...load), load.reduce((a, b) => a + b) / load.length] : [null, null]);
+	charts.lag.add(date, [longest || null, value(f.quantile(lag, 0.99))]);
+}
+
+/* ---- stalls ---- */
+
+const CAUSES = { cpu: "CPU", blocked: "blocked", runnable: "no CPU free", late: "machine stood still" };
+let chosen = null;      /* the id of the stall that the reader chose; else the newest is shown */
+
+function milliseconds(ms) {
+	return f.time(ms / 1000);
+}
+
+function stallName(s) {
+	return s.name || [s.method, s.route].filter(Boolean).join(" ") || "no route";
+}
+
+function stallPlace(s) {
+	return s.loop !== undefined && s.loop !== null ? `loop ${s.loop}` : s.pool ? `pool ${s.pool}` : "";
+}
+
+function makeStall(s) {
+	const item = element("li"), button = element("button");
+	button.type = "button";
+	for (const part of ["time", "name", "cause", "ms"])
+		button.append(element("span", part));
+	button.addEventListener("click", () => {
+		chosen = s.id;
+		showStalls(lastStalls);
+	});
+	item.append(button);
+	return item;
+}
+
+function updateStall(item, s) {
+	const part = name => item.querySelector("." + name);
+	put(part("time"), f.clock(new Date(s.time)));
+	put(part("name"), stallName(s));
+	put(part("cause"), CAUSES[s.cause] || s.cause);
+	part("cause").dataset.cause = s.cause;
+	put(part("ms"), milliseconds(s.ms) + (s.ongoing ? " …" : ""));
+	item.firstElementChild.setAttribute("aria-current", String(s.id === shownStall));
+}
+
+const PARTS = [["cpu_ms", "on CPU"], ["blocked_ms", "blocked"], ["runnable_ms", "waiting for a CPU"],
+	["late_ms", "not watched"]];
+
+function fact(list, name, text) {
+	if (text)
+		list.append(element("dt", "", name), element("dd", "", text));
+}
+
+function describeStall(box, s) {
+	const facts = element("dl", "facts"), stack = element("ol", "stack"), bar = element("div", "parts");
+	const parts = PARTS.map(([key, name]) => [key, name, (s.parts && s.parts[key]) || 0]).filter(p => p[2] > 0);
+
+	for (const [key, name, ms] of parts) {
+		const piece = element("span", key);
+		piece.style.flexGrow = ms;
+		piece.title = `${name}: ${milliseconds(ms)}`;
+		bar.append(piece);
+	}
+	fact(facts, "Held", `${milliseconds(s.ms)}${s.ongoing ? ", and still does" : ""}, ${stallPlace(s)}`);
+	fact(facts, "Time", parts.map(([, name, ms]) => `${milliseconds(ms)} ${name}`).join(", "));
+	fact(facts, "In", s.syscall || (s.state === "running" ? "its own code" : ""));
+	fact(facts, "Requests that waited", String(s.victims ?? f.NONE));
+	for (const frame of s.stack || []) {
+		const line = element("li", frame.probable ? "probable" : "", frame.at || String(frame));
+		if (frame.probable)
+			line.title = "found on the stack, but nothing links to it";
+		stack.append(line);
+	}
+	box.replaceChildren(element("h3", "", stallName(s)), bar, facts, stack);
+	if (!stack.children.length)
+		stack.replaceWith(element("p", "quiet", "No stack was taken."));
+}
+
+let lastStalls = null, shownStall = null, shownText = "";
+
+function showStalls(stalls) {
+	lastStalls = stalls;
+	const list = stalls || [];
+	const s = list.find(one => one.id === chosen) || list.find(one => one.name) || list[0];
+	shownStall = s ? s.id : null;
+	put(byId("stalls-count"), list.length ? `the latest ${list.length}` : "");
+	keyed(byId("stall-list"), list, one => one.id, makeStall, updateStall);
+	byId("stalls").classList.toggle("none", !s);
+	const text = JSON.stringify(s || null);
+	if (text === shownText)
+		return;
+	shownText = text;
+	if (s)
+		describeStall(byId("stall"), s);
+	else
+		byId("stall").replaceChildren(element("p", "quiet", stalls === null ?
+			"This server tells of no stalls." : "None: no handler has held a loop for too long."));
+}
+
+/* ---- advice ---- */
+
+function adviceParts(a) {
+	if (typeof a === "string")
+		return ["", a, ""];
+	const subject = a.name || [a.method, a.route].filter(Boolean).join(" ") || (a.pool ? `pool ${a.pool}` : "");
+	return [subject, a.evidence || a.text || a.message || "", a.remedy || ""];
+}
+
+function showAdvice(advice) {
+	const items = Array.isArray(advice) ? advice.map(adviceParts) : [];
+	byId("advice").classList.toggle("none", !items.length);
+	if (!items.length)
+		items.push(["", advice === null ? "This server gives no advice." :
+			"None: nothing that was measured calls for a change.", ""]);
+	keyed(byId("advice-list"), items, item => item[0] + item[2], () => {
+		const line = element("li");
+		line.append(element("b", "subject"), element("span", "evidence"), element("strong", "remedy"));
+		return line;
+	}, (line, item) => [...line.children].forEach((child, i) => put(child, item[i])));
+}
+
+/* ---- pools ---- */
+
+const pools = new Map();        /* name -> PoolCard */
+
+class Sizer {
+	constructor(card, row, value) {
+		this.card = card;
+		this.key = row.dataset.size;
+		[this.range, this.number] = row.querySelectorAll("input");
+		this.most = Number(this.number.max);
+		this.editing = false;
+		const label = row.querySelector("label"), id = `${this.key}-${card.name}`;
+		this.number.id = id;
+		label.htmlFor = id;
+		this.range.setAttribute("aria-label", `${label.textContent} of pool ${card.name}`);
+		this.follow(value);
+		for (const input of [this.range, this.number]) {
+			input.addEventListener("input", () => this.edit(input));
+			input.addEventListener("change", () => this.settle());
+			input.addEventListener("blur", () => this.settle());
+			input.addEventListener("keydown", e => { if (e.key === "Escape") this.cancel(); });
+		}
+	}
+
+	/* The slider reaches four times as far as what is set, so that small pools can be set finely. */
+	follow(value) {
+		this.value = value;
+		if (this.editing)
+			return;
+		if (!(value <= Number(this.range.max) * 0.75 && this.range.hasAttribute("max")))
+			this.range.max = Math.min(this.most, Math.max(this.key === "queue" ? 256 : 32, 2 ** Math.ceil(Math.log2(value * 4))));
+		if (Number(this.range.value) !== value)
+			this.range.value = value;
+		if (Number(this.number.value) !== value)
+			this.number.value = value;
+	}
+
+	edit(input) {
+		this.editing = true;
+		clearTimeout(this.timer);
+		(input === this.range ? this.number : this.range).value = input.value;
+	}
+
+	/* An arrow key held down is many changes: the last one counts. */
+	settle() {
+		if (!this.editing)
+			return;
+		clearTimeout(this.timer);
+		this.timer = setTimeout(() => this.send(), 150);
+	}
+
+	cancel() {
+		clearTimeout(this.timer);
+		this.editing = false;
+		this.follow(this.value);
+		this.card.say("");
+	}
+
+	async send() {
+		const wanted = Number(this.number.value);
+		if (!this.number.checkValidity() || !Number.isInteger(wanted) || this.number.value === "") {
+			this.card.say(`${this.key}: from 1 to ${this.most}`, true);
+			return;
+		}
+		this.editing = false;
+		if (wanted === this.value)
+			return;
+		await this.card.resize(this.key, wanted);
+	}
+}
+
+class PoolCard {
+	constructor(told) {
+		this.name = told.name;
+		this.node = byId("pool-template").content.firstElementChild.cloneNode(true);
+		put(this.node.querySelector("h3"), told.name);
+		put(this.node.querySelector("figcaption"), `Pool ${told.name}`);
+		this.node.querySelector("form").addEventListener("submit", e => e.preventDefault());
+		this.sizers = {};
+		for (const row of this.node.querySelectorAll(".sizer"))
+			this.sizers[row.dataset.size] = new Sizer(this, row, told[row.dataset.size === "threads" ? "limit" : "queue"]);
+		this.chart = new Chart(this.node.querySelector("figure"), [
+			{ name: "running", colour: "--sync" }, { name: "waiting", colour: "--alarm" },
+			{ name: "threads", colour: "--other", dashed: true }], v => f.short(v), { steps: true, least: 4 });
+		this.facts = {};
+		for (const [key, name] of [["state", "Threads"], ["queued", "Waiting"], ["wait", "Wait, p99"], ["run", "Run, p99"],
+			["done", "Done"], ["rejected", "Turned away"]]) {
+			const box = element("div"), value = element("dd", "", f.NONE);
+			box.append(element("dt", "", name), value);
+			this.node.querySelector(".facts").append(box);
+			this.facts[key] = value;
+		}
+	}
+
+	say(text, bad) {
+		const line = this.node.querySelector(".said");
+		put(line, text);
+		line.classList.toggle("bad", Boolean(bad));
+	}
+
+	async resize(key, value) {
+		try {
+			await fetchText(`/pools/${encodeURIComponent(this.name)}`, {
+				method: "PATCH",
+				headers: { "Content-Type": "application/json" },
+				body: JSON.stringify({ [key]: value }),
+			});
+			changes++;
+			this.sizers[key].value = value;
+			this.say(`${key} set to ${value} at ${f.clock(new Date())}`);
+		} catch (error) {
+			this.say(`${key} not set: ${error.message}`, true);
+			this.sizers[key].follow(this.sizers[key].value);
+		}
+		tick();
+	}
+
+	show(told, now, then) {
+		const mine = labels => labels.pool === this.name;
+		const wait = f.gained(now, then, "offloop_pool_queue_wait_seconds", mine);
+		const run = f.gained(now, then, "offloop_pool_run_seconds", mine);
+		const full = told.running >= told.limit && told.queued > 0;
+		const rejected = f.rate(now, then, "offloop_pool_rejected_total", { pool: this.name });
+
+		this.sizers.threads.follow(told.limit);
+		this.sizers.queue.follow(told.queue);
+		put(this.facts.state, `${told.running} busy, ${told.idle} idle` + (told.starting ? `, ${told.starting} starting` : ""));
+		put(this.facts.queued, f.short(told.queued) +
+			(told.oldest_queued_seconds >= 0.01 ? `, oldest ${f.time(told.oldest_queued_seconds)}` : ""));
+		put(this.facts.wait, f.time(f.quantile(wait, 0.99)));
+		put(this.facts.run, f.time(f.quantile(run, 0.99)));
+		put(this.facts.done, `${f.short(run.count / f.seconds(now, then))} /s`);
+		put(this.facts.rejected, rejected === null ? f.NONE : `${f.short(rejected)} /s`);
+		this.facts.queued.dataset.grade = full ? "warn" : "";
+		this.facts.rejected.dataset.grade = rejected > 0 ? "bad" : "";
+	}
+
+	sample(told) {
+		this.chart.add(new Date(), [told.running, told.queued, told.limit]);
+	}
+}
+
+function showPools(told, now, then) {
+	const names = new Set((told || []).map(p => p.name));
+	for (const [name, card] of pools)
+		if (!names.has(name)) {
+			card.chart.remove();
+			pools.delete(name);
+		}
+	for (const p of told || []) {
+		if (!pools.has(p.name))
+			pools.set(p.name, new PoolCard(p));
+		pools.get(p.name).show(p, now, then);
+	}
+	keyed(byId("pools"), told || [], p => p.name, p => pools.get(p.name).node, () => {});
+	for (const p of told || [])
+		pools.get(p.name).sample(p);
+}
+
+/* ---- tables ---- */
+
+/* columns: [{key, name, title, text(row), value(row), grade(row), words}]; rows have a key. */
+class Table {
+	constructor(table, columns, sorted) {
+		this.columns = columns;
+		this.sorted = sorted;
+		this.down = true;
+		this.order = [];
+		this.orderedAt = -Infinity;
+		const head = element("tr");
+		this.heads = columns.map(c => {
+			const th = element("th", c.words ? "words" : ""), button = element("button", "", c.name);
+			th.scope = "col";
+			button.type = "button";
+			if (c.title)
+				button.title = c.title;
+			button.addEventListener("click", () => this.sortBy(c));
+			th.append(button);
+			head.append(th);
+			return th;
+		});
+		const thead = element("thead");
+		thead.append(head);
+		this.body = element("tbody");
+		table.append(thead, this.body);
+		this.mark();
+	}
+
+	sortBy(column) {
+		this.down = this.sorted === column.key ? !this.down : !column.words;
+		this.sorted = column.key;
+		this.orderedAt = -Infinity;
+		this.mark();
+		this.show(this.rows || []);
+	}
+
+	mark() {
+		this.columns.forEach((c, i) => this.heads[i].setAttribute("aria-sort",
+			c.key === this.sorted ? (this.down ? "descending" : "ascending") : "none"));
+	}
+
+	compare(a, b) {
+		const value = this.columns.find(c => c.key === this.sorted).value;
+		const x = value(a) ?? -1, y = value(b) ?? -1;
+		const less = x < y ? -1 : x > y ? 1 : 0;
+		return (this.down ? -less : less) || (a.key < b.key ? -1 : 1);
+	}
+
+	/* Rows change places every few seconds at most, and not while one is pointed at. */
+	show(rows) {
+		this.rows = rows;
+		const now = performance.now();
+		if (now - this.orderedAt >= RESORT && !this.body.matches(":hover")) {
+			this.order = [...rows].sort((a, b) => this.compare(a, b)).map(row => row.key);
+			this.orderedAt = now;
+		}
+		const place = new Map(this.order.map((key, i) => [key, i]));
+		const at = row => place.get(row.key) ?? this.order.length;
+		keyed(this.body, [...rows].sort((a, b) => at(a) - at(b)), row => row.key, () => this.make(), (tr, row) =>
+			this.columns.forEach((c, i) => {
+				put(tr.children[i], c.text(row));
+				tr.children[i].dataset.grade = c.grade ? c.grade(row) || "" : "";
+			}));
+	}
+
+	make() {
+		const tr = element("tr");
+		this.columns.forEach((c, i) => {
+			const cell = element(i ? "td" : "th", c.words ? "words" : "");
+			if (!i)
+				cell.scope = "row";
+			cell.dataset.name = c.name;
+			tr.append(cell);
+		});
+		return tr;
+	}
+}
+
+const numbered = (key, name, text, title, grade) =>
+	({ key, name, title, grade, text: row => text(row[key]), value: row => row[key] });
+const timed = (key, name, title, grade) => ({ key, name, title, grade, text: row => f.time(row[key]),
+	value: row => (row[key] ? row[key].value + (row[key].bound === ">" ? 1e-9 : 0) : null) });
+const worded = (key, name) => ({ key, name, words: true, text: row => row[key], value: row => row[key] });
+
+let loopTable, routeTable;
+
+function makeTables() {
+	loopTable = new Table(byId("loops"), [
+		worded("loop", "Loop"),
+		numbered("load", "Busy", f.percent, "share of the time it worked", row => (row.load > 0.9 ? "warn" : "")),
+		timed("p50", "Lag, p50", "time it worked between two waits"), timed("p99", "p99"),
+		timed("longest", "longest", "", row => (row.longest && row.longest.value > 0.01 ? "warn" : "")),
+		numbered("connections", "Connections", f.short), numbered("flight", "In flight", f.short),
+		numbered("fibers", "Fibers", f.short, "async handlers that have begun and not ended"),
+	], "loop");
+	loopTable.down = false;
+	loopTable.mark();
+	routeTable = new Table(byId("routes"), [
+		worded("route", "Route"), worded("lane", "Lane"),
+		numbered("rate", "Per second", f.short), timed("p50", "p50", "from a request's head to the end of its reply"),
+		timed("p99", "p99", "from a request's head to the end of its reply"),
+		numbered("errors", "5xx/s", f.short, "", row => (row.errors > 0 ? "bad" : "")),
+		numbered("share", "Loop time", f.percent, "share of all loops' time that its code held them"),
+		timed("hold", "Hold, p99", "how long its code holds a loop at a stretch",
+			row => (row.hold && row.hold.value > 0.01 ? "warn" : "")),
+		timed("holdLongest", "longest", "the longest hold of the last ten seconds"),
+		numbered("stalls", "Stalls", f.short, "", row => (row.stalls > 0 ? "bad" : "")),
+		numbered("victims", "Victims", f.short, "requests that waited behind a stall"),
+	], "rate");
+}
+
+function loopsOf(now) {
+	return (now.samples.get("offloop_loop_connections") || []).map(({ labels, value }) => ({
+		key: labels.loop, loop: labels.loop, connections: value,
+		load: f.total(now, "offloop_loop_utilization_ratio", { loop: labels.loop }),
+		flight: f.total(now, "offloop_loop_requests_in_flight", { loop: labels.loop }),
+		fibers: f.total(now, "offloop_loop_fibers", { loop: labels.loop }),
+	}));
+}
+
+function showLoops(now, then) {
+	loopTable.show(loopsOf(now).map(row => {
+		const lag = f.gained(now, then, "offloop_loop_lag_seconds", labels => labels.loop === row.loop);
+		return { ...row, key: row.loop.padStart(4, "0"), p50: f.quantile(lag, 0.5), p99: f.quantile(lag, 0.99),
+			longest: f.longest(lag) };
+	}));
+}
+
+/* One row a template, since holds and stalls are counted by template: its methods and lanes together. */
+function templates(routes, now) {
+	const found = new Map();
+	for (const r of routes || []) {
+		const row = found.get(r.route) || { key: r.route, methods: new Set(), lanes: new Set() };
+		row.methods.add(r.method);
+		row.lanes.add(r.pool ? `${r.lane} (${r.pool})` : r.lane);
+		found.set(r.route, row);
+	}
+	for (const hist of (now.hists.get(DURATION) || new Map()).values())
+		if (!found.has(hist.labels.route))
+			found.set(hist.labels.route, { key: hist.labels.route, methods: new Set(), lanes: new Set() });
+	return [...found.values()];
+}
+
+function showRoutes(routes, now, then) {
+	const s = f.seconds(now, then), loops = Math.max(1, loopsOf(now).length);
+	routeTable.show(templates(routes, now).map(({ key, methods, lanes }) => {
+		const mine = labels => labels.route === key;
+		const all = requests(now, then, mine), hold = f.gained(now, then, "offloop_loop_hold_seconds", mine);
+		return {
+			key, route: key === "none" ? "no route" : `${[...methods].join(", ")} ${key}`, lane: [...lanes].join(", "),
+			rate: all.count / s, p50: f.quantile(all, 0.5), p99: f.quantile(all, 0.99),
+			errors: requests(now, then, labels => mine(labels) && failed(labels)).count / s,
+			share: hold.count ? hold.sum / s / loops : null, hold: f.quantile(hold, 0.99), holdLongest: f.longest(hold),
+			stalls: f.total(now, "offloop_loop_stalls_total", { route: key }),
+			victims: f.total(now, "offloop_loop_stall_victims_total", { route: key }),
+		};
+	}));
+}
+
+/* ---- all of it ---- */
+
+function showAbout(now) {
+	const [build] = now.samples.get("offloop_build_info") || [];
+	const started = f.total(now, "process_start_time_seconds");
+	put(byId("about"), [build ? `${build.labels.version} on ${build.labels.backend}` : "", location.host,
+		started ? `up ${f.duration(Date.now() / 1000 - started)}` : ""].filter(Boolean).join(" · "));
+}
+
+function show(told) {
+	const before = history[history.length - 1];
+	remember(told.snap);
+	const now = told.snap, then = history.length > 1 ? history[0] : null;
+	showAbout(now);
+	showStalls(told.stalls);
+	showAdvice(told.advice);
+	/* the first snapshot has nothing to be compared with: counters since the start are no rates */
+	if (then) {
+		showTiles(now, then, told);
+		showCharts(now, before, told);
+	}
+	showPools(told.pools, now, then || now);
+	showLoops(now, then || now);
+	showRoutes(told.routes, now, then || now);
+}
+
+function setTheme(theme) {
+	document.documentElement.dataset.theme = theme;
+	for (const chart of [...Object.values(charts), ...[...pools.values()].map(card => card.chart)])
+		chart.restyle();
+}
+
+function start() {
+	const theme = byId("theme"), pause = byId("pause");
+	try {
+		theme.value = localStorage.getItem("theme") || "auto";
+	} catch {
+		theme.value = "auto";   /* storage may be forbidden; the choice is then not kept */
+	}
+	setTheme(theme.value);
+	makeTiles();
+	makeCharts();
+	makeTables();
+	theme.addEventListener("change", () => {
+		setTheme(theme.value);
+		try {
+			localStorage.setItem("theme", theme.value);
+		} catch { /* as above */ }
+	});
+	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setTheme(theme.value));
+	pause.addEventListener("click", () => {
+		paused = !paused;
+		pause.setAttribute("aria-pressed", String(paused));
+		put(pause, paused ? "Go on" : "Pause");
+		tick();
+	});
+	document.addEventListener("visibilitychange", () => {
+		if (!document.hidden && !paused)
+			tick();
+	});
+	tick();
+}
+
+start();

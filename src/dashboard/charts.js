@@ -10,6 +10,8 @@
 import { clock, NONE } from "./figures.js";
 
 export const drawn = typeof window.Dygraph === "function";
+if (drawn)      /* its own legend, which is not shown, measures itself by an inline style, which the page's policy forbids */
+	window.Dygraph.PLUGINS = window.Dygraph.PLUGINS.filter(plugin => plugin !== window.Dygraph.Plugins.Legend);
 
 const WINDOW_MS = 300000;
 const KEPT = 330;
@@ -27,11 +29,24 @@ function colour(name) {
 	return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
+/* A value on an axis: "10 ms" rather than "10.0 ms". */
+function rounded(text) {
+	return text.replace(/(\.\d*?)0+(?!\d)/, "$1").replace(/\.(?!\d)/, "");
+}
+
+/* Whole minutes, none of which touches the other axis. */
+function minutes(low, high, width) {
+	const ticks = [], step = width < 340 ? 120000 : 60000;
+	for (let t = Math.ceil((low + 20000) / step) * step; t <= high; t += step)
+		ticks.push({ v: t, label: clock(new Date(t)).slice(0, 5) });
+	return ticks;
+}
+
 /* Only powers of ten, for a logarithmic axis. */
 function decades(low, high, format) {
-	const ticks = [];
-	for (let e = Math.ceil(Math.log10(low) - 1e-9); 10 ** e <= high * 1.001; e++)
-		ticks.push({ v: 10 ** e, label: format(10 ** e) });
+	const ticks = [], last = Math.floor(Math.log10(high) + 1e-9);
+	for (let e = Math.ceil(Math.log10(Math.max(low, 1e-9)) - 1e-9); e <= last; e++)
+		ticks.push({ v: 10 ** e, label: rounded(format(10 ** e)) });
 	return ticks;
 }
 
@@ -55,8 +70,8 @@ export class Chart {
 
 	makeLegend() {
 		const legend = element("div", "legend");
-		this.when = element("span", "when", "now");
-		legend.append(this.when);
+		this.when = element("span", "when");
+		this.figure.querySelector("figcaption").append(this.when);
 		this.values = this.series.map(s => {
 			const entry = element("span", "entry"), line = element("span", s.dashed ? "swatch dashed" : "swatch");
 			const value = element("span", "value", NONE);
@@ -84,7 +99,6 @@ export class Chart {
 	makeGraph() {
 		this.graph = new window.Dygraph(this.canvas, this.rows, {
 			labels: ["time", ...this.series.map(s => s.name)],
-			legend: "never",
 			interactionModel: {},
 			resizable: "passive",
 			stepPlot: Boolean(this.options.steps),
@@ -96,9 +110,9 @@ export class Chart {
 			highlightCallback: (_, x, points, row) => this.show(row),
 			unhighlightCallback: () => this.leave(),
 			axes: {
-				x: { drawGrid: false, pixelsPerLabel: 80, axisLabelFormatter: x => clock(new Date(x)) },
+				x: { drawGrid: false, ticker: minutes },
 				y: {
-					axisLabelWidth: 52, pixelsPerLabel: 28, axisLabelFormatter: v => this.format(v),
+					axisLabelWidth: 52, pixelsPerLabel: 28, axisLabelFormatter: v => rounded(this.format(v)),
 					...(this.options.floor ? { ticker: (a, b) => decades(a, b, this.format) } : {}),
 				},
 			},
@@ -113,6 +127,7 @@ export class Chart {
 			series[s.name] = { strokePattern: s.dashed ? [4, 3] : null, strokeWidth: s.dashed ? 1 : 1.5 };
 		return {
 			colors: this.series.map(s => colour(s.colour)),
+			gridLineWidth: 1,
 			gridLineColor: colour("--grid"),
 			axisLineColor: colour("--grid"),
 			series,
@@ -195,7 +210,7 @@ export class Chart {
 
 	tell() {
 		const row = this.shown || this.rows[this.rows.length - 1];
-		this.when.textContent = this.shown ? clock(this.shown[0]) : "now";
+		this.when.textContent = this.shown ? " at " + clock(this.shown[0]) : "";
 		this.values.forEach((value, i) => {
 			value.textContent = row && row[i + 1] !== null ? this.format(row[i + 1]) : NONE;
 		});

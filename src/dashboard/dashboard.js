@@ -142,6 +142,7 @@ function requests(now, then, accept) {
 }
 
 const failed = labels => labels.status[0] === "5";
+const broken = labels => failed(labels) && labels.status !== "503";
 
 function turnedAway(now, then) {
 	const each = ["offloop_requests_shed_total", "offloop_pool_rejected_total", "offloop_route_rejected_total"]
@@ -157,8 +158,8 @@ function goingOn(stalls) {
 
 const tiles = [
 	["rate", "Requests", "per second"], ["p50", "Median latency", "head to end of reply"],
-	["p99", "99th percentile", "head to end of reply"], ["errors", "Errors", "5xx per second"],
-	["away", "Turned away", "503 per second"], ["flight", "In flight", ""],
+	["p99", "99th percentile", "head to end of reply"], ["errors", "Errors per second", "5xx other than 503"],
+	["away", "Turned away", "503, per second"], ["flight", "In flight", ""],
 	["load", "Busiest loop", "share of its time"], ["lag", "Loop lag", "99th percentile"],
 ];
 
@@ -180,7 +181,7 @@ function tile(id, text, grade, unit) {
 }
 
 function showTiles(now, then, { stalls }) {
-	const all = requests(now, then), errors = requests(now, then, failed), s = f.seconds(now, then);
+	const all = requests(now, then), errors = requests(now, then, broken), s = f.seconds(now, then);
 	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
 	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
 	const away = turnedAway(now, then), held = goingOn(stalls);
@@ -218,7 +219,7 @@ function makeCharts() {
 		{ name: "busiest", colour: "--async" }, { name: "mean", colour: "--async", dashed: true }],
 	f.percent, { max: 1.02 });
 	charts.lag = new Chart(byId("chart-lag"), [
-		{ name: "longest", colour: "--alarm" }, { name: "p99", colour: "--async" }],
+		{ name: "longest, at most", colour: "--alarm" }, { name: "p99", colour: "--async" }],
 	seconds, { floor: 0.00005, least: 0.1 });
 	byId("no-charts").hidden = drawn;
 	byId("licence").hidden = !drawn;
@@ -242,7 +243,7 @@ function showCharts(now, then, { stalls }) {
 
 /* ---- stalls ---- */
 
-const CAUSES = { cpu: "CPU", blocked: "blocked", runnable: "no CPU free", late: "machine stood still" };
+const CAUSES = { cpu: "CPU", blocked: "blocked", runnable: "no CPU free", late: "not watched" };
 let chosen = null;      /* the id of the stall that the reader chose; else the newest is shown */
 
 function milliseconds(ms) {
@@ -659,14 +660,26 @@ function templates(routes, now) {
 	return [...found.values()];
 }
 
+/* Routes that nobody has asked for yet are left out, unless the reader wants them. */
+function inUse(now) {
+	const asked = new Set();
+	for (const name of [DURATION, "offloop_loop_hold_seconds"])
+		for (const hist of (now.hists.get(name) || new Map()).values())
+			asked.add(hist.labels.route);
+	return asked;
+}
+
 function showRoutes(routes, now, then) {
 	const s = f.seconds(now, then), loops = Math.max(1, loopsOf(now).length);
-	routeTable.show(templates(routes, now).map(({ key, methods, lanes }) => {
+	const all = templates(routes, now), asked = inUse(now), unused = all.filter(row => !asked.has(row.key)).length;
+	put(byId("unused-count"), `the ${unused} that nobody has asked for`);
+	byId("unused").parentElement.hidden = unused === 0;
+	routeTable.show(all.filter(row => asked.has(row.key) || byId("unused").checked).map(({ key, methods, lanes }) => {
 		const mine = labels => labels.route === key;
-		const all = requests(now, then, mine), hold = f.gained(now, then, "offloop_loop_hold_seconds", mine);
+		const told = requests(now, then, mine), hold = f.gained(now, then, "offloop_loop_hold_seconds", mine);
 		return {
 			key, route: key === "none" ? "no route" : `${[...methods].join(", ")} ${key}`, lane: [...lanes].join(", "),
-			rate: all.count / s, p50: f.quantile(all, 0.5), p99: f.quantile(all, 0.99),
+			rate: told.count / s, p50: f.quantile(told, 0.5), p99: f.quantile(told, 0.99),
 			errors: requests(now, then, labels => mine(labels) && failed(labels)).count / s,
 			share: hold.count ? hold.sum / s / loops : null, hold: f.quantile(hold, 0.99), holdLongest: f.longest(hold),
 			stalls: f.total(now, "offloop_loop_stalls_total", { route: key }),
@@ -718,6 +731,7 @@ function start() {
 	makeTiles();
 	makeCharts();
 	makeTables();
+	byId("unused").addEventListener("change", tick);
 	theme.addEventListener("change", () => {
 		setTheme(theme.value);
 		try {

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
+import urllib.request
 
 PATIENCE = 30
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -87,11 +88,14 @@ class Browser:
 
     def __init__(self, program=None):
         self.home = tempfile.mkdtemp(prefix="offloop-chromium-")
-        self.process = subprocess.Popen(
-            [program or find(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-sync",
-             "--hide-scrollbars", "--remote-debugging-port=0", f"--user-data-dir={self.home}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "HOME": self.home})
+        self.log = pathlib.Path(self.home) / "log"      # a file: a pipe that nobody reads would stop the browser
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [program or find(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                 "--disable-extensions", "--disable-sync", "--hide-scrollbars", "--remote-debugging-port=0",
+                 f"--user-data-dir={self.home}", "about:blank"],
+                stdout=log, stderr=log, env={**os.environ, "HOME": self.home})
         self.ids, self.replies = 0, {}
         self.requests, self.errors = [], []
         try:
@@ -103,16 +107,15 @@ class Browser:
             self.call(domain + ".enable")
 
     def _listening(self):
-        said = b""
-        for line in self.process.stderr:
-            said += line
-            found = re.search(rb"DevTools listening on ws://([\d.]+:\d+)/", line)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and self.process.poll() is None:
+            found = re.search(rb"DevTools listening on ws://([\d.]+:\d+)/", self.log.read_bytes())
             if found:
                 return found.group(1).decode()
-        raise AssertionError("no DevTools:\n" + said.decode("utf-8", "replace"))
+            time.sleep(0.02)
+        raise AssertionError("no DevTools:\n" + self.log.read_text(errors="replace"))
 
     def _page_url(self, address):
-        import urllib.request
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             with urllib.request.urlopen(f"http://{address}/json/list", timeout=PATIENCE) as reply:
@@ -204,5 +207,4 @@ class Browser:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stderr.close()
         shutil.rmtree(self.home, ignore_errors=True)

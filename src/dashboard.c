@@ -1,8 +1,8 @@
 /* dashboard.c: the control plane's page for people, and the files it is made of.
  *
- * The files stand in src/dashboard/ and are part of the library (dashboard_files.S), so the page needs nothing but the
- * control plane: no file system, no build step of its own, no other host.  What it shows it asks for itself, at /metrics,
- * /pools, /routes, /stalls and /advice; nothing here knows a figure.
+ * The files stand in src/dashboard/ and are part of the library (dashboard_files.S), so the page needs nothing but
+ * the control plane: no file system, no build step of its own, no other host.  What it shows it asks for itself, at
+ * /metrics, /pools, /routes, /stalls and /advice; nothing here knows a figure.
  *
  * A browser is told to hold the page to that (Content-Security-Policy): scripts, styles and requests of this origin
  * only, no script inside the page, no frame around it, so that a page from elsewhere cannot lay it under somebody's

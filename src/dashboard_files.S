@@ -1,8 +1,8 @@
 /* dashboard_files.S: the files of src/dashboard/ as they are, in the library's read-only data.
  *
  * The assembler takes them in (.incbin), so they need no tool and no generated source.  DYGRAPH_JS is the path of the
- * charting library's minified file, which configure looks for; a build without it has no_dygraph.js in its place, and the
- * page shows tables.  dashboard.c knows what each file is.
+ * charting library's minified file, which configure looks for; a build without it has no_dygraph.js in its place, and
+ * the page shows tables.  dashboard.c knows what each file is.
  */
 #include "fiber_switch.h"
 

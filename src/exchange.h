@@ -158,5 +158,14 @@ void reply_reset(struct ol_req *r);
 int reply_field_add(struct ol_req *r, const char *name, struct slice value);
 /* Gives back what the reply holds or borrows.  On the loop. */
 void reply_fini(struct ol_req *r);
+/* A new reply may begin: 0, or why not.  The body of the old one is dropped. */
+CHECKED int reply_begin(struct ol_req *r, int status, struct slice type);
+/* A media type as given by a handler, copied; NULL: plain text.  0, -EINVAL or -ENOMEM. */
+CHECKED int reply_type(struct ol_req *r, const char *type, struct slice *out);
+
+/* ---- stream.c ---------------------------------------------------------------------------------------------------- */
+
+/* The reply is no stream any more; nobody has written to it, or the loop is done with it. */
+void stream_drop(struct ol_req *r);
 
 #endif

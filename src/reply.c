@@ -1,11 +1,11 @@
 /* reply.c: building a reply, the public ol_text ... ol_trailer_set and the server's own answers.
  *
  * A reply stays structured (status, fields, a body source) until the protocol drains it.  All of it lies in the
- * exchange's arena or is borrowed from the handler, so nothing here allocates from the heap but a stream's pipe.  A
- * handler may change its mind as often as it likes: each call that succeeds replaces the body (one that fails leaves
- * what there was), until the reply is committed, which happens when the handler returns or at the first ol_write.
- * Fields are checked when they are set (RFC 9110 §5.5): a request can never add a field, or a second reply, by what a
- * handler copies from it.
+ * exchange's arena or is borrowed from the handler, so nothing here allocates from the heap.  A handler may change its
+ * mind as often as it likes: each call that succeeds replaces the body (one that fails leaves what there was), until
+ * the reply is committed, which happens when the handler returns or at the first ol_write (stream.c).  Fields are
+ * checked when they are set (RFC 9110 §5.5): a request can never add a field, or a second reply, by what a handler
+ * copies from it.
  *
  * Everything runs on the handler's thread, except the reply_* functions that dispatch calls before a handler has
  * started (loop, which owns the exchange then).
@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define TEXT_PLAIN SLICE("text/plain; charset=utf-8")
@@ -44,21 +43,11 @@ static void run_releases(struct ol_req *r)
 	}
 }
 
-static void drop_stream(struct ol_req *r)
-{
-	if (r->out) {
-		pipe_fini(r->out);
-		free(r->out);
-		r->out = NULL;
-	}
-	r->streaming = false;
-}
-
 /* Forgets the body, keeps the fields. */
 static void drop_body(struct ol_req *r)
 {
 	run_releases(r);
-	drop_stream(r);
+	stream_drop(r);
 	r->reply.kind = BODY_NONE;
 	r->reply.length = 0;
 }
@@ -79,8 +68,7 @@ void reply_fini(struct ol_req *r)
 	drop_body(r);
 }
 
-/* A new reply may begin: 0, or why not. */
-static int begin(struct ol_req *r, int status, struct slice type)
+int reply_begin(struct ol_req *r, int status, struct slice type)
 {
 	OWNS(r);
 	if (r->committed)
@@ -281,7 +269,7 @@ int ol_textf_(ol_req *r, int status, const char *fmt, ...)
 	va_start(ap, fmt);
 	text = arena_vprintf(&r->arena, &n, fmt, ap);
 	va_end(ap);
-	rc = text ? begin(r, status, TEXT_PLAIN) : -ENOMEM;
+	rc = text ? reply_begin(r, status, TEXT_PLAIN) : -ENOMEM;
 	if (rc == 0)
 		set_bytes(r, text, n);
 	return rc;
@@ -300,8 +288,7 @@ int ol_bytes(ol_req *r, int status, const char *type, const void *p, size_t n)
 	return rc;
 }
 
-/* Type as given by a handler; NULL: plain text. */
-static int checked_type(struct ol_req *r, const char *type, struct slice *out)
+int reply_type(struct ol_req *r, const char *type, struct slice *out)
 {
 	*out = TEXT_PLAIN;
 	if (!type)
@@ -317,14 +304,14 @@ int ol_bytes_new(ol_req *r, int status, const char *type, const void *p, size_t 
 {
 	struct release *rel = NULL;
 	struct slice t;
-	int rc = checked_type(r, type, &t);
+	int rc = reply_type(r, type, &t);
 
 	if (rc == 0 && release) {
 		rel = arena_alloc(&r->arena, sizeof(*rel));
 		rc = rel ? 0 : -ENOMEM;
 	}
 	if (rc == 0)
-		rc = begin(r, status, t);
+		rc = reply_begin(r, status, t);
 	if (rc < 0) {
 		if (release)
 			release(arg);
@@ -347,7 +334,7 @@ int ol_json(ol_req *r, int status, const json_t *value)
 		return -ENOMEM; /* how a failed json_pack looks */
 	rc = json_write(&r->arena, value, &text);
 	if (rc == 0)
-		rc = begin(r, status, JSON_TYPE);
+		rc = reply_begin(r, status, JSON_TYPE);
 	if (rc == 0)
 		set_bytes(r, text.p, text.n);
 	return rc;
@@ -363,7 +350,7 @@ int ol_json_new(ol_req *r, int status, json_t *value)
 
 int ol_empty(ol_req *r, int status)
 {
-	return begin(r, status, (struct slice){ NULL, 0 });
+	return reply_begin(r, status, (struct slice){ NULL, 0 });
 }
 
 /* {"detail": detail} in the arena; an empty slice without memory. */
@@ -388,7 +375,7 @@ static void set_text(struct ol_req *r, struct slice text)
 
 int ol_error(ol_req *r, int status, const char *detail)
 {
-	int rc = begin(r, status, JSON_TYPE);
+	int rc = reply_begin(r, status, JSON_TYPE);
 
 	if (rc == 0)
 		set_text(r, detail_text(r, detail));
@@ -515,59 +502,4 @@ void reply_latched(struct ol_req *r)
 	if (status == 422 && r->invalid)
 		set_text(r, invalid_text(r));
 	r->reply.close = status == 408 || status == 413 || status == 400;
-}
-
-/* ---- streams ----------------------------------------------------------------------------------------------------- */
-
-int ol_stream(ol_req *r, int status, const char *type)
-{
-	struct pipe *p = malloc(sizeof(*p));
-	struct slice t;
-	int rc = p ? checked_type(r, type, &t) : -ENOMEM;
-
-	if (rc == 0)
-		rc = begin(r, status, t);
-	if (rc < 0) {
-		free(p);
-		return rc;
-	}
-	pipe_init(p, r->home->loop, r, dispatch_stream_ready);
-	r->out = p;
-	r->streaming = true;
-	r->reply.kind = BODY_PULL;
-	r->reply.body.source = &p->source;
-	return 0;
-}
-
-/* Whether what is written is sent at all (RFC 9110 §6.4.1). */
-static bool has_content(const struct ol_req *r)
-{
-	return r->head.method != OL_METHOD_HEAD && r->reply.status != 204 && r->reply.status != 304;
-}
-
-/* Nobody is sent these bytes, so nobody's pace holds the handler up; but a stream that has no end must neither keep its
- * loop from others nor outlive its client. */
-static int write_nothing(struct ol_req *r, size_t n)
-{
-	r->unsent += n;
-	if (r->unsent < PIPE_HIGH)
-		return 0;
-	r->unsent = 0;
-	(void)park_wait(r->park, 0); /* a turn of the loop */
-	return ol_cancelled(r) ? -ECANCELED : 0;
-}
-
-int ol_write(ol_req *r, const void *p, size_t n)
-{
-	OWNS(r);
-	if (!r->streaming)
-		return -EINVAL;
-	if (!has_content(r))
-		return write_nothing(r, n); /* the head is sent when the handler returns */
-	if (!r->committed) {
-		if (!exchange_claim(r, CLAIM_HANDLER))
-			return -ECANCELED;
-		r->committed = true;
-	}
-	return n > 0 ? pipe_write(r->out, r->park, p, n) : 0;
 }

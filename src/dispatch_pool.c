@@ -15,7 +15,7 @@
  *
  * Threads: dispatch_enter and dispatch_leave on the request's loop; resizing and looking up on any.
  */
-#include "dispatch.h"
+#include "dispatch_internal.h"
 
 #include <errno.h>
 #include <string.h>
@@ -130,14 +130,9 @@ static bool enter_route(struct ol_req *r)
 	return r->counted_inflight;
 }
 
-static struct dispatch_pool *pool_of(struct ol_req *r)
-{
-	return &r->home->shared->pools[r->endpoint->pool_index];
-}
-
 static bool enter_streams(struct ol_req *r)
 {
-	struct dispatch_pool *p = pool_of(r);
+	struct dispatch_pool *p = dispatch_pool_of(r);
 
 	if (!r->endpoint->sync || !r->in)
 		return true;
@@ -160,7 +155,7 @@ const char *dispatch_enter(struct ol_req *r)
 void dispatch_leave(struct ol_req *r)
 {
 	if (r->counted_stream)
-		atomic_fetch_sub_explicit(&pool_of(r)->streams, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&dispatch_pool_of(r)->streams, 1, memory_order_relaxed);
 	if (r->counted_inflight)
 		atomic_fetch_sub_explicit(&r->endpoint->inflight->now, 1, memory_order_relaxed);
 	r->counted_stream = r->counted_inflight = false;

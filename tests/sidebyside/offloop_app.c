@@ -1,0 +1,108 @@
+/* offloop_app.c: the offloop half of the side-by-side test: the routes of fastapi_app.py, and what only offloop has.
+ *
+ * `.sync` handlers block in plain semaphores, as a library would that knows nothing of offloop; an `.async` route lets
+ * them go.  It is never installed.
+ */
+#include <offloop.h>
+
+#include <errno.h>
+#include <semaphore.h>
+
+#define MARKS_MAX 1024
+
+static sem_t gate;
+static pthread_mutex_t marks_lock = PTHREAD_MUTEX_INITIALIZER;
+static int64_t marks[MARKS_MAX]; /* ids of /mark, in the order in which their handlers ran */
+static size_t nmarks;
+
+static void take(sem_t *s)
+{
+	while (sem_wait(s) < 0 && errno == EINTR)
+		;
+}
+
+static int number(ol_req *r, const char *name, int64_t *value)
+{
+	*value = 0;
+	return ol_query_int(r, name, 0, 1000000, value);
+}
+
+static int hold(ol_req *r)
+{
+	take(&gate);
+	return ol_text(r, 200, "held");
+}
+
+static int let_go(ol_req *r)
+{
+	int64_t n;
+
+	if (number(r, "n", &n) < 0)
+		return -1;
+	while (n-- > 0)
+		sem_post(&gate);
+	return ol_text(r, 200, "let go");
+}
+
+static int quick(ol_req *r)
+{
+	return ol_text(r, 200, "quick");
+}
+
+static int mark(ol_req *r)
+{
+	int64_t id;
+
+	if (number(r, "id", &id) < 0)
+		return -1;
+	pthread_mutex_lock(&marks_lock);
+	if (nmarks < MARKS_MAX)
+		marks[nmarks++] = id;
+	pthread_mutex_unlock(&marks_lock);
+	return ol_text(r, 200, "marked");
+}
+
+static int served(ol_req *r)
+{
+	json_t *ids = json_array();
+
+	pthread_mutex_lock(&marks_lock);
+	for (size_t i = 0; i < nmarks; i++)
+		json_array_append_new(ids, json_integer(marks[i]));
+	pthread_mutex_unlock(&marks_lock);
+	return ol_json_new(r, 200, ids);
+}
+
+static int chunks(ol_req *r)
+{
+	int64_t n;
+	int rc;
+
+	if (number(r, "n", &n) < 0)
+		return -1;
+	rc = ol_stream(r, 200, NULL);
+	while (n-- > 0 && rc == 0)
+		rc = ol_write(r, "0123456789", 10);
+	return rc;
+}
+
+static const struct ol_route routes[] = {
+	OL_GET("/hold", .sync = hold),
+	OL_GET("/let-go", .async = let_go),
+	OL_GET("/quick", .sync = quick),
+	OL_GET("/other/quick", .sync = quick, .pool = "other"),
+	OL_GET("/mark", .sync = mark),
+	OL_GET("/served", .async = served),
+	OL_GET("/chunks", .sync = chunks),
+};
+
+static const struct ol_pool pools[] = { { .name = "other", .threads = 4 } };
+
+static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools), .name = "offloop_app" };
+
+int main(int argc, char **argv)
+{
+	if (sem_init(&gate, 0, 0) < 0)
+		return 1;
+	return ol_main(argc, argv, &app);
+}

@@ -80,7 +80,7 @@ static inline struct pool_stats stats(void)
 	struct pool_stats s;
 
 	pool_stats(pool, &s);
-	ck_assert_uint_eq(s.threads, s.running + s.idle + s.starting);
+	ck_assert_uint_eq(s.threads, s.running + s.blocked + s.idle + s.starting);
 	ck_assert_uint_le(s.waking, s.idle + s.starting);
 	ck_assert_uint_ge(s.waking, s.starting);
 	ck_assert((s.oldest_queued_ns != 0) == (s.queued != 0));

@@ -12,6 +12,7 @@
  *
  * All of this runs on the loop's thread, except run_job (worker) and the two dispatch_body_ functions (any).
  */
+#include "chain.h"
 #include "dispatch_internal.h"
 #include "method.h"
 
@@ -19,7 +20,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void start(struct ol_req *r);
+
 /* ---- answering --------------------------------------------------------------------------------------------------- */
+
+/* What the server has found out by itself.  When it is an error, the app may have a say in how that looks: in the
+ * route's lane, or for a request without a route on a fiber here. */
+static void answer_found(struct ol_req *r)
+{
+	const struct dispatch_shared *s = r->home->shared;
+	const struct endpoint *e = r->endpoint ? r->endpoint : &s->endpoints[s->nendpoints];
+
+	if (!r->error_new || !chain_has_on_error(e->chain, r->reply.status)) {
+		dispatch_answer(r);
+		return;
+	}
+	if (!r->endpoint) {
+		r->endpoint = e;
+		dispatch_count_in_flight(r, 1);
+	}
+	r->stream->body_paused = r->head.has_body; /* nobody will read it; what is left of it can wait for the reply */
+	start(r);
+}
 
 /* "GET, HEAD, OPTIONS" in the arena. */
 static struct slice allow_text(struct ol_req *r, uint32_t allow)
@@ -54,7 +76,7 @@ static void answer_method(struct ol_req *r, uint32_t allow)
 	}
 	text = allow_text(r, allow);
 	(void)reply_field_add(r, "Allow", text);
-	dispatch_answer(r);
+	answer_found(r);
 }
 
 /* 307 to the path with its trailing slash added or removed. */
@@ -65,7 +87,8 @@ static void answer_slash(struct ol_req *r)
 	char *p = arena_alloc(&r->arena, path.n + query.n + 2);
 
 	if (!p || (path.n > 1 && path.p[1] == '/')) { /* "//host" would send the client to another server */
-		dispatch_answer_error(r, 404, "Not Found");
+		reply_error(r, 404, "Not Found");
+		answer_found(r);
 		return;
 	}
 	memcpy(p, path.p, path.n);
@@ -117,26 +140,32 @@ static void fiber_ran(struct ol_req *r, bool ended)
 static void resume(struct park *p)
 {
 	struct ol_req *r = container_of(p, struct ol_req, own_park);
+	bool ended;
 
-	fiber_ran(r, fiber_resume(p->fiber));
+	(void)exchange_current(r);
+	ended = fiber_resume(p->fiber);
+	(void)exchange_current(NULL);
+	fiber_ran(r, ended);
 }
 
 static void fiber_main(void *arg)
 {
-	struct ol_req *r = arg;
-
-	exchange_finish(r, r->endpoint->handler(r));
+	chain_run(arg);
 }
 
 static void start_async(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
 	const struct endpoint *e = r->endpoint;
+	int rc;
 
 	park_init_fiber(&r->own_park, d->loop, d->fibers, resume);
 	r->park = &r->own_park;
 	r->state = EXCHANGE_RUNNING;
-	if (fiber_start(d->fibers, e->stack, e->name, fiber_main, r, &r->fiber) < 0) {
+	(void)exchange_current(r);
+	rc = fiber_start(d->fibers, e->stack, e->name, fiber_main, r, &r->fiber);
+	(void)exchange_current(NULL);
+	if (rc < 0) {
 		dispatch_leave(r);
 		dispatch_shed(r, "Too many requests are being handled");
 	} else {
@@ -155,7 +184,9 @@ static void run_job(struct pool_job *job)
 	struct ol_req *r = container_of(job, struct ol_req, job);
 	struct loop *l = r->home->loop;
 
-	exchange_finish(r, r->endpoint->handler(r));
+	(void)exchange_current(r);
+	chain_run(r);
+	(void)exchange_current(NULL);
 	loop_post(l, &r->done);
 }
 
@@ -218,6 +249,27 @@ static void start_stream(struct ol_req *r)
 	start(r);
 }
 
+/* Whether the app's admit hooks let the request pass; else its reply is made. */
+static bool admit(struct ol_req *r)
+{
+	bool yes;
+
+	if (!*r->home->shared->admit)
+		return true;
+	(void)exchange_current(r);
+	yes = chain_admit(r);
+	(void)exchange_current(NULL);
+	if (!yes)
+		metric_add(r->home->metrics, METRIC_REFUSED_BY_ADMIT, 1);
+	return yes;
+}
+
+static void answer_latched(struct ol_req *r)
+{
+	reply_latched(r);
+	answer_found(r);
+}
+
 static void take_route(struct ol_req *r, const struct route_match *m)
 {
 	int rc;
@@ -225,15 +277,15 @@ static void take_route(struct ol_req *r, const struct route_match *m)
 	r->endpoint = &r->home->shared->endpoints[m->pattern->index];
 	dispatch_count_in_flight(r, 1);
 	rc = request_params(r, m);
-	if (rc == -EINVAL) {
-		reply_latched(r);
+	if (rc == -ENOMEM) {
+		dispatch_shed(r, "Out of memory");
+	} else if (!admit(r)) {
 		dispatch_answer(r);
 	} else if (rc < 0) {
-		dispatch_shed(r, "Out of memory");
+		answer_latched(r);
 	} else if (r->head.content_length > 0 && (uint64_t)r->head.content_length > r->endpoint->body_max) {
 		reply_latch(r, 413);
-		reply_latched(r);
-		dispatch_answer(r);
+		answer_latched(r);
 	} else if (r->head.has_body && r->endpoint->stream) {
 		start_stream(r);
 	} else if (r->head.has_body) {
@@ -275,7 +327,8 @@ static void find_route(struct ol_req *r)
 		answer_slash(r);
 		break;
 	case ROUTE_NOT_FOUND:
-		dispatch_answer_error(r, 404, "Not Found");
+		reply_error(r, 404, "Not Found");
+		answer_found(r);
 		break;
 	}
 }
@@ -326,8 +379,7 @@ static void buffer_body(struct ol_req *r, struct slice data)
 
 	if (r->body_seen > r->endpoint->body_max) {
 		reply_latch(r, 413);
-		reply_latched(r);
-		dispatch_answer(r);
+		answer_latched(r);
 	} else if (!dispatch_body_room(s, data.n)) {
 		r->reply.close = true;
 		dispatch_shed(r, "Too many request bodies are being buffered");
@@ -357,7 +409,8 @@ void dispatch_end(struct dispatch *d, struct stream *s, const struct head *trail
 	int rc;
 
 	(void)d;
-	if (!r || r->state == EXCHANGE_DONE)
+	/* An error may be on its way to its reply: then nobody reads the rest. */
+	if (!r || (!r->in && r->state != EXCHANGE_HEAD && r->state != EXCHANGE_BODY) || r->state == EXCHANGE_DONE)
 		return;
 	rc = request_trailers(r, trailers);
 	if (r->in) {

@@ -24,8 +24,9 @@ struct dispatch_shared {
 	const struct config *config;
 	struct log *log;
 	const struct router *router;
-	const struct endpoint *endpoints;   /* by pattern index */
+	const struct endpoint *endpoints;   /* by pattern index; behind them that of requests no route takes */
 	uint32_t nendpoints;
+	ol_handler *const *admit;           /* hooks, in their order, ended by NULL */
 	struct dispatch_pool *pools;
 	unsigned npools;
 	_Atomic uint64_t body_bytes;        /* buffered bodies of the process; relaxed: a bound, it orders nothing */

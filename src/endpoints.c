@@ -8,6 +8,8 @@
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */
 #include "endpoints.h"
+#include "chain.h"
+#include "endpoints_chain.h"
 #include "method.h"
 #include "options.h"
 
@@ -16,12 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOUNT_DEPTH_MAX 8
 #define DEFAULT_THREADS 40
 #define DEFAULT_QUEUE 1024
 
 struct build {
 	struct endpoints *e;
+	struct endpoints_chains chains;
 	const struct config *config;
 	char *err;
 	size_t err_n;
@@ -113,6 +115,7 @@ static int grow(struct build *b)
 	all = realloc(e->all, room * sizeof(*all));
 	if (!all)
 		return refuse(b, "out of memory");
+	memset(all + e->room, 0, (room - e->room) * sizeof(*all));
 	e->all = all;
 	e->room = room;
 	return 0;
@@ -131,10 +134,12 @@ static struct inflight *new_inflight(unsigned max)
 }
 
 /* data: what the router keeps for the pattern, the app's own element. */
-static int add_route(struct build *b, const char *prefix, const struct ol_route *r, const void *data)
+static int add_route(struct build *b, const char *prefix, const struct endpoints_mount *mount,
+	const struct ol_route *r, const void *data)
 {
 	const char *method = method_name(r->method);
 	struct endpoints *e = b->e;
+	struct chain *chain = NULL;
 	struct endpoint *p;
 	char *name;
 	int rc;
@@ -167,19 +172,56 @@ static int add_route(struct build *b, const char *prefix, const struct ol_route 
 		rc = find_pool(b, name, r->pool, &p->pool_index);
 	if (rc == 0 && r->sync)
 		p->pool_name = e->pools[p->pool_index].name;
+	if (rc == 0)
+		rc = endpoints_chain(&b->chains, name, p->sync, mount, r, &chain);
+	p->chain = chain;
 	return rc;
 }
 
-static int add_routes(struct build *b, const char *prefix, const struct ol_route *routes, size_t n, size_t stride,
-	unsigned depth);
-
-static int mount(struct build *b, const char *prefix, const struct ol_route *r, unsigned depth)
+/* Where the app says how errors look, those of requests no route takes are shown to it on a fiber: by an endpoint
+ * behind all others, which no pattern leads to. */
+static int add_unrouted(struct build *b)
 {
+	static const struct route_pattern none = { .text = "" };
+	static const struct ol_route route = { .path = "" };
+	struct endpoints *e = b->e;
+	struct chain *chain = NULL;
+	char *name = strdup("requests without a route");
+	int rc = name ? grow(b) : refuse(b, "out of memory");
+
+	if (rc == 0)
+		rc = endpoints_chain(&b->chains, name, false, NULL, &route, &chain);
+	if (rc < 0) {
+		free(name);
+		return rc;
+	}
+	e->all[e->n] = (struct endpoint){ .pattern = &none, .index = e->n, .body_max = b->config->body_max,
+		.name = name, .chain = chain };
+	return 0;
+}
+
+static int add_routes(struct build *b, const char *prefix, const struct endpoints_mount *mount,
+	const struct ol_route *routes, size_t n, size_t stride, unsigned depth);
+
+/* Members that mean nothing on a mount. */
+static bool has_more_than_a_mount(const struct ol_route *r)
+{
+	return r->async || r->sync || r->pool || r->stack || r->body_max || r->stream || r->data || r->max_inflight ||
+		r->timeout || r->queue_timeout || r->priority;
+}
+
+static int mount_router(struct build *b, const char *prefix, const struct endpoints_mount *outer,
+	const struct ol_route *r, unsigned depth)
+{
+	struct endpoints_mount mount = { outer, r };
 	char *whole;
 	int rc;
 
 	if (r->async || r->sync)
 		return refuse(b, "%s%s: a mount has no handler of its own", prefix, r->path ? r->path : "");
+	if (has_more_than_a_mount(r))
+		return refuse(b, "%s%s: a mount has .needs and .middleware only: set the others on its routes", prefix,
+			r->path ? r->path : "");
 	if (!r->path || r->path[0] != '/' || r->path[strlen(r->path) - 1] == '/')
 		return refuse(b, "mount \"%s\": a prefix begins with / and does not end with it",
 			r->path ? r->path : "");
@@ -188,13 +230,13 @@ static int mount(struct build *b, const char *prefix, const struct ol_route *r, 
 			r->path, MOUNT_DEPTH_MAX);
 	if (asprintf(&whole, "%s%s", prefix, r->path) < 0)
 		return refuse(b, "out of memory");
-	rc = add_routes(b, whole, r->mount->routes, r->mount->nroutes, r->mount->route_size, depth + 1);
+	rc = add_routes(b, whole, &mount, r->mount->routes, r->mount->nroutes, r->mount->route_size, depth + 1);
 	free(whole);
 	return rc;
 }
 
-static int add_routes(struct build *b, const char *prefix, const struct ol_route *routes, size_t n, size_t stride,
-	unsigned depth)
+static int add_routes(struct build *b, const char *prefix, const struct endpoints_mount *mount,
+	const struct ol_route *routes, size_t n, size_t stride, unsigned depth)
 {
 	int rc = 0;
 
@@ -203,9 +245,9 @@ static int add_routes(struct build *b, const char *prefix, const struct ol_route
 
 		options_element(&r, sizeof(r), routes, stride, i);
 		if (r.mount)
-			rc = mount(b, prefix, &r, depth);
+			rc = mount_router(b, prefix, mount, &r, depth);
 		else
-			rc = add_route(b, prefix, &r, (const char *)routes + i * stride);
+			rc = add_route(b, prefix, mount, &r, (const char *)routes + i * stride);
 	}
 	return rc;
 }
@@ -213,18 +255,25 @@ static int add_routes(struct build *b, const char *prefix, const struct ol_route
 int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
 	size_t err_n)
 {
-	struct build b = { e, config, err, err_n };
+	struct build b = { .e = e, .config = config, .err = err, .err_n = err_n };
 	int rc;
 
 	memset(e, 0, sizeof(*e));
 	e->router = router_new();
 	rc = e->router ? add_pools(&b, app) : refuse(&b, "out of memory");
 	if (rc == 0)
-		rc = add_routes(&b, "", app->routes, app->nroutes, app->route_size, 0);
+		rc = endpoints_chains_init(&b.chains, e, app, err, err_n);
+	if (rc == 0)
+		rc = add_routes(&b, "", NULL, app->routes, app->nroutes, app->route_size, 0);
 	if (rc == 0 && e->n == 0)
 		rc = refuse(&b, "the app has no routes: declare them with OL_ROUTES");
+	if (rc == 0)
+		rc = add_unrouted(&b);
+	if (rc == 0)
+		rc = endpoints_chains_check(&b.chains);
 	for (uint32_t i = 0; rc == 0 && i < e->n; i++)
 		e->all[i].pattern = router_at(e->router, i);
+	endpoints_chains_fini(&b.chains);
 	if (rc < 0)
 		endpoints_free(e);
 	return rc;
@@ -232,10 +281,12 @@ int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct 
 
 void endpoints_free(struct endpoints *e)
 {
-	for (uint32_t i = 0; i < e->n; i++) {
+	for (uint32_t i = 0; i < e->room; i++) { /* zeros behind the last */
 		free((char *)(uintptr_t)e->all[i].name);
 		free(e->all[i].inflight);
+		free((struct chain *)(uintptr_t)e->all[i].chain);
 	}
+	free(e->on_error);
 	free(e->all);
 	free(e->pools);
 	router_free(e->router);

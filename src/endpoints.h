@@ -10,10 +10,12 @@
 
 struct endpoints {
 	struct router *router;
-	struct endpoint *all;           /* by pattern index */
+	struct endpoint *all;           /* by pattern index; behind them that of requests no route takes */
 	uint32_t n, room;
 	struct ol_pool *pools;          /* pools[0] is the default one */
 	unsigned npools;
+	ol_handler *admit[OL_ADMIT_MAX + 1];
+	ol_handler **on_error;          /* by status, from CHAIN_ERROR_MIN; NULL: the app has none */
 };
 
 /* Checks pools and routes, mounted ones too, and makes the table.  0, or -errno with one line in err that says what is

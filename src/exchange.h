@@ -25,6 +25,8 @@ struct inflight {
 	_Atomic uint64_t refused;
 };
 
+struct chain;
+
 /* A route as the server runs it: checked, with defaults filled in.  Constant once the server has started. */
 struct endpoint {
 	const struct route_pattern *pattern;
@@ -36,6 +38,7 @@ struct endpoint {
 	const void *data;
 	const char *name;           /* "GET /reports/{id:int}", for logs and stack overflows */
 	const char *pool_name;      /* NULL for an async route */
+	const struct chain *chain;  /* around the handler; NULL: nothing is */
 	struct inflight *inflight;  /* NULL without .max_inflight: those touch nothing shared */
 };
 
@@ -56,6 +59,7 @@ struct trailers;
 struct invalid;         /* one entry of a 422 (reply.c) */
 struct release;         /* what ol_bytes_new borrowed */
 struct offload;         /* a fiber's job on a worker (wait.c) */
+struct value;           /* set by ol_value_set (chain.c) */
 
 struct ol_req {
 #ifdef OL_DEBUG
@@ -97,10 +101,19 @@ struct ol_req {
 	struct invalid *invalid;
 	struct release *releases;
 	bool answered;                  /* the connection has sent it all */
+	bool error_new;                 /* it is an error that on_error has not been shown */
+	const char *detail;             /* what that error says; NULL for a reply that is none */
+
+	/* around the handler (chain.c) */
+	struct value *values;
+	void **held;                    /* what the first nheld of the chain's needs were acquired as */
+	unsigned nheld;
+	bool sealed;                    /* they are being released: the reply stays as it is */
+	bool broken;                    /* the stream was broken off */
 
 	/* running */
 	struct fiber *fiber;
-	struct park *park;              /* of whoever runs the handler now */
+	struct park *park;              /* of whoever runs the handler now; NULL before it: nothing may wait */
 	struct park own_park;
 	struct offload *offload;        /* loop only: what a suspended fiber waits for in a pool */
 	struct pool_job job;
@@ -129,8 +142,8 @@ CHECKED int exchange_init(struct ol_req *r, struct dispatch *home, struct stream
 /* Gives back everything it holds but its own memory.  On the loop. */
 void exchange_fini(struct ol_req *r);
 
-/* Turns a handler's return into the reply: on the handler's thread, last thing it does with r.  Logs the failures. */
-void exchange_finish(struct ol_req *r, int rc);
+/* Says for whom the calling thread works from now on, NULL: for nobody; gives for whom it did (ol_current). */
+struct ol_req *exchange_current(struct ol_req *r);
 
 /* Claims for `who`: true when it was open, or who's already. */
 CHECKED bool exchange_claim(struct ol_req *r, int who);
@@ -141,6 +154,8 @@ CHECKED bool exchange_claim(struct ol_req *r, int who);
 CHECKED int request_params(struct ol_req *r, const struct route_match *m);
 /* Keeps a copy of the trailers of a chunked body; h may be NULL.  0 or -ENOMEM.  On the loop. */
 CHECKED int request_trailers(struct ol_req *r, const struct head *h);
+/* Latches a 500 for a name the route does not declare, and logs why, what (a parameter, a need) and which. */
+void request_undeclared(struct ol_req *r, const char *why, const char *what, const char *name);
 /* Gives back body, JSON, trailers and the request's pipe.  On the loop. */
 void request_fini(struct ol_req *r);
 
@@ -154,6 +169,16 @@ void reply_latch(struct ol_req *r, int status);
 void reply_latched(struct ol_req *r);
 /* There is no reply, and none of its fields. */
 void reply_reset(struct ol_req *r);
+/* There is no reply that is not committed, but its fields stay for the next. */
+void reply_forget(struct ol_req *r);
+/* An error as it stands, and back to it after another reply was begun (not committed). */
+struct error_kept {
+	struct reply reply;
+	struct reply_field **fields_end;
+	const char *detail;
+};
+void reply_keep(const struct ol_req *r, struct error_kept *was);
+void reply_restore(struct ol_req *r, const struct error_kept *was);
 /* Adds a field without checking it: value is the server's own.  Both are copied.  0 or -ENOMEM. */
 int reply_field_add(struct ol_req *r, const char *name, struct slice value);
 /* Gives back what the reply holds or borrows.  On the loop. */

@@ -60,7 +60,15 @@ void reply_reset(struct ol_req *r)
 	r->trailers_end = &r->reply.trailers;
 	r->type_fixed = false;
 	r->reply.type = (struct slice){ NULL, 0 };
-	r->replied = false;
+	r->replied = r->error_new = false;
+	r->detail = NULL;
+}
+
+void reply_forget(struct ol_req *r)
+{
+	drop_body(r);
+	r->replied = r->error_new = false;
+	r->detail = NULL;
 }
 
 void reply_fini(struct ol_req *r)
@@ -71,11 +79,11 @@ void reply_fini(struct ol_req *r)
 int reply_begin(struct ol_req *r, int status, struct slice type)
 {
 	OWNS(r);
-	if (r->committed)
+	if (r->committed || r->sealed)
 		return -EALREADY;
 	if (status < 200 || status > 599)
 		return -EINVAL;
-	drop_body(r);
+	reply_forget(r);
 	r->reply.status = status;
 	if (!r->type_fixed)
 		r->reply.type = type;
@@ -198,7 +206,7 @@ static int put_field(struct ol_req *r, const char *name_, const char *value_, bo
 	OWNS(r);
 	if (rc < 0)
 		return rc;
-	if (r->committed)
+	if (r->committed || r->sealed)
 		return -EALREADY;
 	if (slice_eq_nocase(name, SLICE("content-type")))
 		return set_type(r, value);
@@ -249,6 +257,8 @@ int ol_trailer_set(ol_req *r, const char *name, const char *value)
 		return rc;
 	if (!r->streaming)
 		return -EINVAL;
+	if (r->sealed)
+		return -EALREADY;
 	return append_field(r, &r->trailers_end, slice_of(name), slice_of(value));
 }
 
@@ -368,9 +378,12 @@ static struct slice detail_text(struct ol_req *r, const char *detail)
 	return (struct slice){ p, k };
 }
 
-static void set_text(struct ol_req *r, struct slice text)
+/* text: {"detail": ...}.  detail: what stands there, for ol_detail: a string, or the text of a list. */
+static void set_error(struct ol_req *r, struct slice text, const char *detail)
 {
 	set_bytes(r, text.p, text.n);
+	r->error_new = true;
+	r->detail = detail;
 }
 
 int ol_error(ol_req *r, int status, const char *detail)
@@ -378,7 +391,7 @@ int ol_error(ol_req *r, int status, const char *detail)
 	int rc = reply_begin(r, status, JSON_TYPE);
 
 	if (rc == 0)
-		set_text(r, detail_text(r, detail));
+		set_error(r, detail_text(r, detail), arena_strndup(&r->arena, detail, strlen(detail)));
 	return rc;
 }
 
@@ -405,7 +418,42 @@ void reply_error(struct ol_req *r, int status, const char *detail)
 	r->reply.status = status;
 	r->reply.type = JSON_TYPE;
 	r->replied = true;
-	set_text(r, detail_text(r, detail));
+	set_error(r, detail_text(r, detail), detail);
+}
+
+void reply_keep(const struct ol_req *r, struct error_kept *was)
+{
+	*was = (struct error_kept){ r->reply, r->fields_end, r->detail };
+}
+
+/* Fields stay as they were, too: in the list, what came behind its end of then is cut off. */
+void reply_restore(struct ol_req *r, const struct error_kept *was)
+{
+	struct reply_field **end = &r->reply.fields;
+
+	reply_forget(r);
+	r->reply = was->reply;
+	while (*end && end != was->fields_end)
+		end = &(*end)->next;
+	*end = NULL;
+	r->fields_end = end;
+	r->type_fixed = false;
+	r->replied = true;
+	r->detail = was->detail;
+}
+
+int ol_status(const ol_req *r)
+{
+	OWNS(r);
+	if (r->broken)
+		return 500;
+	return r->replied || r->committed ? r->reply.status : 0;
+}
+
+const char *ol_detail(const ol_req *r)
+{
+	OWNS(r);
+	return r->detail ? r->detail : "";
 }
 
 void reply_latch(struct ol_req *r, int status)
@@ -480,6 +528,14 @@ static struct slice invalid_text(struct ol_req *r)
 	return (struct slice){ p, k };
 }
 
+/* The list in {"detail":[...]}, as a string of its own. */
+static const char *list_of(struct ol_req *r, struct slice text)
+{
+	static const size_t before = sizeof("{\"detail\":") - 1;
+
+	return text.p ? arena_strndup(&r->arena, text.p + before, text.n - before - 1) : NULL;
+}
+
 static const char *latched_detail(int status)
 {
 	switch (status) {
@@ -499,7 +555,10 @@ void reply_latched(struct ol_req *r)
 	int status = r->latched;
 
 	reply_error(r, status, latched_detail(status));
-	if (status == 422 && r->invalid)
-		set_text(r, invalid_text(r));
+	if (status == 422 && r->invalid) {
+		struct slice text = invalid_text(r);
+
+		set_error(r, text, list_of(r, text));
+	}
 	r->reply.close = status == 408 || status == 413 || status == 400;
 }

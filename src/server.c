@@ -123,7 +123,7 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 	for (unsigned i = 0; i < n; i++) {
 		const struct ol_pool *p = &s->endpoints.pools[i];
 		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
-			.idle_ns = c->idle_thread_ms * NS_PER_MS, .tags = s->endpoints.n };
+			.idle_ns = c->idle_thread_ms * NS_PER_MS, .tags = s->endpoints.n + 1 };
 
 		int rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
 
@@ -154,6 +154,7 @@ static void set_shared(ol_server *s)
 	s->shared.router = s->endpoints.router;
 	s->shared.endpoints = s->endpoints.all;
 	s->shared.nendpoints = s->endpoints.n;
+	s->shared.admit = s->endpoints.admit;
 	s->shared.requests_max = share(c->requests_max, s->nloops);
 	s->shared.fibers_max = share(c->fibers_max, s->nloops);
 	atomic_init(&s->shared.data, s->setup.app->data);
@@ -561,14 +562,14 @@ static unsigned name_stuck(const ol_server *s, char *names, size_t n)
 	size_t at = 0;
 
 	names[0] = '\0';
-	for (uint32_t i = 0; i <= s->endpoints.n; i++) {
-		bool routed = i < s->endpoints.n;
-		unsigned k = routed ? in_flight(s, i) : heads_pending(s);
+	for (uint32_t i = 0; i <= s->endpoints.n + 1; i++) { /* behind the routes: those of none, and those to come */
+		bool begun = i <= s->endpoints.n;
+		unsigned k = begun ? in_flight(s, i) : heads_pending(s);
 
 		sum += k;
 		if (k > 0 && at < n)
 			at += (size_t)snprintf(names + at, n - at, "%s%s: %u request%s", at ? "\n" : "",
-				routed ? s->endpoints.all[i].name : "heads that are not complete", k,
+				begun ? s->endpoints.all[i].name : "heads that are not complete", k,
 				k == 1 ? "" : "s");
 	}
 	return sum;

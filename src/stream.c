@@ -69,6 +69,10 @@ int ol_write(ol_req *r, const void *p, size_t n)
 	OWNS(r);
 	if (!r->streaming)
 		return -EINVAL;
+	if (r->sealed)
+		return -EALREADY;
+	if (!r->park)
+		return -EDEADLK;
 	if (!has_content(r))
 		return write_nothing(r, n); /* the head is sent when the handler returns */
 	if (!r->committed) {

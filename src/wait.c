@@ -39,9 +39,12 @@ int ol_cancelled(const ol_req *r)
 
 int ol_sleep(ol_req *r, int64_t ms)
 {
-	uint64_t deadline = clock_after_ms(park_clock(r->park), ms < 0 ? 0 : ms);
+	uint64_t deadline;
 
 	OWNS(r);
+	if (!r->park)
+		return -EDEADLK;
+	deadline = clock_after_ms(park_clock(r->park), ms < 0 ? 0 : ms);
 	do {
 		if (ol_cancelled(r))
 			return -ECANCELED;
@@ -59,11 +62,19 @@ static void offload_done(struct loop_msg *m)
 	park_wake(&off->req->own_park);
 }
 
+static void run_offload(struct offload *off)
+{
+	ol_req *was = exchange_current(off->req);
+
+	off->rc = off->fn(off->arg);
+	(void)exchange_current(was);
+}
+
 static void run_for_fiber(struct pool_job *job)
 {
 	struct offload *off = container_of(job, struct offload, job);
 
-	off->rc = off->fn(off->arg);
+	run_offload(off);
 	loop_post(off->req->home->loop, &off->msg);
 }
 
@@ -71,7 +82,7 @@ static void run_for_thread(struct pool_job *job)
 {
 	struct offload *off = container_of(job, struct offload, job);
 
-	off->rc = off->fn(off->arg);
+	run_offload(off);
 	park_wake(&off->thread);
 }
 
@@ -134,6 +145,8 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 	struct offload off = { .fn = fn, .arg = arg, .req = r, .job.tag = r->endpoint->index };
 
 	OWNS(r);
+	if (!r->park)
+		return -EDEADLK;
 	if (i < 0)
 		return -ENOENT;
 	off.pool = s->pools[i].pool;
@@ -186,10 +199,13 @@ int ol_post(ol_handle h, void (*fn)(ol_req *r, void *arg), void *arg)
 
 int ol_wait(ol_req *r, int64_t timeout_ms)
 {
-	uint64_t deadline = clock_after_ms(park_clock(r->park), timeout_ms); /* NEVER below 0 */
+	uint64_t deadline;
 	int rc = 0;
 
 	OWNS(r);
+	if (!r->park)
+		return -EDEADLK;
+	deadline = clock_after_ms(park_clock(r->park), timeout_ms); /* NEVER below 0 */
 	/* Acquire: what the waker wrote before ol_wake is seen. */
 	while (!atomic_exchange_explicit(&r->woken, false, memory_order_acquire)) {
 		if (ol_cancelled(r))
@@ -205,7 +221,8 @@ void ol_wake(ol_req *r)
 {
 	/* Release: pairs with ol_wait's acquire. */
 	atomic_store_explicit(&r->woken, true, memory_order_release);
-	park_wake(r->park);
+	if (r->park) /* else its handler has not been started */
+		park_wake(r->park);
 }
 
 /* ---- memory and the log ------------------------------------------------------------------------------------------ */

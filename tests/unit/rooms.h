@@ -96,7 +96,7 @@ static inline void rooms_pools(struct rooms *r)
 	for (unsigned i = 0; i < r->shared.npools; i++) {
 		const struct ol_pool *p = &r->endpoints.pools[i];
 		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue,
-			.tags = r->endpoints.n };
+			.tags = r->endpoints.n + 1 };
 
 		ck_assert_int_eq(dispatch_pool_init(&r->shared.pools[i], &pc, 0), 0);
 	}
@@ -122,6 +122,7 @@ static inline void rooms_up(struct rooms *r, const struct ol_app *app, const str
 	r->shared.router = r->endpoints.router;
 	r->shared.endpoints = r->endpoints.all;
 	r->shared.nendpoints = r->endpoints.n;
+	r->shared.admit = r->endpoints.admit;
 	r->shared.requests_max = r->config.requests_max;
 	r->shared.fibers_max = r->config.fibers_max;
 	atomic_init(&r->shared.data, app->data);

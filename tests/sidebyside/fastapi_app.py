@@ -17,6 +17,9 @@ from fastapi.responses import StreamingResponse
 
 app = fastapi.FastAPI()
 gate = threading.Semaphore(0)
+connections = threading.Semaphore(10)
+wanting = set()     # threads that wait for a connection
+unused = []         # connections of requests whose endpoint has not begun
 served = []         # ids of /mark, in the order in which their handlers ran
 
 
@@ -57,6 +60,26 @@ async def show_served():
     return served
 
 
+def database():
+    """A connection out of ten, as a database's pool hands them out: who finds none left waits for one."""
+    thread = threading.get_ident()
+    wanting.add(thread)
+    connections.acquire()
+    wanting.discard(thread)
+    connection = object()
+    unused.append(connection)
+    try:
+        yield connection
+    finally:
+        connections.release()
+
+
+@app.get("/row")
+def row(connection=fastapi.Depends(database)):
+    unused.remove(connection)
+    return "row"
+
+
 @app.get("/chunks")
 def chunks(n: int):
     return StreamingResponse((b"0123456789" for _ in range(n)), media_type="text/plain")
@@ -65,8 +88,8 @@ def chunks(n: int):
 @app.get("/stats")
 async def stats():
     s = anyio.to_thread.current_default_thread_limiter().statistics()
-    return {"limit": s.total_tokens, "running": s.borrowed_tokens, "queued": s.tasks_waiting,
-            "connections": len(server.server_state.connections)}
+    return {"limit": s.total_tokens, "running": s.borrowed_tokens, "queued": s.tasks_waiting, "wanting": len(wanting),
+            "unused": len(unused), "connections": len(server.server_state.connections)}
 
 
 async def serve():

@@ -9,8 +9,9 @@
 #include <semaphore.h>
 
 #define MARKS_MAX 1024
+#define CONNECTIONS 10
 
-static sem_t gate;
+static sem_t gate, connections;
 static pthread_mutex_t marks_lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t marks[MARKS_MAX]; /* ids of /mark, in the order in which their handlers ran */
 static size_t nmarks;
@@ -73,6 +74,29 @@ static int served(ol_req *r)
 	return ol_json_new(r, 200, ids);
 }
 
+/* One of the connections, as a database's pool hands them out: who finds none left waits for one. */
+static int connect_database(ol_req *r, void **value)
+{
+	(void)r;
+	take(&connections);
+	*value = &connections;
+	return 0;
+}
+
+static void leave_database(ol_req *r, void *value)
+{
+	(void)r;
+	sem_post(value);
+}
+
+static const struct ol_need database = { .name = "database", .acquire = connect_database, .release = leave_database,
+	.blocking = 1 };
+
+static int row(ol_req *r)
+{
+	return ol_text(r, 200, ol_need_value(r, "database") ? "row" : "no connection");
+}
+
 static int chunks(ol_req *r)
 {
 	int64_t n;
@@ -93,6 +117,7 @@ static const struct ol_route routes[] = {
 	OL_GET("/other/quick", .sync = quick, .pool = "other"),
 	OL_GET("/mark", .sync = mark),
 	OL_GET("/served", .async = served),
+	OL_GET("/row", .sync = row, .needs = { &database }),
 	OL_GET("/chunks", .sync = chunks),
 };
 
@@ -102,7 +127,7 @@ static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pool
 
 int main(int argc, char **argv)
 {
-	if (sem_init(&gate, 0, 0) < 0)
+	if (sem_init(&gate, 0, 0) < 0 || sem_init(&connections, 0, CONNECTIONS) < 0)
 		return 1;
 	return ol_main(argc, argv, &app);
 }

@@ -26,7 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "scenario"))
 from conftest import PATIENCE, Server, get, program_path, wait_until    # noqa: E402 it is found only now
 
-THREADS = 40
+THREADS, CONNECTIONS, CLIENTS = 40, 10, 100
 MARKS, DEPARTED = 8, 20
 CHUNKS = 2000
 SOON = 0.5      # seconds: long after anything that is not stuck has answered, and no condition of success
@@ -223,6 +223,35 @@ def test_a_full_pool_stops_every_def_endpoint_or_one_pool(both, table):
         f"another pool answers; the control plane shows {THREADS} running and the queue")
 
 
+def test_a_dependency_that_waits_for_one_of_ten_connections(both, table):
+    fast, off = both()
+
+    def stuck():
+        """Every thread waits for a connection, and each request that has one for a thread."""
+        p = fast.pool()
+        return (p["wanting"], p["unused"]) == (THREADS, CONNECTIONS)
+
+    for _ in range(5):
+        clients = fast.ask_many(CLIENTS, "/row")
+        wait_until(lambda: stuck() or answered(clients, 0) == CLIENTS)
+        done = answered(clients, SOON)
+        for c in clients:
+            c.s.close()
+        if done < CLIENTS:
+            assert stuck()
+            break
+    fastapi_does(done < CLIENTS)
+
+    for c in off.ask_many(CLIENTS, "/row"):
+        r = c.reply()
+        assert (r.status, r.body) == (200, b"row")
+        c.s.close()
+    table.row(f"{CLIENTS} clients, a blocking dependency that hands out {CONNECTIONS} connections",
+        f"deadlock after {done} answers: {THREADS} threads wait for a connection, the {CONNECTIONS} requests that have "
+        "one wait for a thread" if done < CLIENTS else f"all {CLIENTS} answered",
+        f"all {CLIENTS} answered: `.needs` and handler are one job on one thread")
+
+
 def test_waiting_order(both, table):
     orders = []
     for side in both("--pool", "1"):
@@ -274,8 +303,8 @@ def test_a_stream_of_small_chunks(both, table):
     f, o = fast.cost_of_chunks(2), off.cost_of_chunks(20)
     fastapi_does(f[1] >= 0.9)
     assert o[1] < 0.5
-    table.row(f"a stream of {CHUNKS} chunks of 10 bytes from a `def` generator / `ol_write`",
-        *(f"{cpu:.{digits}f} µs CPU and {switches:.{digits}f} context switches a chunk"
+    table.row(f"a stream of {CHUNKS} pieces of 10 bytes from a `def` generator / `ol_write`",
+        *(f"{cpu:.{digits}f} µs CPU and {switches:.{digits}f} context switches a piece"
         for digits, (cpu, switches) in ((1, f), (3, o))))
 
 

@@ -3,7 +3,7 @@
  * All of it is one call (chain_run), so one job on one thread, or one fiber:
  *
  *     middleware, outermost first → needs → handler → its return is settled → needs, in reverse → back through the
- *     middleware, each return settled → a stream's pipe is ended
+ *     middleware, each return settled → a reply that is pulled is pulled → a stream's pipe is ended
  *
  * Settling: a return that is no reply becomes one (the latched status, or a logged 500), and a reply that is an error
  * is shown to the app's on_error, once, as soon as the function that made it has returned.  So what is outside always
@@ -12,7 +12,9 @@
  *
  * Needs that were acquired are a prefix of the chain's list (r->nheld), whatever stopped the acquiring: an error, a
  * reply, a latched 500.  They are released from its end, also when nobody waits for the reply any more; meanwhile
- * r->sealed keeps the reply as it is.  Neither side skips anything for a cancelled request: what waits is told.
+ * r->sealed keeps the reply as it is.  A reply that may come from them is pulled before they are released; any other is
+ * pulled last, when nothing is held, so that a job may leave its thread meanwhile.  Neither side skips anything for a
+ * cancelled request: what waits is told.
  *
  * A request that was answered before its handler (404, 422 of a parameter) comes here for on_error only.
  *
@@ -45,6 +47,7 @@ static const struct step handler_step = { "handler failed", "handler broke off i
 static const struct step middleware_step = { "middleware failed", "middleware broke off its stream" };
 static const struct step need_step = { "need failed", "need broke off its stream" };
 static const struct step error_step = { "error handler failed", "error handler broke off its stream" };
+static const struct step pull_step = { "pull failed", "pull broke off its stream" };
 static const struct step admit_step = { "admit hook failed", "admit hook broke off its stream" };
 
 /* ---- settling ---------------------------------------------------------------------------------------------------- */
@@ -198,6 +201,25 @@ void *ol_need_value(ol_req *r, const char *name)
 
 /* ---- the chain --------------------------------------------------------------------------------------------------- */
 
+/* Pulls the reply, if it is to be pulled.  If that fails before the first byte the error is shown to the app, which may
+ * have another pulled; only once.  False: it has left. */
+static bool pull(struct ol_req *r, bool may_leave)
+{
+	bool shown = false;
+
+	while (stream_is_open(r)) {
+		int rc;
+
+		if (!stream_pull(r, may_leave, &rc))
+			return false;
+		settle(r, rc, &pull_step);
+		r->error_new = r->error_new && !shown;
+		show_error(r);
+		shown = true;
+	}
+	return true;
+}
+
 static void run_layer(struct ol_req *r, const struct chain *c, unsigned i)
 {
 	struct ol_next next = { .inner = i + 1 };
@@ -208,6 +230,8 @@ static void run_layer(struct ol_req *r, const struct chain *c, unsigned i)
 	}
 	if (acquire(r, c))
 		returned(r, r->endpoint->handler(r), &handler_step);
+	if (c->nneeds > 0)
+		(void)pull(r, false); /* it may be from what is released now */
 	release(r, c);
 }
 
@@ -223,7 +247,16 @@ int ol_next_run(ol_next *next, ol_req *r)
 	return 0;
 }
 
-void chain_run(struct ol_req *r)
+bool chain_go_on(struct ol_req *r)
+{
+	if (!pull(r, r->endpoint->sync))
+		return false;
+	if (r->streaming)
+		pipe_end(r->out, r->broken ? -ECONNABORTED : 0); /* without a write: an empty body */
+	return true;
+}
+
+bool chain_run(struct ol_req *r)
 {
 	const struct chain *c = r->endpoint->chain;
 
@@ -233,8 +266,7 @@ void chain_run(struct ol_req *r)
 		show_error(r);
 	else
 		run_layer(r, c, 0);
-	if (r->streaming)
-		pipe_end(r->out, r->broken ? -ECONNABORTED : 0); /* without a write: an empty body */
+	return chain_go_on(r);
 }
 
 /* ---- admission --------------------------------------------------------------------------------------------------- */

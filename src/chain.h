@@ -19,8 +19,11 @@ struct chain {
 };
 
 /* The handler and all that is around it, to its reply: the last thing that is done with r in its lane.  A request whose
- * reply is an error already (answered before its handler) is only shown to on_error.  On the handler's thread. */
-void chain_run(struct ol_req *r);
+ * reply is an error already (answered before its handler) is only shown to on_error.  On the handler's thread.
+ * False: a .sync reply that is pulled has left its thread, and is not to be touched (stream_pull). */
+bool chain_run(struct ol_req *r);
+/* Goes on with such a reply. */
+CHECKED bool chain_go_on(struct ol_req *r);
 
 /* Whether the app has a say in how errors of that status look. */
 CHECKED bool chain_has_on_error(const struct chain *c, int status);

@@ -10,7 +10,7 @@
  *
  * How requests end is in dispatch_end.c, their memory in dispatch_home.c, their places and pools in dispatch_pool.c.
  *
- * All of this runs on the loop's thread, except run_job (worker) and the two dispatch_body_ functions (any).
+ * All of this runs on the loop's thread, except the jobs (workers) and the two dispatch_body_ functions (any).
  */
 #include "chain.h"
 #include "dispatch_internal.h"
@@ -150,7 +150,7 @@ static void resume(struct park *p)
 
 static void fiber_main(void *arg)
 {
-	chain_run(arg);
+	(void)chain_run(arg); /* a fiber waits where a job would leave */
 }
 
 static void start_async(struct ol_req *r)
@@ -178,16 +178,39 @@ static void job_done(struct loop_msg *m)
 	handler_ended(container_of(m, struct ol_req, done));
 }
 
-/* On a worker. */
-static void run_job(struct pool_job *job)
+/* On a worker.  A pulled stream may leave its thread before it is over: then r is the loop's until dispatch_pull_again,
+ * which may have come already. */
+static void work(struct ol_req *r, bool (*part)(struct ol_req *r_))
 {
-	struct ol_req *r = container_of(job, struct ol_req, job);
 	struct loop *l = r->home->loop;
+	bool over;
 
 	(void)exchange_current(r);
-	chain_run(r);
+	over = part(r);
 	(void)exchange_current(NULL);
-	loop_post(l, &r->done);
+	if (over)
+		loop_post(l, &r->done);
+}
+
+static void run_job(struct pool_job *job)
+{
+	work(container_of(job, struct ol_req, job), chain_run);
+}
+
+static void run_pull(struct pool_job *job)
+{
+	work(container_of(job, struct ol_req, job), chain_go_on);
+}
+
+void dispatch_pull_again(struct pipe *p)
+{
+	struct ol_req *r = p->owner;
+
+	r->state = EXCHANGE_RUNNING; /* its job is not taken back: what it pulls from is to be closed on a worker */
+	r->job = (struct pool_job){ .run = run_pull, .tag = r->endpoint->index };
+	pool_readmit(dispatch_pool_of(r)->pool);
+	pool_batch_add(&r->home->batches[r->endpoint->pool_index], &r->job);
+	r->home->batched++;
 }
 
 static void start_sync(struct ol_req *r)

@@ -82,6 +82,8 @@ struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen);
 
 /* A streamed reply's pipe has something to send. */
 void dispatch_stream_ready(struct pipe *p);
+/* There is room again for a pulled reply that has left its worker: it goes on, in another job. */
+void dispatch_pull_again(struct pipe *p);
 
 /* ---- dispatch_pool.c: the pools, and the places that requests take before they may run ---- */
 

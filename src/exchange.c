@@ -99,6 +99,12 @@ void exchange_fini(struct ol_req *r)
 #endif
 }
 
+bool exchange_given_up(const struct ol_req *r)
+{
+	/* Relaxed: a hint; the claim itself decides. */
+	return atomic_load_explicit(&r->claim, memory_order_relaxed) == CLAIM_LOOP;
+}
+
 bool exchange_claim(struct ol_req *r, int who)
 {
 	int found = CLAIM_OPEN;

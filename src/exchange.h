@@ -57,6 +57,7 @@ enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_LOOP };
 struct query;           /* a decoded query parameter (request.c) */
 struct trailers;
 struct invalid;         /* one entry of a 422 (reply.c) */
+struct pull;            /* what a reply is pulled from (stream.c) */
 struct release;         /* what ol_bytes_new borrowed */
 struct offload;         /* a fiber's job on a worker (wait.c) */
 struct value;           /* set by ol_value_set (chain.c) */
@@ -100,6 +101,7 @@ struct ol_req {
 	int latched;                    /* a status that a return below 0 turns into the reply */
 	struct invalid *invalid;
 	struct release *releases;
+	struct pull *pull;
 	bool answered;                  /* the connection has sent it all */
 	bool error_new;                 /* it is an error that on_error has not been shown */
 	const char *detail;             /* what that error says; NULL for a reply that is none */
@@ -144,6 +146,9 @@ void exchange_fini(struct ol_req *r);
 
 /* Says for whom the calling thread works from now on, NULL: for nobody; gives for whom it did (ol_current). */
 struct ol_req *exchange_current(struct ol_req *r);
+
+/* The loop has claimed it: nobody waits for what the handler will say. */
+bool exchange_given_up(const struct ol_req *r);
 
 /* Claims for `who`: true when it was open, or who's already. */
 CHECKED bool exchange_claim(struct ol_req *r, int who);
@@ -190,7 +195,25 @@ CHECKED int reply_type(struct ol_req *r, const char *type, struct slice *out);
 
 /* ---- stream.c ---------------------------------------------------------------------------------------------------- */
 
-/* The reply is no stream any more; nobody has written to it, or the loop is done with it. */
+/* The reply is no stream any more; nobody has written to it, or the loop is done with it.  Closes what it is pulled
+ * from, unless that has been done. */
 void stream_drop(struct ol_req *r);
+/* Whether what is written is sent at all (RFC 9110 §6.4.1). */
+bool stream_has_content(const struct ol_req *r);
+/* The stream is the reply from now on: 0, or -ECANCELED. */
+CHECKED int stream_commit(struct ol_req *r);
+/* n bytes are written to a reply without content.  Nobody is sent them, so nobody's pace holds the handler up; but a
+ * stream that has no end must neither keep its loop from others nor outlive its client: 0, or -ECANCELED. */
+CHECKED int stream_write_nothing(struct ol_req *r, size_t n);
+/* A reply is being pulled, so it cannot be replaced. */
+bool stream_is_pulling(const struct ol_req *r);
+
+/* It is yet to be pulled. */
+bool stream_is_open(const struct ol_req *r);
+/* Pulls an open stream, and closes what it is pulled from: on the handler's thread, when it has returned, before what
+ * its route needs is released.  *rc: 0, or what broke it off.
+ * may_leave: on a worker that holds nothing for the request but its place.  False: it has left it to the loop while the
+ * client is behind, and must not touch it; this is called again in the job of dispatch_pull_again. */
+CHECKED bool stream_pull(struct ol_req *r, bool may_leave, int *rc);
 
 #endif

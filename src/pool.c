@@ -596,6 +596,11 @@ bool pool_admit(struct pool *p)
 	return false;
 }
 
+void pool_readmit(struct pool *p)
+{
+	atomic_fetch_add_explicit(&p->entered, 1, memory_order_relaxed); /* pool_admit's compare sees it or fails */
+}
+
 void pool_unadmit(struct pool *p)
 {
 	lock(p);

@@ -60,6 +60,9 @@ void pool_free(struct pool *p);
  * is called, or when pool_drop took it.  An admitted job must reach pool_splice or pool_unadmit.  Any thread. */
 CHECKED bool pool_admit(struct pool *p);
 
+/* Takes a place beyond all bounds, for a job whose work has begun and goes on: it was let in before.  Any thread. */
+void pool_readmit(struct pool *p);
+
 /* Gives back the place of a job that will not be spliced.  Any thread. */
 void pool_unadmit(struct pool *p);
 

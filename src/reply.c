@@ -79,7 +79,7 @@ void reply_fini(struct ol_req *r)
 int reply_begin(struct ol_req *r, int status, struct slice type)
 {
 	OWNS(r);
-	if (r->committed || r->sealed)
+	if (r->committed || r->sealed || stream_is_pulling(r))
 		return -EALREADY;
 	if (status < 200 || status > 599)
 		return -EINVAL;

@@ -10,6 +10,9 @@
 #define POOL_THREADS_MAX 10000
 #define POOL_QUEUE_MAX 10000000
 
+/* The longest time that may be given for anything. */
+#define DAY_MS 86400000
+
 enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
 
 /* options.c fills it (options_parse) from one table; the defaults are in that table and nowhere else.  Strings are
@@ -22,6 +25,11 @@ struct config {
 	unsigned loops;                 /* --loops; 0: the CPUs of the cgroup's quota */
 	unsigned pool_threads;          /* --pool 40 */
 	unsigned pool_queue;            /* --queue 1024 */
+	unsigned pool_spares;           /* --pool-spares 0 */
+	bool codel;                     /* --codel: of the default pool, as the two below */
+	uint64_t codel_target_ms;       /* --codel-target 5 ms */
+	uint64_t codel_interval_ms;     /* --codel-interval 100 ms */
+	uint64_t queue_timeout_ms;      /* --queue-timeout 30 s, of pools that say nothing else; 0: none */
 	enum config_backend backend;    /* --backend auto|uring|libevent */
 	uint64_t grace_ms;              /* --grace 30 (s) */
 	enum log_format log_format;     /* --log-format text|json */

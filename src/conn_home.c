@@ -137,6 +137,7 @@ static void abort_list(struct list *list)
 
 void conn_home_abort(struct conn_home *h)
 {
+	dispatch_abandon(h->dispatch);
 	abort_list(&h->idle);
 	abort_list(&h->busy);
 }

@@ -10,7 +10,7 @@
  *
  * How requests end is in dispatch_end.c, their memory in dispatch_home.c, their places and pools in dispatch_pool.c.
  *
- * All of this runs on the loop's thread, except the jobs (workers) and the two dispatch_body_ functions (any).
+ * All of this runs on the loop's thread, except the jobs (workers), expire_job and the dispatch_body_ functions (any).
  */
 #include "chain.h"
 #include "dispatch_internal.h"
@@ -111,7 +111,7 @@ void dispatch_stream_ready(struct pipe *p)
 {
 	struct ol_req *r = p->owner;
 
-	if (!r->stream) {
+	if (!r->stream || r->given_up) {
 		dispatch_release(r);
 		return;
 	}
@@ -209,36 +209,76 @@ void dispatch_pull_again(struct pipe *p)
 	r->state = EXCHANGE_RUNNING; /* its job is not taken back: what it pulls from is to be closed on a worker */
 	r->job = (struct pool_job){ .run = run_pull, .tag = r->endpoint->index };
 	pool_readmit(dispatch_pool_of(r)->pool);
-	pool_batch_add(&r->home->batches[r->endpoint->pool_index], &r->job);
-	r->home->batched++;
+	dispatch_enqueue(r->home, r->endpoint->pool_index, &r->job);
+}
+
+/* It has waited in the queue for too long, and will not run. */
+static void job_refused(struct ol_req *r, const char *why)
+{
+	dispatch_leave(r);
+	if (r->stream && !r->given_up) {
+		dispatch_shed_pool(r, why);
+	} else {
+		r->state = EXCHANGE_DONE;
+		dispatch_release(r);
+	}
+}
+
+static void job_timed_out(struct loop_msg *m)
+{
+	job_refused(container_of(m, struct ol_req, done), "The request waited too long for a thread");
+}
+
+static void job_shed(struct loop_msg *m)
+{
+	job_refused(container_of(m, struct ol_req, done), "The pool is overloaded");
+}
+
+/* On any thread. */
+static void expire_job(struct pool_job *job, enum pool_expiry why)
+{
+	struct ol_req *r = container_of(job, struct ol_req, job);
+
+	r->done.fn = why == POOL_SHED ? job_shed : job_timed_out;
+	loop_post(r->home->loop, &r->done);
 }
 
 static void start_sync(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
+	const struct endpoint *e = r->endpoint;
 
 	if (!pool_admit(dispatch_pool_of(r)->pool)) {
 		dispatch_leave(r);
-		dispatch_shed(r, "The pool's queue is full");
+		dispatch_shed_pool(r, "The pool's queue is full");
 		return;
 	}
 	park_init_thread(&r->own_park);
 	r->park = &r->own_park;
 	r->state = EXCHANGE_QUEUED;
 	r->job.run = run_job;
-	r->job.tag = r->endpoint->index;
+	r->job.expired = expire_job;
+	r->job.tag = e->index;
+	r->job.priority = e->priority;
+	r->job.expires_ns = e->queue_timeout_ns ? d->loop->now_ns + e->queue_timeout_ns : NEVER;
 	r->done.fn = job_done;
-	pool_batch_add(&d->batches[r->endpoint->pool_index], &r->job);
-	d->batched++;
+	dispatch_enqueue(d, e->pool_index, &r->job);
 }
 
 static void start(struct ol_req *r)
 {
 	const char *full = dispatch_enter(r);
 
-	if (full)
-		dispatch_shed(r, full);
-	else if (r->endpoint->sync)
+	if (full) {
+		if (r->endpoint->sync)
+			dispatch_shed_pool(r, full);
+		else
+			dispatch_shed(r, full);
+		return;
+	}
+	if (r->endpoint->timeout_ns)
+		dispatch_await(r);
+	if (r->endpoint->sync)
 		start_sync(r);
 	else
 		start_async(r);
@@ -251,7 +291,7 @@ static void body_ready(struct pipe *p)
 {
 	struct ol_req *r = p->owner;
 
-	if (!r->stream) {
+	if (!r->stream || r->overdue) {
 		dispatch_release(r);
 		return;
 	}
@@ -417,7 +457,7 @@ void dispatch_body(struct dispatch *d, struct stream *s, struct slice data)
 	struct ol_req *r = s->req;
 
 	(void)d;
-	if (!r)
+	if (!r || r->overdue)
 		return;
 	r->body_seen += data.n;
 	if (r->in)
@@ -432,8 +472,10 @@ void dispatch_end(struct dispatch *d, struct stream *s, const struct head *trail
 	int rc;
 
 	(void)d;
+	if (!r || r->overdue || r->state == EXCHANGE_DONE)
+		return;
 	/* An error may be on its way to its reply: then nobody reads the rest. */
-	if (!r || (!r->in && r->state != EXCHANGE_HEAD && r->state != EXCHANGE_BODY) || r->state == EXCHANGE_DONE)
+	if (!r->in && r->state != EXCHANGE_HEAD && r->state != EXCHANGE_BODY)
 		return;
 	rc = request_trailers(r, trailers);
 	if (r->in) {

@@ -8,6 +8,9 @@
 #include "exchange.h"
 #include "metrics.h"
 
+/* Why queued work is taken back. */
+enum dispatch_drop { DROP_CLIENT_LEFT, DROP_DEADLINE, DROP_SHUTDOWN, DROPS };
+
 /* A pool as requests see it.  The atomics are relaxed: bounds and counts, they order nothing. */
 struct dispatch_pool {
 	struct pool *pool;
@@ -17,10 +20,12 @@ struct dispatch_pool {
 	_Atomic unsigned streams_max;
 	_Atomic unsigned streams;           /* .stream requests on its threads; any loop */
 	_Atomic uint64_t streams_refused;
+	_Atomic uint64_t dropped[DROPS];    /* jobs taken back; any loop */
 };
 
 /* What all loops of a server share.  Constant while it runs, but for the atomics. */
 struct dispatch_shared {
+	ol_server *server;                  /* ol_server_of */
 	const struct config *config;
 	struct log *log;
 	const struct router *router;
@@ -48,6 +53,9 @@ struct dispatch {
 	struct fiber_pool *fibers;
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
+	bool abandoned;                     /* the grace is over: what ends from now on ends for that */
+	struct timer expire;                /* jobs may have waited too long in their pools */
+	uint64_t expires_ns;                /* the first to, of this turn's */
 	struct timer retry;                 /* a pool could not start the thread it needs */
 	uint64_t tell_stalled_ns;           /* when the log may be told so again */
 	struct list spare;                  /* exchanges that serve the next requests */
@@ -73,6 +81,9 @@ void dispatch_sent(struct dispatch *d, struct stream *s);
 void dispatch_gone(struct dispatch *d, struct stream *s);
 /* The client has sent its FIN: nobody may be waiting any more, but the reply is still sent. */
 void dispatch_cancel(struct dispatch *d, struct stream *s);
+
+/* The grace is over: what is given up from now on is given up for that. */
+void dispatch_abandon(struct dispatch *d);
 
 /* Hands the turn's jobs to the pools: the loop's before_wait. */
 void dispatch_flush(struct dispatch *d);
@@ -100,6 +111,9 @@ int dispatch_pool_index(const struct dispatch_shared *s, const char *name);
 CHECKED int dispatch_resize(struct dispatch_shared *s, const char *name, unsigned threads, unsigned queue,
 	const char *by);
 
+/* For ol_pool_look: as much of *info as its size says.  -ENOENT.  Any thread. */
+CHECKED int dispatch_look(const struct dispatch_shared *s, const char *name, struct ol_pool_info *info);
+
 /* Gives the default pool so many threads more (or fewer), within its bounds.  Any thread. */
 void dispatch_step(struct dispatch_shared *s, int threads, const char *by);
 
@@ -109,7 +123,12 @@ CHECKED const char *dispatch_enter(struct ol_req *r);
 void dispatch_leave(struct ol_req *r);
 
 /* wait.c: takes a suspended fiber's work back when it is still queued. */
-void offload_cancel(struct offload *off);
+void offload_cancel(struct offload *off, enum dispatch_drop why);
+/* dispatch_queue.c: adds a job, which has been admitted, to those of this turn for pool `index`. */
+void dispatch_enqueue(struct dispatch *d, unsigned index, struct pool_job *job);
+/* dispatch_queue.c: takes a job of this loop back from pool `index`, spliced or not yet, and counts it: true, and it
+ * will never run; false when a worker has begun it. */
+CHECKED bool dispatch_take_back(struct dispatch *d, unsigned index, struct pool_job *job, enum dispatch_drop why);
 /* For the bodies: takes or gives back bytes of the process's total; false when there is no room. */
 CHECKED bool dispatch_body_room(struct dispatch_shared *s, size_t n);
 void dispatch_body_free(struct dispatch_shared *s, size_t n);

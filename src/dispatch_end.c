@@ -1,24 +1,45 @@
-/* dispatch_end.c: how requests end: answered, refused for want of room, sent, or given up.
+/* dispatch_end.c: how requests end: answered, refused for want of room, overdue, sent, or given up.
  *
- * dispatch_answer hands the reply to the connection, which says dispatch_sent when it is out.  A client that leaves
- * before that ends the request at once where nobody works for it: a queued job is taken back, before it costs a thread.
- * Where a handler runs it is told (cancel) and goes on until it returns; what it then has to say is discarded.
+ * dispatch_answer hands the reply to the connection, which says dispatch_sent when it is out.  Two things may come
+ * first, a client that leaves and the deadline of a route with .timeout.  Both end the request at once where nobody
+ * works for it yet: a job that is batched or queued is taken back, before it costs a thread.  Where a handler runs,
+ * both tell it (`cancelled`, its park woken, its pipes broken) and neither stops it: it keeps its thread and its places
+ * until it returns, and what it then has to say is thrown away and counted.
+ *
+ * Who answers an overdue request is settled by the claim.  The loop has won: the client is given a reply that is
+ * constant, since the exchange's own belongs to whoever runs the handler, and the connection goes on.  The handler has
+ * committed a stream: that is broken off, so that the client sees it is incomplete.  A reply that is made whole claims
+ * nothing, so it is late from the moment the timer has fired, even with its message under way.
+ *
+ * A deadline's timer is armed only while a handler owes a reply: dispatch_answer and a departure disarm it.
  *
  * The loop's thread only.
  */
 #include "dispatch_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
+
+#define OVERDUE "The request took too long"
 
 /* ---- answering --------------------------------------------------------------------------------------------------- */
 
-/* The reply is complete. */
+/* Costs who has no deadline a branch. */
+static void disarm(struct ol_req *r)
+{
+	if (timer_armed(&r->deadline))
+		wheel_del(&r->home->loop->wheel, &r->deadline);
+}
+
 void dispatch_answer(struct ol_req *r)
 {
 	struct stream *s = r->stream;
 
 	r->state = EXCHANGE_DONE;
-	if (!s) {
+	disarm(r);
+	if (r->given_up)
+		metric_add(r->home->metrics, METRIC_LATE, 1);
+	if (!s || r->given_up) {
 		dispatch_release(r);
 		return;
 	}
@@ -32,25 +53,39 @@ void dispatch_answer_error(struct ol_req *r, int status, const char *detail)
 	dispatch_answer(r);
 }
 
-void dispatch_shed(struct ol_req *r, const char *detail)
+static void shed(struct ol_req *r, const char *detail, struct slice retry_after)
 {
 	metric_add(r->home->metrics, METRIC_SHED, 1);
 	reply_error(r, 503, detail);
-	(void)reply_field_add(r, "Retry-After", SLICE("1"));
+	(void)reply_field_add(r, "Retry-After", retry_after);
 	dispatch_answer(r);
+}
+
+void dispatch_shed(struct ol_req *r, const char *detail)
+{
+	shed(r, detail, SLICE("1"));
+}
+
+void dispatch_shed_pool(struct ol_req *r, const char *detail)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", pool_retry_after_s(dispatch_pool_of(r)->pool));
+
+	shed(r, detail, (struct slice){ text, (size_t)n });
 }
 
 /* ---- sent -------------------------------------------------------------------------------------------------------- */
 
-static void log_access(struct ol_req *r, uint64_t ns)
+/* What is told is the reply that was sent: r->reply may still be its handler's. */
+static void log_access(struct ol_req *r, const struct reply *reply, uint64_t ns)
 {
 	struct dispatch *d = r->home;
 	char remote[PEER_TEXT_MAX];
-	uint64_t bytes = r->out ? r->out->total : r->reply.length;
+	uint64_t bytes = reply->kind == BODY_PULL ? r->out->total : reply->length;
 	struct log_field fields[] = {
 		LOG_FIELD_STR("method", head_slice(&r->head, r->head.method_at, r->head.method_n)),
 		LOG_FIELD_STR("target", head_slice(&r->head, r->head.target, r->head.target_n)),
-		LOG_FIELD_INT("status", r->reply.status),
+		LOG_FIELD_INT("status", reply->status),
 		LOG_FIELD_INT("bytes", (int64_t)bytes),
 		LOG_FIELD_US("duration", (int64_t)(ns / NS_PER_US)),
 		LOG_FIELD_STR("remote", ((struct slice){ remote, peer_format(remote, &r->peer) })),
@@ -67,9 +102,9 @@ void dispatch_sent(struct dispatch *d, struct stream *s)
 	uint64_t ns = loop_clock(d->loop) - r->start_ns;
 
 	metrics_request(d->metrics, r->endpoint ? r->endpoint->index : d->shared->nendpoints, r->head.method,
-		r->reply.status, ns);
+		s->reply->status, ns);
 	if (d->shared->config->access_log)
-		log_access(r, ns);
+		log_access(r, s->reply, ns);
 	s->req = NULL;
 	s->reply = NULL;
 	r->stream = NULL;
@@ -79,21 +114,27 @@ void dispatch_sent(struct dispatch *d, struct stream *s)
 
 /* ---- given up ---------------------------------------------------------------------------------------------------- */
 
+static enum dispatch_drop departure(const struct dispatch *d)
+{
+	return d->abandoned ? DROP_SHUTDOWN : DROP_CLIENT_LEFT;
+}
+
 /* Tells a handler that runs, or may, that nobody waits. */
-static void cancel(struct ol_req *r)
+static void cancel(struct ol_req *r, enum dispatch_drop why)
 {
 	/* Relaxed: park_wake orders it for who waits; who polls needs no more. */
 	atomic_store_explicit(&r->cancelled, true, memory_order_relaxed);
 	if (r->offload)
-		offload_cancel(r->offload);
+		offload_cancel(r->offload, why);
 	if (r->park)
 		park_wake(r->park);
 }
 
-/* A queued job that no worker has begun is taken back. */
-static bool drop_job(struct ol_req *r)
+/* A job that no worker has begun is taken back. */
+static bool drop_job(struct ol_req *r, enum dispatch_drop why)
 {
-	if (r->state != EXCHANGE_QUEUED || !pool_drop(dispatch_pool_of(r)->pool, &r->job))
+	if (r->state != EXCHANGE_QUEUED ||
+		!dispatch_take_back(r->home, r->endpoint->pool_index, &r->job, why))
 		return false;
 	dispatch_leave(r);
 	return true;
@@ -105,14 +146,15 @@ void dispatch_gone(struct dispatch *d, struct stream *s)
 
 	if (!r)
 		return;
-	metric_add(d->metrics, METRIC_DEPARTED, 1);
+	metric_add(d->metrics, d->abandoned ? METRIC_ABANDONED : METRIC_DEPARTED, 1);
+	disarm(r);
 	s->req = NULL;
 	s->reply = NULL;
 	r->stream = NULL;
-	if (r->state == EXCHANGE_HEAD || r->state == EXCHANGE_BODY || drop_job(r))
+	if (r->state == EXCHANGE_HEAD || r->state == EXCHANGE_BODY || drop_job(r, departure(d)))
 		r->state = EXCHANGE_DONE;
 	if (r->state != EXCHANGE_DONE) {
-		cancel(r); /* first, so that who is told by a pipe or the claim knows why */
+		cancel(r, departure(d)); /* first, so that who is told by a pipe or the claim knows why */
 		if (!exchange_claim(r, CLAIM_LOOP))
 			pipe_end(r->out, -ECANCELED); /* it streams */
 		if (r->in)
@@ -125,11 +167,68 @@ void dispatch_cancel(struct dispatch *d, struct stream *s)
 {
 	struct ol_req *r = s->req;
 
-	(void)d;
 	if (!r || r->state == EXCHANGE_DONE)
 		return;
-	if (drop_job(r))
+	if (drop_job(r, departure(d)))
 		dispatch_answer_error(r, 503, "The request was cancelled");
 	else if (r->state == EXCHANGE_QUEUED || r->state == EXCHANGE_RUNNING)
-		cancel(r);
+		cancel(r, departure(d));
+}
+
+void dispatch_abandon(struct dispatch *d)
+{
+	d->abandoned = true;
+}
+
+/* ---- overdue ----------------------------------------------------------------------------------------------------- */
+
+/* Answers in the handler's stead. */
+static void give_up(struct ol_req *r)
+{
+	static const struct reply overdue = {
+		.status = 504,
+		.type = { "application/json", sizeof("application/json") - 1 },
+		.kind = BODY_BYTES,
+		.body.bytes = { "{\"detail\":\"" OVERDUE "\"}", sizeof("{\"detail\":\"" OVERDUE "\"}") - 1 },
+		.length = sizeof("{\"detail\":\"" OVERDUE "\"}") - 1,
+	};
+
+	metric_add(r->home->metrics, METRIC_DEADLINE_RUNNING, 1);
+	r->given_up = true;
+	r->stream->reply = &overdue;
+	r->stream->ops->reply_ready(r->stream);
+}
+
+/* The handler's stream is not complete, and the client must see that. */
+static void break_off(struct ol_req *r)
+{
+	if (!pipe_end(r->out, -ECANCELED))
+		return; /* it is: the handler has just ended */
+	metric_add(r->home->metrics, METRIC_DEADLINE_STREAMING, 1);
+	r->stream->ops->reply_ready(r->stream); /* without its reply yet, its message will come */
+}
+
+static void on_deadline(struct timer *t)
+{
+	struct ol_req *r = container_of(t, struct ol_req, deadline);
+
+	if (drop_job(r, DROP_DEADLINE)) {
+		metric_add(r->home->metrics, METRIC_DEADLINE_QUEUED, 1);
+		dispatch_answer_error(r, 504, OVERDUE);
+		return;
+	}
+	r->overdue = true;
+	cancel(r, DROP_DEADLINE); /* first, so that who is told by a pipe or the claim knows why */
+	if (r->in)
+		pipe_end(r->in, -ECANCELED);
+	if (exchange_claim(r, CLAIM_LOOP))
+		give_up(r);
+	else
+		break_off(r);
+}
+
+void dispatch_await(struct ol_req *r)
+{
+	timer_init(&r->deadline, on_deadline);
+	wheel_add(&r->home->loop->wheel, &r->deadline, r->home->loop->now_ns + r->endpoint->timeout_ns);
 }

@@ -87,7 +87,7 @@ void dispatch_release(struct ol_req *r)
 
 	if (r->state != EXCHANGE_DONE || r->stream || message_pending(r->in) || message_pending(r->out))
 		return;
-	if (!r->answered)
+	if (!r->answered && !r->overdue)
 		metric_add(d->metrics, METRIC_DISCARDED, 1);
 	if (r->endpoint)
 		dispatch_count_in_flight(r, -1);

@@ -18,6 +18,7 @@
 #include "dispatch_internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 static unsigned streams_of(const struct dispatch_pool *p, unsigned threads)
@@ -103,6 +104,29 @@ void dispatch_step(struct dispatch_shared *s, int threads, const char *by)
 	else
 		resize(s, p, (unsigned)wanted, 0, by);
 	pthread_mutex_unlock(&p->resizing);
+}
+
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
+
+int dispatch_look(const struct dispatch_shared *s, const char *name, struct ol_pool_info *info)
+{
+	int i = dispatch_pool_index(s, name);
+	size_t size = info->size < sizeof(*info) ? info->size : sizeof(*info); /* what the caller knows of it */
+	struct ol_pool_info all;
+	struct pool_stats now;
+	uint64_t age = 0;
+
+	if (i < 0)
+		return -ENOENT;
+	pool_stats(s->pools[i].pool, &now);
+	if (now.queued)
+		age = clock_now_ns() - now.oldest_queued_ns;
+	all = (struct ol_pool_info){ .size = size, .limit = now.limit, .queue_max = now.queue_max,
+		.threads = now.threads, .running = now.running, .blocked = now.blocked, .idle = now.idle,
+		.starting = now.starting, .queued = now.queued,
+		.oldest_ms = age / NS_PER_MS < UINT_MAX ? (unsigned)(age / NS_PER_MS) : UINT_MAX };
+	memcpy(info, &all, size);
+	return 0;
 }
 
 /* ---- places ------------------------------------------------------------------------------------------------------ */

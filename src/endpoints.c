@@ -20,6 +20,8 @@
 
 #define DEFAULT_THREADS 40
 #define DEFAULT_QUEUE 1024
+#define DEFAULT_TARGET_MS 5
+#define DEFAULT_INTERVAL_MS 100
 
 struct build {
 	struct endpoints *e;
@@ -53,31 +55,67 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 	if (p->threads > POOL_THREADS_MAX || p->queue > POOL_QUEUE_MAX)
 		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..%d and 1..%d", p->name,
 			p->threads, p->queue, POOL_THREADS_MAX, POOL_QUEUE_MAX);
+	if (p->queue_timeout > DAY_MS)
+		return refuse(b, "pool \"%s\": .queue_timeout is in milliseconds, and %u are not in 1..%d", p->name,
+			p->queue_timeout, DAY_MS);
+	if (p->spares > POOL_THREADS_MAX)
+		return refuse(b, "pool \"%s\": %u .spares are not in 0..%d", p->name, p->spares, POOL_THREADS_MAX);
+	if (!p->codel && (p->codel_target || p->codel_interval))
+		return refuse(b, "pool \"%s\": .codel_target and .codel_interval are for .codel = 1", p->name);
 	return 0;
+}
+
+/* What was left out is filled in; what then does not fit together is refused. */
+static int complete_pool(struct build *b, struct ol_pool *p)
+{
+	p->queue_timeout = p->queue_timeout ? p->queue_timeout : (unsigned)b->config->queue_timeout_ms;
+	p->codel_target = p->codel_target ? p->codel_target : DEFAULT_TARGET_MS;
+	p->codel_interval = p->codel_interval ? p->codel_interval : DEFAULT_INTERVAL_MS;
+	if (p->codel && p->codel_target >= p->codel_interval)
+		return refuse(b, "pool \"%s\": a CoDel target of %u ms is not below its interval of %u ms", p->name,
+			p->codel_target, p->codel_interval);
+	return 0;
+}
+
+static struct ol_pool default_pool(const struct config *c)
+{
+	return (struct ol_pool){ .name = "default", .threads = c->pool_threads, .queue = c->pool_queue,
+		.spares = c->pool_spares, .codel = c->codel, .codel_target = (unsigned)c->codel_target_ms,
+		.codel_interval = (unsigned)c->codel_interval_ms };
+}
+
+struct pool_conf endpoints_pool_conf(const struct endpoints *e, unsigned i)
+{
+	const struct ol_pool *p = &e->pools[i];
+
+	return (struct pool_conf){ .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
+		.spares = p->spares, .codel = p->codel != 0, .codel_target_ns = p->codel_target * NS_PER_MS,
+		.codel_interval_ns = p->codel_interval * NS_PER_MS, .tags = e->n + 1 };
 }
 
 static int add_pools(struct build *b, const struct ol_app *app)
 {
 	struct endpoints *e = b->e;
+	int rc;
 
 	e->pools = calloc(app->npools + 1, sizeof(*e->pools));
 	if (!e->pools)
 		return refuse(b, "out of memory");
-	e->pools[e->npools++] = (struct ol_pool){ .name = "default", .threads = b->config->pool_threads,
-		.queue = b->config->pool_queue };
-	for (size_t i = 0; i < app->npools; i++) {
+	e->pools[e->npools++] = default_pool(b->config);
+	rc = complete_pool(b, &e->pools[0]);
+	for (size_t i = 0; i < app->npools && rc == 0; i++) {
 		struct ol_pool *p = &e->pools[e->npools];
-		int rc;
 
 		options_element(p, sizeof(*p), app->pools, app->pool_size, i);
 		rc = check_pool(b, p);
-		if (rc < 0)
-			return rc;
 		p->threads = p->threads ? p->threads : DEFAULT_THREADS;
 		p->queue = p->queue ? p->queue : DEFAULT_QUEUE;
-		e->npools++;
+		if (rc == 0)
+			rc = complete_pool(b, p);
+		if (rc == 0)
+			e->npools++;
 	}
-	return 0;
+	return rc;
 }
 
 /* ---- routes ------------------------------------------------------------------------------------------------------ */
@@ -101,6 +139,16 @@ static int check_route(struct build *b, const char *name, const struct ol_route 
 		return refuse(b, "%s has two lanes: set either .async or .sync", name);
 	if (r->async && r->pool)
 		return refuse(b, "%s: .pool is for .sync routes: an .async one runs on the loop", name);
+	if (r->async && (r->queue_timeout || r->priority))
+		return refuse(b, "%s: %s is for .sync routes: an .async one waits for no thread", name,
+			r->queue_timeout ? ".queue_timeout" : ".priority");
+	if (r->timeout > DAY_MS || r->queue_timeout > DAY_MS)
+		return refuse(b, "%s: %s is in milliseconds, and %u are not in 1..%d", name,
+			r->timeout > DAY_MS ? ".timeout" : ".queue_timeout",
+			r->timeout > DAY_MS ? r->timeout : r->queue_timeout, DAY_MS);
+	if (r->priority != OL_PRIORITY_NORMAL && r->priority != OL_PRIORITY_HIGH)
+		return refuse(b, "%s: .priority is %d: set OL_PRIORITY_NORMAL or OL_PRIORITY_HIGH", name,
+			(int)r->priority);
 	return 0;
 }
 
@@ -133,6 +181,13 @@ static struct inflight *new_inflight(unsigned max)
 	return in;
 }
 
+static void set_pool(struct endpoint *p, const struct ol_route *r, const struct ol_pool *pool)
+{
+	p->pool_name = pool->name;
+	p->queue_timeout_ns = (r->queue_timeout ? r->queue_timeout : pool->queue_timeout) * NS_PER_MS;
+	p->priority = r->priority == OL_PRIORITY_HIGH;
+}
+
 /* data: what the router keeps for the pattern, the app's own element. */
 static int add_route(struct build *b, const char *prefix, const struct endpoints_mount *mount,
 	const struct ol_route *r, const void *data)
@@ -160,6 +215,7 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 		.index = e->n - 1,
 		.stack = r->stack,
 		.body_max = r->body_max ? r->body_max : b->config->body_max,
+		.timeout_ns = r->timeout * NS_PER_MS,
 		.data = r->data,
 		.name = name,
 	};
@@ -171,7 +227,7 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 	if (rc == 0 && r->sync)
 		rc = find_pool(b, name, r->pool, &p->pool_index);
 	if (rc == 0 && r->sync)
-		p->pool_name = e->pools[p->pool_index].name;
+		set_pool(p, r, &e->pools[p->pool_index]);
 	if (rc == 0)
 		rc = endpoints_chain(&b->chains, name, p->sync, mount, r, &chain);
 	p->chain = chain;

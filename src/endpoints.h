@@ -23,6 +23,9 @@ struct endpoints {
 CHECKED int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
 	size_t err_n);
 
+/* How pool i is to be made, but for what is the same for all. */
+struct pool_conf endpoints_pool_conf(const struct endpoints *e, unsigned i);
+
 /* Harmless on zeroed memory. */
 void endpoints_free(struct endpoints *e);
 

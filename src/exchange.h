@@ -35,6 +35,9 @@ struct endpoint {
 	uint32_t index;             /* its pattern's; the tag of its jobs and metrics */
 	unsigned pool_index;        /* of a sync route */
 	size_t stack, body_max;
+	uint64_t timeout_ns;        /* from the handler's possible start to the reply; 0: none */
+	uint64_t queue_timeout_ns;  /* of a sync route's jobs; 0: none */
+	uint8_t priority;           /* and their pool_job.priority */
 	const void *data;
 	const char *name;           /* "GET /reports/{id:int}", for logs and stack overflows */
 	const char *pool_name;      /* NULL for an async route */
@@ -123,6 +126,9 @@ struct ol_req {
 	_Atomic bool woken;             /* ol_wake came */
 	bool counted_stream;            /* holds a place of its pool's streams */
 	bool counted_inflight;          /* and one of its route's */
+	struct timer deadline;          /* its route's .timeout; armed while a reply is awaited from the handler */
+	bool overdue;                   /* it has fired while the handler ran, */
+	bool given_up;                  /* before any reply had begun: the loop has answered in the handler's stead */
 	_Atomic int claim;
 	_Atomic bool cancelled;
 };

@@ -318,7 +318,7 @@ static void unlock_and_refill(struct pipe *p, bool due)
 		p->refill(p);
 }
 
-void pipe_end(struct pipe *p, int error)
+bool pipe_end(struct pipe *p, int error)
 {
 	bool first;
 
@@ -330,6 +330,7 @@ void pipe_end(struct pipe *p, int error)
 		wake_handler(p);
 	}
 	unlock_and_refill(p, first);
+	return first;
 }
 
 bool pipe_interject(struct pipe *p, struct slice text)

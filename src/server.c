@@ -121,14 +121,13 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 		return fail(err, err_n, "out of memory");
 	s->shared.npools = n;
 	for (unsigned i = 0; i < n; i++) {
-		const struct ol_pool *p = &s->endpoints.pools[i];
-		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
-			.idle_ns = c->idle_thread_ms * NS_PER_MS, .tags = s->endpoints.n + 1 };
+		struct pool_conf pc = endpoints_pool_conf(&s->endpoints, i);
+		int rc;
 
-		int rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
-
+		pc.idle_ns = c->idle_thread_ms * NS_PER_MS;
+		rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
 		if (rc < 0)
-			return fail(err, err_n, "pool \"%s\": %s", p->name, strerror(-rc));
+			return fail(err, err_n, "pool \"%s\": %s", pc.name, strerror(-rc));
 	}
 	return 0;
 }
@@ -149,6 +148,7 @@ static void set_shared(ol_server *s)
 {
 	const struct config *c = s->setup.config;
 
+	s->shared.server = s;
 	s->shared.config = c;
 	s->shared.log = s->setup.log;
 	s->shared.router = s->endpoints.router;
@@ -640,11 +640,16 @@ struct pool *server_pool(const ol_server *s, unsigned i)
 
 void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n)
 {
+	struct dispatch_pool *p = &s->shared.pools[i];
 	struct pool_stats stats;
 
-	pool_stats(s->shared.pools[i].pool, &stats);
+	pool_stats(p->pool, &stats);
 	*n = (struct server_refused){ .queue_full = stats.rejected,
-		.streams = atomic_load_explicit(&s->shared.pools[i].streams_refused, memory_order_relaxed) };
+		.streams = atomic_load_explicit(&p->streams_refused, memory_order_relaxed),
+		.queue_timeout = stats.expired[POOL_TIMED_OUT], .codel = stats.expired[POOL_SHED],
+		.left = atomic_load_explicit(&p->dropped[DROP_CLIENT_LEFT], memory_order_relaxed),
+		.deadline = atomic_load_explicit(&p->dropped[DROP_DEADLINE], memory_order_relaxed),
+		.shutdown = atomic_load_explicit(&p->dropped[DROP_SHUTDOWN], memory_order_relaxed) };
 	for (uint32_t k = 0; k < s->endpoints.n; k++)
 		if (s->endpoints.all[k].sync && s->endpoints.all[k].pool_index == i)
 			n->max_inflight += server_route_refused(s, k);
@@ -664,6 +669,28 @@ unsigned server_route_inflight_max(const ol_server *s, uint32_t index)
 	return in ? in->max : 0;
 }
 
+const struct ol_pool *server_pool_declared(const ol_server *s, unsigned i)
+{
+	return &s->endpoints.pools[i];
+}
+
+unsigned server_route_timeout_ms(const ol_server *s, uint32_t index)
+{
+	return (unsigned)(s->endpoints.all[index].timeout_ns / NS_PER_MS);
+}
+
+unsigned server_route_queue_timeout_ms(const ol_server *s, uint32_t index)
+{
+	return (unsigned)(s->endpoints.all[index].queue_timeout_ns / NS_PER_MS);
+}
+
+const char *server_route_priority(const ol_server *s, uint32_t index)
+{
+	const struct endpoint *e = &s->endpoints.all[index];
+
+	return !e->sync ? NULL : e->priority ? "high" : "normal";
+}
+
 int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by)
 {
 	return dispatch_resize(&s->shared, pool, threads, queue, by);
@@ -677,6 +704,16 @@ void server_step(ol_server *s, int threads, const char *by)
 int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue)
 {
 	return dispatch_resize(&s->shared, name, threads, queue, "ol_pool_resize");
+}
+
+int ol_pool_look(ol_server *s, const char *name, struct ol_pool_info *info)
+{
+	return dispatch_look(&s->shared, name, info);
+}
+
+ol_server *ol_server_of(const ol_req *r)
+{
+	return r->home->shared->server;
 }
 
 const char *server_route_pool(const ol_server *s, uint32_t index)

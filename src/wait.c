@@ -26,6 +26,7 @@ struct offload {
 	int rc;
 	ol_req *req;
 	struct pool *pool;
+	unsigned index;         /* of the pool */
 	struct park thread;     /* of the worker, or of the thread that waits */
 	struct loop_msg msg;
 	bool done;              /* loop */
@@ -86,7 +87,7 @@ static void run_for_thread(struct pool_job *job)
 	park_wake(&off->thread);
 }
 
-static int offload_from_fiber(ol_req *r, unsigned index, struct offload *off)
+static int offload_from_fiber(ol_req *r, struct offload *off)
 {
 	struct dispatch *d = r->home;
 
@@ -94,8 +95,7 @@ static int offload_from_fiber(ol_req *r, unsigned index, struct offload *off)
 	off->msg.fn = offload_done;
 	r->park = &off->thread;
 	r->offload = off;
-	pool_batch_add(&d->batches[index], &off->job);
-	d->batched++;
+	dispatch_enqueue(d, off->index, &off->job);
 	while (!off->done)
 		(void)park_wait(&r->own_park, NEVER);
 	r->offload = NULL;
@@ -119,9 +119,9 @@ static int offload_from_thread(struct offload *off)
 	return off->rc;
 }
 
-void offload_cancel(struct offload *off)
+void offload_cancel(struct offload *off, enum dispatch_drop why)
 {
-	if (off->done || !pool_drop(off->pool, &off->job))
+	if (off->done || !dispatch_take_back(off->req->home, off->index, &off->job, why))
 		return;
 	off->rc = -ECANCELED;
 	off->done = true;
@@ -149,6 +149,7 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 		return -EDEADLK;
 	if (i < 0)
 		return -ENOENT;
+	off.index = (unsigned)i;
 	off.pool = s->pools[i].pool;
 	if (here == off.pool)
 		return fn(arg);
@@ -159,7 +160,7 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 	if (!pool_admit(off.pool))
 		return -EAGAIN;
 	park_init_thread(&off.thread);
-	return here ? offload_from_thread(&off) : offload_from_fiber(r, (unsigned)i, &off);
+	return here ? offload_from_thread(&off) : offload_from_fiber(r, &off);
 }
 
 /* ---- handles ----------------------------------------------------------------------------------------------------- */

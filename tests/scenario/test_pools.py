@@ -266,10 +266,10 @@ def test_the_states_of_threads_add_up_at_every_look(app):
         for i in range(60):
             patch(app, "second", {"threads": 1 + i % 7})
             p = pool(app, "second")
-            assert p["threads"] == p["running"] + p["idle"] + p["starting"], p
+            assert p["threads"] == p["running"] + p["blocked"] + p["idle"] + p["starting"], p
             text = app.ask_control("/metrics")[1]
             states = dict(re.findall(r'offloop_pool_threads\{pool="second",state="(\w+)"\} (\d+)', text))
-            assert set(states) == {"running", "idle", "starting"}
+            assert set(states) == {"running", "blocked", "idle", "starting"}
             assert sum(map(int, states.values())) <= 8
     finally:
         over.set()

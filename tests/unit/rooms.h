@@ -94,9 +94,7 @@ static inline void rooms_pools(struct rooms *r)
 	r->shared.npools = r->endpoints.npools;
 	r->shared.pools = calloc(r->endpoints.npools, sizeof(*r->shared.pools));
 	for (unsigned i = 0; i < r->shared.npools; i++) {
-		const struct ol_pool *p = &r->endpoints.pools[i];
-		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue,
-			.tags = r->endpoints.n + 1 };
+		struct pool_conf pc = endpoints_pool_conf(&r->endpoints, i);
 
 		ck_assert_int_eq(dispatch_pool_init(&r->shared.pools[i], &pc, 0), 0);
 	}

@@ -80,8 +80,8 @@ def row(connection=fastapi.Depends(database)):
     return "row"
 
 
-@app.get("/chunks")
-def chunks(n: int):
+@app.get("/pieces")
+def pieces(n: int):
     return StreamingResponse((b"0123456789" for _ in range(n)), media_type="text/plain")
 
 

@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <semaphore.h>
+#include <string.h>
 
 #define MARKS_MAX 1024
 #define CONNECTIONS 10
+#define PIECE "0123456789"
 
 static sem_t gate, connections;
 static pthread_mutex_t marks_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -97,7 +99,7 @@ static int row(ol_req *r)
 	return ol_text(r, 200, ol_need_value(r, "database") ? "row" : "no connection");
 }
 
-static int chunks(ol_req *r)
+static int written(ol_req *r)
 {
 	int64_t n;
 	int rc;
@@ -106,19 +108,46 @@ static int chunks(ol_req *r)
 		return -1;
 	rc = ol_stream(r, 200, NULL);
 	while (n-- > 0 && rc == 0)
-		rc = ol_write(r, "0123456789", 10);
+		rc = ol_write(r, PIECE, strlen(PIECE));
 	return rc;
+}
+
+static ssize_t next_piece(ol_req *r, void *arg, void *buf, size_t n)
+{
+	int64_t *left = arg;
+
+	(void)r;
+	if (n < strlen(PIECE))
+		return -EMSGSIZE;
+	if ((*left)-- == 0)
+		return 0;
+	memcpy(buf, PIECE, strlen(PIECE));
+	return (ssize_t)strlen(PIECE);
+}
+
+static int pulled(ol_req *r)
+{
+	int64_t *left = ol_alloc(r, sizeof(*left));
+
+	if (!left)
+		return -ENOMEM;
+	if (number(r, "n", left) < 0)
+		return -1;
+	return ol_pull(r, 200, NULL, next_piece, NULL, left);
 }
 
 static const struct ol_route routes[] = {
 	OL_GET("/hold", .sync = hold),
+	OL_GET("/hold/300ms", .sync = hold, .timeout = 300),
 	OL_GET("/let-go", .async = let_go),
 	OL_GET("/quick", .sync = quick),
+	OL_GET("/quick/300ms", .sync = quick, .queue_timeout = 300),
 	OL_GET("/other/quick", .sync = quick, .pool = "other"),
 	OL_GET("/mark", .sync = mark),
 	OL_GET("/served", .async = served),
 	OL_GET("/row", .sync = row, .needs = { &database }),
-	OL_GET("/chunks", .sync = chunks),
+	OL_GET("/pieces/written", .sync = written),
+	OL_GET("/pieces/pulled", .sync = pulled),
 };
 
 static const struct ol_pool pools[] = { { .name = "other", .threads = 4 } };

@@ -28,8 +28,8 @@ from conftest import PATIENCE, Server, get, program_path, wait_until    # noqa: 
 
 THREADS, CONNECTIONS, CLIENTS = 40, 10, 100
 MARKS, DEPARTED = 8, 20
-CHUNKS = 2000
-SOON = 0.5      # seconds: long after anything that is not stuck has answered, and no condition of success
+PIECES = 2000
+SOON = 0.5      # seconds: long after anything that is not stuck has answered
 VERSIONS = {name: metadata.version(name) for name in ("fastapi", "starlette", "anyio", "uvicorn")}
 KNOWN = VERSIONS["fastapi"].startswith("0.92.") and VERSIONS["anyio"].startswith("3.6.")
 
@@ -42,14 +42,26 @@ def fastapi_does(fact):
 class Side(Server):
     """One of the two servers."""
 
-    def ask_many(self, n, path):
-        return [self.client().send(get(path)) for _ in range(n)]
-
-    def count(self, path):
-        return len(self.json(path))
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.held = []
 
     def json(self, path):
         return json.loads(self.ask(path)[2])
+
+    def ask_many(self, n, path):
+        return [self.client().send(get(path)) for _ in range(n)]
+
+    def hold(self, n, running, queued=0):
+        """n more requests for the gate: then so many run, and wait for a thread."""
+        self.held += self.ask_many(n, "/hold")
+        self.runs(running, queued)
+
+    def let_go(self):
+        """Opens the gate for all that hold."""
+        assert self.ask(f"/let-go?n={len(self.held)}")[0] == 200
+        all_end_well(self.held)
+        self.held = []
 
     def runs(self, running, queued=0):
         """Waits until so many run and wait."""
@@ -58,12 +70,6 @@ class Side(Server):
             return (p["running"], p["queued"]) == (running, queued)
 
         wait_until(seen)
-
-    def let_go(self, clients):
-        assert self.ask(f"/let-go?n={len(clients)}")[0] == 200
-        for c in clients:
-            assert c.reply().status == 200
-            c.s.close()
 
     def queue_marks(self, n):
         """Requests behind the one that holds the only thread, each known to wait before the next is sent."""
@@ -83,15 +89,15 @@ class Side(Server):
                     switches += int(line.split()[1])
         return time.clock_gettime(cpu_clock(pid)), switches
 
-    def cost_of_chunks(self, streams):
-        """CPU microseconds and context switches for each chunk of that many streams, one after the other."""
-        path = f"/chunks?n={CHUNKS}"
-        assert self.ask(path)[2] == b"0123456789" * CHUNKS    # threads have been started
+    def cost_of_pieces(self, path, streams):
+        """CPU microseconds and context switches for each piece of that many streams, one after the other."""
+        path = f"{path}?n={PIECES}"
+        assert self.ask(path)[2] == b"0123456789" * PIECES    # once, so that its threads are there
         seconds, switches = self.used()
         for _ in range(streams):
             self.ask(path)
         now = self.used()
-        n = streams * CHUNKS
+        n = streams * PIECES
         return (now[0] - seconds) / n * 1e6, (now[1] - switches) / n
 
 
@@ -130,6 +136,12 @@ class Offloop(Side):
 def cpu_clock(pid):
     """The clock of another process's CPU time, as clock_getcpuclockid(3) makes it."""
     return (~pid << 3) | 2
+
+
+def all_end_well(clients):
+    for c in clients:
+        assert c.reply().status == 200
+        c.s.close()
 
 
 def answered(clients, seconds):
@@ -192,15 +204,10 @@ def both():
 
 def test_a_full_pool_stops_every_def_endpoint_or_one_pool(both, table):
     fast, off = both()
-    said = {}
     for side in fast, off:
-        held = side.ask_many(THREADS - 1, "/hold")
-        side.runs(THREADS - 1)
-        said[side] = side.ask("/quick")[0]
-        assert said[side] == 200
-        held += side.ask_many(1, "/hold")
-        side.runs(THREADS)
-        side.held = held
+        side.hold(THREADS - 1, running=THREADS - 1)
+        assert side.ask("/quick")[0] == 200
+        side.hold(1, running=THREADS)
     table.row(f"{THREADS - 1} sleepers in `def` / `.sync` endpoints", "another `def` endpoint answers",
         "another `.sync` endpoint answers")
 
@@ -208,19 +215,20 @@ def test_a_full_pool_stops_every_def_endpoint_or_one_pool(both, table):
     fast.runs(THREADS, 2)
     early = answered(waiting, SOON)
     fastapi_does(early == 0)
-    fast.let_go(fast.held)
-    for c in waiting:
-        assert c.reply().status == 200
-        c.s.close()
+    fast.let_go()
+    all_end_well(waiting)
 
     assert off.ask("/other/quick")[0] == 200
-    queued = off.ask_many(1, "/hold")
+    off.hold(1, running=THREADS, queued=1)
+    status, headers, _ = off.ask("/quick/300ms")
+    assert status == 503 and int(headers["Retry-After"]) >= 1
     off.runs(THREADS, 1)
-    off.let_go(off.held + queued)
+    off.let_go()
     table.row(f"{THREADS} sleepers",
         "every other `def` endpoint hangs until one ends, and so does an `async def` one with a `def` dependency"
         if early == 0 else f"{early} of 2 other endpoints answered",
-        f"another pool answers; the control plane shows {THREADS} running and the queue")
+        f"another pool answers; the control plane shows {THREADS} running and the queue; who waits for a thread longer "
+        f"than the route's `.queue_timeout` gets 503 with `Retry-After: {headers['Retry-After']}`")
 
 
 def test_a_dependency_that_waits_for_one_of_ten_connections(both, table):
@@ -253,29 +261,27 @@ def test_a_dependency_that_waits_for_one_of_ten_connections(both, table):
 
 
 def test_waiting_order(both, table):
+    def say(order):
+        how = {first_come: " (first come, first served)", first_come[::-1]: " (newest first)"}
+        return " ".join(map(str, order)) + how.get(order, "")
+
     orders = []
     for side in both("--pool", "1"):
-        held = side.ask_many(1, "/hold")
-        side.runs(1)
+        side.hold(1, running=1)
         clients = side.queue_marks(MARKS)
-        side.let_go(held)
-        for c in clients:
-            assert c.reply().status == 200
-            c.s.close()
-        orders.append(side.json("/served"))
-    first_come = list(range(1, MARKS + 1))
+        side.let_go()
+        all_end_well(clients)
+        orders.append(tuple(side.json("/served")))
+    first_come = tuple(range(1, MARKS + 1))
     fastapi_does(orders[0] == first_come[::-1])
     assert orders[1] == first_come
-    table.row(f"one thread, {MARKS} requests wait for it: the order served",
-        *(" ".join(map(str, o)) + {True: " (first come, first served)"}.get(o == first_come, "") +
-        {True: " (newest first)"}.get(o == first_come[::-1], "") for o in orders))
+    table.row(f"one thread, {MARKS} requests wait for it: the order served", *map(say, orders))
 
 
 def test_work_for_those_who_left(both, table):
     fast, off = both("--pool", "1")
     for side in fast, off:
-        side.held = side.ask_many(1, "/hold")
-        side.runs(1)
+        side.hold(1, running=1)
         clients = side.queue_marks(DEPARTED)
         time.sleep(0.2)     # offloop takes a FIN that comes with the request for a half-close
         for i, c in enumerate(clients):
@@ -288,9 +294,9 @@ def test_work_for_those_who_left(both, table):
     wait_until(lambda: off.metric("offloop_loop_connections") == 1)
     assert off.pool()["queued"] == 0
     for side in fast, off:
-        side.let_go(side.held)
+        side.let_go()
         side.runs(0)
-    ran = fast.count("/served"), off.count("/served")
+    ran = [len(side.json("/served")) for side in (fast, off)]
     dropped = off.metric("offloop_pool_dropped_total", pool="default", reason="client_left")
     fastapi_does(ran[0] == DEPARTED)
     assert ran[1] == 0 and dropped == DEPARTED
@@ -298,24 +304,41 @@ def test_work_for_those_who_left(both, table):
         f"{ran[1]} ran; {dropped:.0f} counted as dropped, `client_left`")
 
 
-def test_a_stream_of_small_chunks(both, table):
+def test_a_stream_of_small_pieces(both, table):
+    def say(cost, digits):
+        return f"{cost[0]:.{digits}f} µs CPU and {cost[1]:.{digits}f} context switches a piece"
+
     fast, off = both()
-    f, o = fast.cost_of_chunks(2), off.cost_of_chunks(20)
-    fastapi_does(f[1] >= 0.9)
-    assert o[1] < 0.5
-    table.row(f"a stream of {CHUNKS} pieces of 10 bytes from a `def` generator / `ol_write`",
-        *(f"{cpu:.{digits}f} µs CPU and {switches:.{digits}f} context switches a piece"
-        for digits, (cpu, switches) in ((1, f), (3, o))))
+    hopped = fast.cost_of_pieces("/pieces", 2)
+    written, pulled = (off.cost_of_pieces(path, 20) for path in ("/pieces/written", "/pieces/pulled"))
+    fastapi_does(hopped[1] >= 0.9)
+    assert written[1] < 0.5 and pulled[1] < 0.5
+    table.row(f"a stream of {PIECES} pieces of 10 bytes from a `def` generator / a `.sync` handler", say(hopped, 1),
+        f"`ol_write`: {say(written, 3)}; `ol_pull`: {say(pulled, 3)}")
 
 
 def test_resizing_while_it_runs(both, table):
     fast, off = both("--pool", "1")
     for side in fast, off:
-        side.held = side.ask_many(4, "/hold")
-        side.runs(1, 3)
+        side.hold(4, running=1, queued=3)
     assert off.patch({"threads": 4}) == 200
     off.runs(4)
     for side in fast, off:
-        side.let_go(side.held)
+        side.let_go()
     table.row("1 runs, 3 wait: more threads, from outside", "no way in; the app may set `total_tokens` in its own code",
         'by `PATCH /pools/default` with `{"threads": 4}`: 4 run')
+
+
+def test_a_deadline(both, table):
+    fast, off = both("--pool", "1")
+    fast.hold(1, running=1)
+    assert answered(fast.held, SOON) == 0
+    fast.let_go()
+
+    assert off.ask("/hold/300ms")[0] == 504
+    waits = off.ask_many(1, "/quick")
+    off.runs(1, 1)
+    off.ask("/let-go?n=1")
+    all_end_well(waits)
+    table.row("a deadline for a slow endpoint", "none: the client waits as long as it takes",
+        "504 after the route's `.timeout`; its thread is another's only when the handler has returned")

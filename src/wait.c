@@ -8,7 +8,15 @@
  * Cancellation never kills: it wakes the park, and what waits sees `cancelled` and returns -ECANCELED.  Work that has
  * started in a pool is waited for; work that is still queued is taken back.
  *
- * A pool never waits for itself, nor for one before it in the table, so no circle of waiting pools can form.
+ * No circle of waiting pools can form.  Who waits for a pool and holds a thread meanwhile is a worker of one before it
+ * in the table, since ol_offload runs at once what is for the worker's own pool and refuses what is for an earlier one;
+ * a fiber that waits holds none.  So the workers of the last pool, "background", wait for no pool: their jobs end, and
+ * its queue moves.  Then those of the last but one wait only for what will end, and so on up to the default pool.  That
+ * holds whatever the sizes (a pool has at least one thread, and one that is made smaller still finishes what runs and
+ * then what waits), and for ol_after too: it only leaves work, and what it left runs on a worker and is bound by the
+ * same rule.  Of a full queue nobody waits for room: -EAGAIN.  What the rule cannot see is a wait for another request
+ * that needs the waiter's thread: an ol_mutex or ol_sem that is held across an ol_offload, by one whose work queues
+ * behind those who want it.
  */
 #include "dispatch.h"
 
@@ -161,6 +169,20 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 		return -EAGAIN;
 	park_init_thread(&off.thread);
 	return here ? offload_from_thread(&off) : offload_from_fiber(r, &off);
+}
+
+/* ---- waiting for what is outside ------------------------------------------------------------------------------- */
+
+void ol_blocking_begin(ol_req *r)
+{
+	OWNS(r);
+	pool_block_begin();
+}
+
+void ol_blocking_end(ol_req *r)
+{
+	OWNS(r);
+	pool_block_end();
 }
 
 /* ---- handles ----------------------------------------------------------------------------------------------------- */

@@ -52,16 +52,6 @@ static const struct step admit_step = { "admit hook failed", "admit hook broke o
 
 /* ---- settling ---------------------------------------------------------------------------------------------------- */
 
-static void log_failure(struct ol_req *r, const char *what, const char *detail)
-{
-	struct log_field fields[] = {
-		LOG_FIELD_STR("route", slice_of(r->endpoint->name)),
-		LOG_FIELD_STR("error", slice_of(detail)),
-	};
-
-	log_line(r->home->shared->log, LOG_ERROR, slice_of(what), fields, 2);
-}
-
 /* What a return says that is no reply; -1 is what a handler returns when it has nothing to say. */
 static const char *reason(int rc, char *text, size_t n)
 {
@@ -72,20 +62,27 @@ static const char *reason(int rc, char *text, size_t n)
 	return rc == -1 ? "it returned -1" : strerror_r(-rc, text, n);
 }
 
-static void break_off(struct ol_req *r, int rc, const struct step *by)
+void chain_log_failure(struct ol_req *r, const char *what, int rc)
 {
 	char text[64];
+	struct log_field fields[] = {
+		LOG_FIELD_STR("route", slice_of(r->endpoint->name)),
+		LOG_FIELD_STR("error", slice_of(reason(rc, text, sizeof(text)))),
+	};
 
+	log_line(r->home->shared->log, LOG_ERROR, slice_of(what), fields, 2);
+}
+
+static void break_off(struct ol_req *r, int rc, const struct step *by)
+{
 	r->broken = true;
 	if (!ol_cancelled(r))
-		log_failure(r, by->broke_off, reason(rc, text, sizeof(text)));
+		chain_log_failure(r, by->broke_off, rc);
 }
 
 static void fail(struct ol_req *r, int rc, const struct step *by)
 {
-	char text[64];
-
-	log_failure(r, by->failed, reason(rc, text, sizeof(text)));
+	chain_log_failure(r, by->failed, rc);
 	reply_error(r, 500, "Internal Server Error");
 }
 
@@ -105,6 +102,7 @@ static void settle(struct ol_req *r, int rc, const struct step *by)
 	} else if (rc != 0 || !r->replied) {
 		fail(r, rc, by);
 	}
+	r->failed |= rc != 0 || r->reply.status == 500;
 	r->latched = 0;
 	r->invalid = NULL;
 }
@@ -120,7 +118,6 @@ static void show_error(struct ol_req *r)
 {
 	const struct chain *c = r->endpoint->chain;
 	struct error_kept was;
-	char text[64];
 	int rc;
 
 	if (!r->error_new || !chain_has_on_error(c, r->reply.status)) {
@@ -134,7 +131,7 @@ static void show_error(struct ol_req *r)
 	if (rc != 0 && r->committed) {
 		break_off(r, rc, &error_step);
 	} else if (rc != 0) {
-		log_failure(r, error_step.failed, reason(rc, text, sizeof(text)));
+		chain_log_failure(r, error_step.failed, rc);
 		reply_restore(r, &was);
 	}
 	r->error_new = false;

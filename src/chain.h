@@ -25,6 +25,9 @@ bool chain_run(struct ol_req *r);
 /* Goes on with such a reply. */
 CHECKED bool chain_go_on(struct ol_req *r);
 
+/* Logs that something of the request's (what) has failed, with its route and its return rc. */
+void chain_log_failure(struct ol_req *r, const char *what, int rc);
+
 /* Whether the app has a say in how errors of that status look. */
 CHECKED bool chain_has_on_error(const struct chain *c, int status);
 

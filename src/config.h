@@ -30,6 +30,8 @@ struct config {
 	uint64_t codel_target_ms;       /* --codel-target 5 ms */
 	uint64_t codel_interval_ms;     /* --codel-interval 100 ms */
 	uint64_t queue_timeout_ms;      /* --queue-timeout 30 s, of pools that say nothing else; 0: none */
+	unsigned background_threads;    /* --background 4 */
+	unsigned background_queue;      /* --background-queue 1024 */
 	enum config_backend backend;    /* --backend auto|uring|libevent */
 	uint64_t grace_ms;              /* --grace 30 (s) */
 	enum log_format log_format;     /* --log-format text|json */

@@ -315,6 +315,8 @@ static void set_config(struct control *c, const struct config *main_config)
 	c->config.backend = BACKEND_EVENT;
 	c->config.pool_threads = 1;
 	c->config.pool_queue = 1;
+	c->config.background_threads = 1;
+	c->config.background_queue = 1;
 	c->config.access_log = false;
 	c->config.grace_ms = STOP_MS;
 	c->config.body_max = 4096;

@@ -60,6 +60,8 @@ struct dispatch {
 	uint64_t tell_stalled_ns;           /* when the log may be told so again */
 	struct list spare;                  /* exchanges that serve the next requests */
 	unsigned nlive, nspare;
+	struct list after;                  /* exchanges whose reply is over and whose work for after it is not */
+	unsigned nafter;                    /* of those; not among nlive */
 	struct exchange_slot *slots;
 	uint32_t nslots, free_slot;
 };
@@ -82,7 +84,8 @@ void dispatch_gone(struct dispatch *d, struct stream *s);
 /* The client has sent its FIN: nobody may be waiting any more, but the reply is still sent. */
 void dispatch_cancel(struct dispatch *d, struct stream *s);
 
-/* The grace is over: what is given up from now on is given up for that. */
+/* The grace is over: what is given up from now on is given up for that.  What ol_after has left is dropped, or told
+ * when it runs. */
 void dispatch_abandon(struct dispatch *d);
 
 /* Hands the turn's jobs to the pools: the loop's before_wait. */

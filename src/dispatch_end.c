@@ -178,6 +178,7 @@ void dispatch_cancel(struct dispatch *d, struct stream *s)
 void dispatch_abandon(struct dispatch *d)
 {
 	d->abandoned = true;
+	after_abandon(d);
 }
 
 /* ---- overdue ----------------------------------------------------------------------------------------------------- */

@@ -2,8 +2,8 @@
  *
  * Every exchange ends in dispatch_release, called whenever one of these may have become true, and working when all are:
  * its handler has ended (state DONE), its connection is done with it (stream == NULL), no message of its pipes is on
- * its way.  Exchanges keep their memory for the next, the last used first: a handle is its slot and a generation that
- * changes at release.
+ * its way.  One that has left work for after its reply goes on to that first (after_begin).  Exchanges keep their
+ * memory for the next, the last used first: a handle is its slot and a generation that changes at release.
  *
  * The loop's thread only.
  */
@@ -87,6 +87,8 @@ void dispatch_release(struct ol_req *r)
 
 	if (r->state != EXCHANGE_DONE || r->stream || message_pending(r->in) || message_pending(r->out))
 		return;
+	if (r->after && after_begin(r))
+		return;
 	if (!r->answered && !r->overdue)
 		metric_add(d->metrics, METRIC_DISCARDED, 1);
 	if (r->endpoint)
@@ -136,6 +138,7 @@ int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *sh
 	d->free_slot = NO_SLOT;
 	dispatch_queue_init(d);
 	list_init(&d->spare);
+	list_init(&d->after);
 	d->batches = calloc(shared->npools + 1, sizeof(*d->batches));
 	d->fibers = fiber_pool_new(&fc);
 	if (d->batches && d->fibers)

@@ -36,4 +36,12 @@ void dispatch_shed_pool(struct ol_req *r, const char *detail);
 /* The handler may start from now on: its route's .timeout begins. */
 void dispatch_await(struct ol_req *r);
 
+/* ---- after.c ----------------------------------------------------------------------------------------------------- */
+
+/* The reply of r, which has left work, is over.  True: the work begins, and ends with another dispatch_release; false:
+ * none is to run. */
+CHECKED bool after_begin(struct ol_req *r);
+/* The grace is over: what has not begun is dropped, and what runs is told. */
+void after_abandon(struct dispatch *d);
+
 #endif

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEFAULT "default"
+#define BACKGROUND "background"
 #define DEFAULT_THREADS 40
 #define DEFAULT_QUEUE 1024
 #define DEFAULT_TARGET_MS 5
@@ -47,11 +49,14 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 {
 	if (!p->name || !*p->name)
 		return refuse(b, "a pool has no name: set .name");
+	if (strcmp(p->name, DEFAULT) == 0)
+		return refuse(b, "pool \"%s\" is always there: size it by --pool and --queue", p->name);
+	if (strcmp(p->name, BACKGROUND) == 0)
+		return refuse(b, "pool \"%s\" is always there: size it by --background and --background-queue",
+			p->name);
 	for (unsigned i = 0; i < b->e->npools; i++)
 		if (strcmp(b->e->pools[i].name, p->name) == 0)
-			return refuse(b, "pool \"%s\" %s", p->name,
-				i == 0 ? "is always there: size it by --pool and --queue" :
-					 "is declared twice: give one another name");
+			return refuse(b, "pool \"%s\" is declared twice: give one another name", p->name);
 	if (p->threads > POOL_THREADS_MAX || p->queue > POOL_QUEUE_MAX)
 		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..%d and 1..%d", p->name,
 			p->threads, p->queue, POOL_THREADS_MAX, POOL_QUEUE_MAX);
@@ -79,7 +84,7 @@ static int complete_pool(struct build *b, struct ol_pool *p)
 
 static struct ol_pool default_pool(const struct config *c)
 {
-	return (struct ol_pool){ .name = "default", .threads = c->pool_threads, .queue = c->pool_queue,
+	return (struct ol_pool){ .name = DEFAULT, .threads = c->pool_threads, .queue = c->pool_queue,
 		.spares = c->pool_spares, .codel = c->codel, .codel_target = (unsigned)c->codel_target_ms,
 		.codel_interval = (unsigned)c->codel_interval_ms };
 }
@@ -98,7 +103,7 @@ static int add_pools(struct build *b, const struct ol_app *app)
 	struct endpoints *e = b->e;
 	int rc;
 
-	e->pools = calloc(app->npools + 1, sizeof(*e->pools));
+	e->pools = calloc(app->npools + 2, sizeof(*e->pools));
 	if (!e->pools)
 		return refuse(b, "out of memory");
 	e->pools[e->npools++] = default_pool(b->config);
@@ -115,6 +120,11 @@ static int add_pools(struct build *b, const struct ol_app *app)
 		if (rc == 0)
 			e->npools++;
 	}
+	/* Last, so that every other pool may offload to it (wait.c). */
+	e->pools[e->npools] = (struct ol_pool){ .name = BACKGROUND, .threads = b->config->background_threads,
+		.queue = b->config->background_queue };
+	if (rc == 0)
+		rc = complete_pool(b, &e->pools[e->npools++]);
 	return rc;
 }
 

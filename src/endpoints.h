@@ -12,7 +12,7 @@ struct endpoints {
 	struct router *router;
 	struct endpoint *all;           /* by pattern index; behind them that of requests no route takes */
 	uint32_t n, room;
-	struct ol_pool *pools;          /* pools[0] is the default one */
+	struct ol_pool *pools;          /* pools[0] is the default one, the last is "background" */
 	unsigned npools;
 	ol_handler *admit[OL_ADMIT_MAX + 1];
 	ol_handler **on_error;          /* by status, from CHAIN_ERROR_MIN; NULL: the app has none */

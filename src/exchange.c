@@ -1,10 +1,11 @@
 /* exchange.c: the life of one request and its reply.
  *
- * An exchange begins when a head has been accepted and ends when two things are true: its handler (and whatever that
- * offloaded) has returned, and its connection is done with the reply.  Until then its arena, its fiber and its reply
- * stay.  It has one owner at a time: the loop, or the one worker that runs its handler; only pool_splice and the loop's
- * inbox pass it on, so handlers need no lock for it.  While a worker owns it, two words of it are shared with the
- * loop: `claim` and `cancelled`.
+ * An exchange begins when a head has been accepted and ends when three things are true: its handler (and whatever that
+ * offloaded) has returned, its connection is done with the reply, and what the handler has left for after that
+ * (after.c) has run.  Until then its arena stays, its fiber until the first and its reply until the second.  It has one
+ * owner at a time: the loop, or the one worker that works for it; only pool_splice and the loop's inbox pass it on, so
+ * handlers need no lock for it.  While a worker owns it, two words of it are shared with the loop: `claim` and
+ * `cancelled`.
  *
  * The claim decides who has a streamed reply.  The handler claims at its first ol_write: from then on the pipe is there
  * for both sides.  The loop claims when it gives the stream up, and a handler that writes after that gets -ECANCELED.

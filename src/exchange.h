@@ -52,6 +52,7 @@ enum exchange_state {
 	EXCHANGE_QUEUED,    /* on its way to a worker */
 	EXCHANGE_RUNNING,   /* the handler has started (for a queued job: may have) and has not returned */
 	EXCHANGE_DONE,      /* no handler runs, or will */
+	EXCHANGE_BACKGROUND, /* what ol_after has left runs, or will; the connection is done with it */
 };
 
 /* Who answers: OPEN until the handler's side commits a reply (HANDLER) or the loop gives the request up (LOOP). */
@@ -63,6 +64,7 @@ struct invalid;         /* one entry of a 422 (reply.c) */
 struct pull;            /* what a reply is pulled from (stream.c) */
 struct release;         /* what ol_bytes_new borrowed */
 struct offload;         /* a fiber's job on a worker (wait.c) */
+struct after;           /* what ol_after has left (after.c) */
 struct value;           /* set by ol_value_set (chain.c) */
 
 struct ol_req {
@@ -74,7 +76,7 @@ struct ol_req {
 	struct dispatch *home;
 	struct stream *stream;          /* loop only; NULL once the connection is done with it */
 	const struct endpoint *endpoint;/* NULL when no route matched */
-	struct list node;               /* of the loop's spare exchanges */
+	struct list node;               /* of the loop's spare exchanges, or of those in the background */
 	struct arena arena;
 	uint64_t start_ns;
 
@@ -113,8 +115,9 @@ struct ol_req {
 	struct value *values;
 	void **held;                    /* what the first nheld of the chain's needs were acquired as */
 	unsigned nheld;
-	bool sealed;                    /* they are being released: the reply stays as it is */
+	bool sealed;                    /* they are being released, or all is over: the reply stays as it is */
 	bool broken;                    /* the stream was broken off */
+	bool failed;                    /* a step has: nothing is done after the reply */
 
 	/* running */
 	struct fiber *fiber;
@@ -129,6 +132,8 @@ struct ol_req {
 	struct timer deadline;          /* its route's .timeout; armed while a reply is awaited from the handler */
 	bool overdue;                   /* it has fired while the handler ran, */
 	bool given_up;                  /* before any reply had begun: the loop has answered in the handler's stead */
+	struct after *after;            /* what is to be done when the reply is over; NULL: nothing */
+	bool background;                /* that is being done */
 	_Atomic int claim;
 	_Atomic bool cancelled;
 };

@@ -255,10 +255,10 @@ int ol_trailer_set(ol_req *r, const char *name, const char *value)
 	OWNS(r);
 	if (rc < 0)
 		return rc;
-	if (!r->streaming)
-		return -EINVAL;
 	if (r->sealed)
 		return -EALREADY;
+	if (!r->streaming)
+		return -EINVAL;
 	return append_field(r, &r->trailers_end, slice_of(name), slice_of(value));
 }
 

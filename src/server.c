@@ -7,7 +7,8 @@
  *
  * Draining, on each loop: the listener turns deaf and is closed when for 50 ms nothing more of what had completed its
  * handshake has been accepted; connections without a request end within a second; the others after their reply.  The
- * thread ends when it has neither connections nor requests left, and the last one tells server_wait.
+ * thread ends when it has neither connections nor requests left, nor work that these have left for after their reply,
+ * and the last one tells server_wait.
  *
  * A loop that has its share of --connections-max closes idle connections to make room for the next, lets replies end
  * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
@@ -397,7 +398,8 @@ static void on_abandon(struct loop_msg *m)
 
 static bool over(const struct server_loop *l)
 {
-	return l->draining && l->server->listen.fds[l->index] < 0 && l->home.nconns == 0 && l->dispatch.nlive == 0;
+	return l->draining && l->server->listen.fds[l->index] < 0 && l->home.nconns == 0 && l->dispatch.nlive == 0 &&
+		l->dispatch.nafter == 0;
 }
 
 static void before_wait(struct loop *loop)

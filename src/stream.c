@@ -102,10 +102,10 @@ int ol_write(ol_req *r, const void *p, size_t n)
 	int rc;
 
 	OWNS(r);
-	if (!r->streaming || r->pull)
-		return -EINVAL;
 	if (r->sealed)
 		return -EALREADY;
+	if (!r->streaming || r->pull)
+		return -EINVAL;
 	if (!r->park)
 		return -EDEADLK;
 	if (!stream_has_content(r))

@@ -144,7 +144,8 @@ def test_routes_and_pools_are_json(serve):
     assert by_name["GET", "/one"]["lane"] == "sync" and by_name["GET", "/one"]["pool"] == "one"
     pools = json.loads(app.ask_control("/pools")[1])
     assert [(p["name"], p["limit"], p["queue"]) for p in pools] == [
-        ("default", 40, 1024), ("one", 1, 1), ("second", 8, 1024), ("third", 4, 1024)]
+        ("default", 40, 1024), ("one", 1, 1), ("second", 8, 1024), ("third", 4, 1024),
+        ("background", 4, 1024)]
     assert all(p["running"] == p["queued"] == 0 for p in pools)
 
 

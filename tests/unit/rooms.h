@@ -55,7 +55,8 @@ struct rooms {
 
 static inline struct config rooms_config(void)
 {
-	return (struct config){ .loops = 1, .pool_threads = 2, .pool_queue = 4, .target_max = 8192, .head_max = 16384,
+	return (struct config){ .loops = 1, .pool_threads = 2, .pool_queue = 4, .background_threads = 1,
+		.background_queue = 2, .target_max = 8192, .head_max = 16384,
 		.fields_max = 100, .body_max = 1 << 20, .body_total_max = 1 << 24, .head_timeout_ms = 10000,
 		.body_rate_min = 240, .body_grace_ms = 5000, .keepalive_ms = 75000, .write_timeout_ms = 30000,
 		.linger_ms = 5000, .connections_max = 100, .requests_max = 100, .fibers_max = 100,
@@ -147,7 +148,7 @@ static inline void rooms_down(struct rooms *r)
 {
 	script_hold(r->loop, false, false);
 	conn_home_abort(&r->home);
-	UNTIL(r, r->home.nconns == 0 && r->dispatch.nlive == 0);
+	UNTIL(r, r->home.nconns == 0 && r->dispatch.nlive == 0 && r->dispatch.nafter == 0);
 	ck_assert_uint_eq(atomic_load(&r->shared.body_bytes), 0);
 	for (uint32_t i = 0; i < r->endpoints.n; i++) {
 		struct inflight *in = r->endpoints.all[i].inflight;

@@ -8,7 +8,8 @@
 #include <string.h>
 
 static struct endpoints built;
-static struct config config = { .pool_threads = 3, .pool_queue = 5, .body_max = 1000 };
+static struct config config = { .pool_threads = 3, .pool_queue = 5, .background_threads = 2,
+	.background_queue = 6, .body_max = 1000 };
 static char err[256];
 
 static int handler(ol_req *r)
@@ -107,6 +108,8 @@ START_TEST(pools_have_names_of_their_own_and_sizes_that_can_be)
 	refuse_pools((struct ol_pool[]){ { .threads = 1 } }, 1, "a pool has no name");
 	refuse_pools((struct ol_pool[]){ { .name = "" } }, 1, "a pool has no name");
 	refuse_pools((struct ol_pool[]){ { .name = "default" } }, 1, "size it by --pool and --queue");
+	refuse_pools((struct ol_pool[]){ { .name = "background" } }, 1,
+		"\"background\" is always there: size it by --background and --background-queue");
 	refuse_pools((struct ol_pool[]){ { .name = "a" }, { .name = "a" } }, 2, "\"a\" is declared twice");
 	refuse_pools((struct ol_pool[]){ { .name = "a", .threads = 10001 } }, 1, "10001 threads");
 	refuse_pools((struct ol_pool[]){ { .name = "a", .queue = 10000001 } }, 1, "a queue of 10000001");
@@ -128,7 +131,10 @@ START_TEST(what_is_not_set_has_its_default)
 	static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };
 
 	ck_assert_msg(build(&app) == 0, "%s", err);
-	ck_assert_uint_eq(built.npools, 3);
+	ck_assert_uint_eq(built.npools, 4);
+	ck_assert_str_eq(built.pools[3].name, "background");    /* the last, always */
+	ck_assert_uint_eq(built.pools[3].threads, 2);
+	ck_assert_uint_eq(built.pools[3].queue, 6);
 	ck_assert_str_eq(built.pools[0].name, "default");
 	ck_assert_uint_eq(built.pools[0].threads, 3);
 	ck_assert_uint_eq(built.pools[0].queue, 5);

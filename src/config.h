@@ -49,6 +49,7 @@ struct config {
 	uint64_t body_grace_ms;         /* --body-grace 5 s before the rate counts */
 	uint64_t keepalive_ms;          /* --keepalive-timeout 75 s */
 	uint64_t write_timeout_ms;      /* --write-timeout 30 s without progress: the connection is reset */
+	uint64_t events_keepalive_ms;   /* --events-keepalive 15 s of silence, then a comment; 0: none */
 	uint64_t linger_ms;             /* --linger-timeout 5 s: reading on after an early error, so that it arrives */
 	uint32_t connections_max;       /* --connections-max 10000; further ones wait in the kernel's backlog */
 	uint32_t requests_max;          /* --requests-max 10000 in flight: 503 */

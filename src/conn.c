@@ -642,7 +642,12 @@ static void reset(struct stream *s)
 	conn_abort(conn_of(s));
 }
 
-static const struct stream_ops stream_ops = { reply_ready, want_body, reset };
+static bool is_sending(const struct stream *s)
+{
+	return sending(container_of(s, const struct conn, http1.stream));
+}
+
+static const struct stream_ops stream_ops = { reply_ready, want_body, is_sending, reset };
 
 static const struct loop_io_ops io_ops = {
 	.received = on_received,

@@ -115,6 +115,8 @@ void dispatch_stream_ready(struct pipe *p)
 		dispatch_release(r);
 		return;
 	}
+	if (r->events)
+		events_begun(r);
 	r->stream->reply = &r->reply;
 	r->stream->ops->reply_ready(r->stream);
 }

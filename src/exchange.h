@@ -61,6 +61,7 @@ enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_LOOP };
 struct query;           /* a decoded query parameter (request.c) */
 struct trailers;
 struct invalid;         /* one entry of a 422 (reply.c) */
+struct events;          /* of an event stream (events.c) */
 struct pull;            /* what a reply is pulled from (stream.c) */
 struct release;         /* what ol_bytes_new borrowed */
 struct offload;         /* a fiber's job on a worker (wait.c) */
@@ -107,6 +108,7 @@ struct ol_req {
 	struct invalid *invalid;
 	struct release *releases;
 	struct pull *pull;
+	struct events *events;
 	bool answered;                  /* the connection has sent it all */
 	bool error_new;                 /* it is an error that on_error has not been shown */
 	const char *detail;             /* what that error says; NULL for a reply that is none */
@@ -226,5 +228,12 @@ bool stream_is_open(const struct ol_req *r);
  * may_leave: on a worker that holds nothing for the request but its place.  False: it has left it to the loop while the
  * client is behind, and must not touch it; this is called again in the job of dispatch_pull_again. */
 CHECKED bool stream_pull(struct ol_req *r, bool may_leave, int *rc);
+
+/* ---- events.c ---------------------------------------------------------------------------------------------------- */
+
+/* The loop has heard of an event stream.  On the loop. */
+void events_begun(struct ol_req *r);
+/* On the loop; harmless where there is none. */
+void events_fini(struct ol_req *r);
 
 #endif

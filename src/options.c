@@ -116,6 +116,8 @@ static const struct option table[] = {
 		"an idle connection is closed after" },
 	{ "write-timeout", SECONDS, LIMITS, MEMBER(write_timeout_ms), "30", 1, DAY, "SECONDS",
 		"a connection that takes no bytes is reset after" },
+	{ "events-keepalive", SECONDS, LIMITS, MEMBER(events_keepalive_ms), "15", 0, DAY, "SECONDS",
+		"a comment after this silence of an event stream; 0: none" },
 	{ "linger-timeout", SECONDS, LIMITS, MEMBER(linger_ms), "5", 0, DAY, "SECONDS",
 		"reading on after an early error, so that it arrives" },
 

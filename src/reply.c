@@ -73,6 +73,7 @@ void reply_forget(struct ol_req *r)
 
 void reply_fini(struct ol_req *r)
 {
+	events_fini(r);
 	drop_body(r);
 }
 

@@ -52,6 +52,7 @@ void stream_drop(struct ol_req *r)
 		r->out = NULL;
 	}
 	r->streaming = false;
+	r->events = NULL; /* its timer runs only from the commit on, and is stopped by then */
 }
 
 int ol_stream(ol_req *r, int status, const char *type)
@@ -104,7 +105,7 @@ int ol_write(ol_req *r, const void *p, size_t n)
 	OWNS(r);
 	if (r->sealed)
 		return -EALREADY;
-	if (!r->streaming || r->pull)
+	if (!r->streaming || r->pull || r->events)
 		return -EINVAL;
 	if (!r->park)
 		return -EDEADLK;

@@ -59,8 +59,8 @@ static inline struct config rooms_config(void)
 		.background_queue = 2, .target_max = 8192, .head_max = 16384,
 		.fields_max = 100, .body_max = 1 << 20, .body_total_max = 1 << 24, .head_timeout_ms = 10000,
 		.body_rate_min = 240, .body_grace_ms = 5000, .keepalive_ms = 75000, .write_timeout_ms = 30000,
-		.linger_ms = 5000, .connections_max = 100, .requests_max = 100, .fibers_max = 100,
-		.idle_thread_ms = 10000 };
+		.linger_ms = 5000, .events_keepalive_ms = 15000, .connections_max = 100, .requests_max = 100,
+		.fibers_max = 100, .idle_thread_ms = 10000 };
 }
 
 static inline struct rooms *rooms_of(struct loop *l)

@@ -206,13 +206,14 @@ static void end_stream(struct conn *c, struct stream *s)
 	c->proto->ops->stream_end(c->proto, s);
 }
 
-/* Lets the protocol add to what will be sent next: true when it did. */
+/* Lets the protocol add to what will be sent next: true when it did.  Of a stream's body it is asked once a send: what
+ * the handler writes meanwhile collects, and goes out together, without a notice. */
 static bool drain(struct conn *c)
 {
 	struct conn_out *o;
 	bool did;
 
-	if (sending(c) || c->closing_reply || (c->out && (c->out->stream || c->out->source)))
+	if (sending(c) || c->closing_reply || (c->out && (c->out->stream || c->out->source || c->out->more)))
 		return false;
 	if (!stream_of(c)->reply && !c->http1.continue_due)
 		return false;
@@ -226,6 +227,7 @@ static bool drain(struct conn *c)
 	did = c->proto->ops->drain(c->proto, &o->po, DRAIN_BUDGET);
 	if (o->po.lent > 0)
 		o->source = stream_of(c)->reply->body.source;
+	o->more = did && !o->po.finished && stream_of(c)->reply && stream_of(c)->reply->kind == BODY_PULL;
 	c->closing_reply = o->po.close;
 	c->aborted = o->po.aborted;
 	if (o->po.finished && o->po.borrowed)

@@ -40,6 +40,7 @@ struct conn_out *conn_take_out(struct conn *c)
 		.iov_max = CONN_OUT_IOVS };
 	o->stream = NULL;
 	o->source = NULL;
+	o->more = false;
 	c->out = o;
 	return o;
 }

@@ -471,8 +471,8 @@ START_TEST(ten_thousand_writes_are_a_handful_of_sends)
 	answered(p);
 	ck_assert_int_eq(atomic_load(&last_rc), 0);
 	chunks = times(p, "t\r\n");
-	ck_assert_uint_le(sends, 10);
-	ck_assert_uint_le(chunks, 10);
+	ck_assert_uint_le(sends, 6);
+	ck_assert_uint_le(chunks, sends);       /* each as large as it can be */
 	ck_assert_uint_le(atomic_load(&rooms.loop->count.wakes) - wakes, 20);
 	ck_assert_uint_eq(body_bytes(p), 100000);
 }

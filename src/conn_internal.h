@@ -16,7 +16,7 @@ struct conn_out {
 	struct iovec iov[CONN_OUT_IOVS];
 	struct stream *stream;          /* ends once this is sent: its reply is named by iov */
 	struct body_source *source;     /* lent po.lent bytes */
-	bool more;                      /* a stream's: what follows it comes once this is sent, so that it can collect */
+	bool more;                      /* a stream's: what follows is asked for once this is sent */
 	size_t left;                    /* bytes not sent yet */
 	struct buf cipher;              /* what the filter made of it */
 	char room[];

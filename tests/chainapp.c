@@ -322,7 +322,8 @@ static int stats(ol_req *r)
 {
 	return ol_json_new(r, 200, json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "out", atomic_load(&out), "most",
 		atomic_load(&most_out), "acquired", atomic_load(&acquired), "released", atomic_load(&released),
-		"elsewhere", atomic_load(&elsewhere), "handled", atomic_load(&handled), "closed", atomic_load(&closed)));
+		"elsewhere", atomic_load(&elsewhere), "handled", atomic_load(&handled), "closed",
+		atomic_load(&closed)));
 }
 
 static const struct ol_route guarded_routes[] = {

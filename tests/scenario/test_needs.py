@@ -119,6 +119,14 @@ def test_what_a_client_that_left_held_is_released(chain, path):
     all_released(chain, s["acquired"] + 1)
 
 
+@pytest.mark.parametrize("path", ["/db/soon", "/a/slot/soon", "/s/slot/soon"])
+def test_what_was_held_past_a_deadline_is_released(chain, path):
+    clients = ask_many(chain, 3, f"{path}?hold=1")
+    for c in clients:
+        assert c.reply().status == 504
+    all_released(chain, 3)
+
+
 def test_a_need_is_overridden_in_a_test(serve):
     app = serve("chainapp", env={"CHAINAPP_FAKE": "1"})
     assert app.ask("/db")[2] == b"by a fake\n"

@@ -1,5 +1,5 @@
-/* test_admit.c: hooks that are asked before a request's body is read, and what goes with a request wherever it goes: its
- * values, and whose it is (ol_current).
+/* test_admit.c: hooks that are asked before a request's body is read; and what goes with a request wherever it goes:
+ * its values, and whose it is (ol_current).
  */
 #include "rooms.h"
 

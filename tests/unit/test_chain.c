@@ -211,7 +211,8 @@ static const struct ol_route routes[] = {
 	OL_MOUNT("/in", &inner, .needs = { &need_a }, .middleware = { middleware_n }),
 };
 static const struct ol_on_error on_errors[] = {
-	{ 404, on_error }, { 405, on_error }, { 418, on_error }, { 422, on_error }, { 500, on_error }, { 413, on_error },
+	{ 413, on_error },
+	{ 404, on_error }, { 405, on_error }, { 418, on_error }, { 422, on_error }, { 500, on_error },
 };
 static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), .middleware = { middleware_m },
 	OL_ON_ERROR(on_errors) };
@@ -263,7 +264,7 @@ static void check(const char *path, const char *query, int status, const char *b
 	const char *reply = ask("GET", path, query), *at = strstr(reply, "\r\n\r\n");
 
 	ck_assert_msg(at != NULL, "no reply: %s", reply);
-	ck_assert_msg(atoi(reply + 9) == status, "%s?%s: not %d: %s", path, query, status, reply);
+	ck_assert_msg(strtol(reply + 9, NULL, 10) == status, "%s?%s: not %d: %s", path, query, status, reply);
 	if (body)
 		ck_assert_msg(strcmp(at + 4, body) == 0, "%s?%s: not \"%s\": %s", path, query, body, reply);
 	else
@@ -592,7 +593,8 @@ START_TEST(a_body_that_turns_out_too_large_is_an_error_like_others)
 		char head[200];
 		struct script_peer *p;
 
-		snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", paths[i]);
+		snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+			paths[i]);
 		trace[0] = '\0';
 		p = say(&rooms, NULL, head);
 		say(&rooms, p, "14\r\n01234567890123456789\r\n");

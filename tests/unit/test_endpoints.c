@@ -383,7 +383,8 @@ START_TEST(overrides_that_cannot_be_are_refused)
 
 	refuse_override((struct ol_override[]){ { NULL, &fake_db } }, 1, "an override has no name");
 	refuse_override((struct ol_override[]){ { "db", NULL } }, 1, "set .with");
-	refuse_override((struct ol_override[]){ { "db", &clock_need } }, 1, "is called \"clock\": give it the same name");
+	refuse_override((struct ol_override[]){ { "db", &clock_need } }, 1,
+		"is called \"clock\": give it the same name");
 	refuse_override((struct ol_override[]){ { "db", &nameless } }, 1, "give it the same name");
 	refuse_override((struct ol_override[]){ { "db", &fake_db }, { "db", &db } }, 2, "\"db\" is declared twice");
 	refuse_override((struct ol_override[]){ { "clock", &clock_need } }, 1,
@@ -416,7 +417,8 @@ START_TEST(error_handlers_are_one_for_each_error)
 		ck_assert(!chain_has_on_error(built.all[i].chain, 600));
 	}
 	ck_assert_uint_eq(built.all[built.n].index, built.n);
-	refuse_on_error((struct ol_on_error[]){ { 399, handler } }, 1, "on_error for 399: an error's status is in 400..599");
+	refuse_on_error((struct ol_on_error[]){ { 399, handler } }, 1,
+		"on_error for 399: an error's status is in 400..599");
 	refuse_on_error((struct ol_on_error[]){ { 600, handler } }, 1, "on_error for 600");
 	refuse_on_error((struct ol_on_error[]){ { 404, NULL } }, 1, "on_error for 404 has no handler");
 	refuse_on_error((struct ol_on_error[]){ { 404, handler }, { 404, handler } }, 2, "404 is declared twice");

@@ -291,7 +291,9 @@ static int outrage(ol_req *r, ol_next *next)
 {
 	int rc = ol_next_run(next, r);
 
-	return rc < 0 ? rc : asked(r, "outrage") ? -EIO : ol_header_set(r, "X-Seen", ol_status(r) == 200 ? "200" : "other");
+	if (rc == 0 && asked(r, "outrage"))
+		return -EIO;
+	return rc < 0 ? rc : ol_header_set(r, "X-Seen", ol_status(r) == 200 ? "200" : "other");
 }
 
 /* Problem details (RFC 9457). */

@@ -18,9 +18,10 @@
  *  - if a job is queued and busy + waking < tokens, then a worker is waking, or no thread could be started.
  *  - a worker whose `woken` is set never ends before it has taken that wake.
  * Who finds jobs to give up takes them out under the mutex, as pool_drop does, and calls back without it.  Admission
- * is two counters that only grow: `entered` (whoever admits) and `left` (under the mutex).  A stale `left` is too
- * small, so it can refuse a job but never let in one too many.
+ * is pool_places.c's.
  */
+#include "pool_kind.h"
+#include "pool_places.h"
 #include "pool_queue.h"
 #include "base/futex.h"
 #include "base/list.h"
@@ -39,28 +40,13 @@
 #define CACHE_LINE 64
 #define IDLE_NS (10 * NS_PER_S)
 #define SPAWN_RETRY_NS (10 * NS_PER_MS) /* after a thread could not be started, before the next is tried */
-#define LONG_NS (50 * NS_PER_US)        /* a kind of job that runs longer than this is woken for widely */
-#define SAMPLE_NS_MAX (4 * LONG_NS)     /* a run counts as at most this: one preempted thread makes no kind long */
-#define WIDE 4                          /* workers that may be waking at once for those */
-#define MEAN_SHIFT 4                    /* the running mean moves by 1/16 of the difference */
+#define WIDE 4                          /* workers that may be waking at once for jobs that run long */
 #define STACK_MIN ((size_t)64 << 10)
 #define TARGET_NS (5 * NS_PER_MS)       /* CoDel's */
 #define INTERVAL_NS (100 * NS_PER_MS)
 #define RETRY_AFTER_MAX 3600
 
-const uint64_t pool_bucket_ns[POOL_BUCKETS] = {
-	10 * NS_PER_US, 50 * NS_PER_US, 250 * NS_PER_US, 1 * NS_PER_MS, 2500 * NS_PER_US, 5 * NS_PER_MS, 10 * NS_PER_MS,
-	25 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, 1 * NS_PER_S, 5 * NS_PER_S, NEVER,
-};
-
 LOCK_ROLE(pool_role);
-
-/* What is known of one kind of job.  Kept once, under the mutex: a copy for each worker would take tags × workers, and
- * leaving the histograms out altogether did not measure. */
-struct kind {
-	struct pool_hist wait, run;
-	uint64_t mean_ns;                       /* of run, the recent ones counting more */
-};
 
 struct pool {
 	uint32_t magic;
@@ -75,12 +61,9 @@ struct pool {
 	void (*thread_start)(void *arg), (*thread_stop)(void *arg);
 	void *arg;
 
-	/* Written by those who admit. */
-	_Alignas(CACHE_LINE) atomic_uint_fast64_t entered;
-	atomic_uint_fast64_t left_seen;         /* a copy of `left`, so that admitting rarely reads the workers' line */
-	atomic_uint_fast64_t capacity;
-	atomic_uint_fast64_t rejected;
 	atomic_bool stalled;                    /* jobs are queued, and a thread for them could not be started */
+
+	struct pool_places places;
 
 	_Alignas(CACHE_LINE) pthread_mutex_t mutex;
 	struct list idle GUARDED_BY(pool_role); /* workers asleep, the last to go idle first */
@@ -88,10 +71,9 @@ struct pool {
 	unsigned threads GUARDED_BY(pool_role), threads_max GUARDED_BY(pool_role);
 	unsigned running GUARDED_BY(pool_role), blocked GUARDED_BY(pool_role), starting GUARDED_BY(pool_role);
 	unsigned waking GUARDED_BY(pool_role);
-	atomic_uint_fast64_t left;              /* written under the mutex, read without it; as is mean_ns */
-	atomic_uint_fast64_t mean_ns;           /* of run, all kinds together, the recent ones counting more */
+	atomic_uint_fast64_t mean_ns;           /* of run, all kinds, the recent ones counting more; read without it */
 	uint64_t done GUARDED_BY(pool_role), dropped GUARDED_BY(pool_role), waited GUARDED_BY(pool_role);
-	struct kind *kinds GUARDED_BY(pool_role);
+	struct pool_kind *kinds GUARDED_BY(pool_role);
 
 	atomic_uint limit;                      /* written under the mutex */
 	unsigned queue_max GUARDED_BY(pool_role);
@@ -130,7 +112,6 @@ static void plan_wake(struct pool *p, struct list *node, struct calls *c) REQUIR
 static unsigned wake_width(const struct pool *p) REQUIRES(pool_role);
 static void perform(struct pool *p, struct calls *c) EXCLUDES(pool_role);
 static void unlock_and_perform(struct pool *p, uint64_t now) RELEASES(pool_role);
-static void leave_places(struct pool *p, unsigned n) REQUIRES(pool_role);
 static void book_lost(struct pool *p, const struct pool_lost *lost) REQUIRES(pool_role);
 static struct pool_job *take(struct pool *p, uint64_t now, struct pool_lost *lost) REQUIRES(pool_role);
 static void set_tokens(struct pool *p) REQUIRES(pool_role);
@@ -154,31 +135,13 @@ static UNCHECKED void unlock(struct pool *p)
 	pthread_mutex_unlock(&p->mutex);
 }
 
-static void hist_add(struct pool_hist *h, uint64_t ns)
-{
-	unsigned i = 0;
-
-	while (ns > pool_bucket_ns[i])
-		i++;
-	h->bucket[i]++;
-	h->count++;
-	h->sum_ns += ns;
-}
-
-static uint64_t mean_of(uint64_t mean_ns, uint64_t ns)
-{
-	int64_t mean = (int64_t)mean_ns;
-
-	return (uint64_t)(mean + ((int64_t)ns - mean) / (1 << MEAN_SHIFT));
-}
-
 /* ---- waking and starting ----------------------------------------------------------------------------------------- */
 
 static unsigned wake_width(const struct pool *p)
 {
 	const struct pool_job *next = pool_queue_peek(&p->queue);
 
-	return next && p->kinds[next->tag].mean_ns > LONG_NS ? WIDE : 1;
+	return next && pool_kind_is_long(&p->kinds[next->tag]) ? WIDE : 1;
 }
 
 static void plan_wake(struct pool *p, struct list *node, struct calls *c)
@@ -287,19 +250,11 @@ static void unlock_and_perform(struct pool *p, uint64_t now)
 
 /* ---- the worker -------------------------------------------------------------------------------------------------- */
 
-/* Relaxed: a count alone, and the mutex keeps other writers away. */
-static void leave_places(struct pool *p, unsigned n)
-{
-	uint64_t left = atomic_load_explicit(&p->left, memory_order_relaxed);
-
-	atomic_store_explicit(&p->left, left + n, memory_order_relaxed);
-}
-
 static void book_lost(struct pool *p, const struct pool_lost *lost)
 {
 	for (int why = 0; why < POOL_EXPIRIES; why++) {
 		p->expired[why] += lost->by[why].n;
-		leave_places(p, lost->by[why].n);
+		pool_places_leave(&p->places, lost->by[why].n);
 	}
 }
 
@@ -331,20 +286,18 @@ static struct pool_job *take(struct pool *p, uint64_t now, struct pool_lost *los
 		return NULL;
 	p->running++;
 	/* `now` may be the end of the job before, a moment older than this one. */
-	hist_add(&p->kinds[job->tag].wait, now > job->queued_ns ? now - job->queued_ns : 0);
+	pool_kind_waited(&p->kinds[job->tag], now > job->queued_ns ? now - job->queued_ns : 0);
 	return job;
 }
 
 /* Relaxed: the mutex keeps other writers away, and a reader wants a recent number. */
 static void book_run(struct pool *p, uint32_t tag, uint64_t ns)
 {
-	struct kind *k = &p->kinds[tag];
 	uint64_t mean = p->done > 0 ? atomic_load_explicit(&p->mean_ns, memory_order_relaxed) : ns;
 
 	p->done++;
-	hist_add(&k->run, ns);
-	k->mean_ns = mean_of(k->mean_ns, ns < SAMPLE_NS_MAX ? ns : SAMPLE_NS_MAX);
-	atomic_store_explicit(&p->mean_ns, mean_of(mean, ns), memory_order_relaxed);
+	pool_kind_ran(&p->kinds[tag], ns);
+	atomic_store_explicit(&p->mean_ns, pool_mean(mean, ns), memory_order_relaxed);
 }
 
 /* Runs a job that was taken at `now`; gives the time of its end. */
@@ -369,7 +322,7 @@ static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uin
 		unblock(p);
 	}
 	p->running--;
-	leave_places(p, 1);
+	pool_places_leave(&p->places, 1);
 	book_run(p, tag, end - now);
 	return end;
 }
@@ -475,8 +428,7 @@ static void set_tokens(struct pool *p)
 
 	p->tokens = limit > 0 ? limit + lent : 0;
 	p->threads_max = limit > 0 ? limit + p->spares : 0;
-	/* Relaxed: who admits meanwhile goes by the old bound or the new. */
-	atomic_store_explicit(&p->capacity, (uint64_t)p->tokens + p->queue_max, memory_order_relaxed);
+	pool_places_set(&p->places, (uint64_t)p->tokens + p->queue_max);
 }
 
 static void set_limits(struct pool *p, unsigned threads, unsigned queue)
@@ -512,7 +464,7 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 		.idle_ns = conf->idle_ns != 0 ? conf->idle_ns : IDLE_NS, .spares = conf->spares, .tags = conf->tags,
 		.thread_start = conf->thread_start, .thread_stop = conf->thread_stop, .arg = conf->arg,
 	};
-	p->kinds = calloc(conf->tags > 0 ? conf->tags : 1, sizeof(p->kinds[0]));
+	p->kinds = pool_kinds_new(conf->tags);
 	if (!p->kinds) {
 		free(p);
 		errno = ENOMEM;
@@ -522,8 +474,6 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 	list_init(&p->idle);
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->gone, NULL);
-	for (uint32_t i = 0; i < conf->tags; i++)
-		p->kinds[i].mean_ns = SAMPLE_NS_MAX; /* long, until a dozen runs have shown otherwise */
 	pool_queue_init(&p->queue, conf->codel, conf->codel_target_ns != 0 ? conf->codel_target_ns : TARGET_NS,
 		conf->codel_interval_ns != 0 ? conf->codel_interval_ns : INTERVAL_NS, clock_now_ns());
 	set_limits(p, conf->threads, conf->queue);
@@ -571,51 +521,31 @@ static void retry(struct pool *p)
 
 bool pool_admit(struct pool *p)
 {
-	/* `entered` is read before `left`: when they differ by the capacity, that many were inside at the second
-	 * reading. When the exchange succeeds `entered` has not moved, and `left` can only have grown.  Acquire keeps
-	 * that order; the counts carry no other data, so the rest is relaxed. */
-	uint64_t entered = atomic_load_explicit(&p->entered, memory_order_acquire);
-	uint64_t left = atomic_load_explicit(&p->left_seen, memory_order_relaxed);
-
-	for (;;) {
-		uint64_t capacity = atomic_load_explicit(&p->capacity, memory_order_relaxed);
-
-		if (entered - left >= capacity) {
-			left = atomic_load_explicit(&p->left, memory_order_relaxed);
-			atomic_store_explicit(&p->left_seen, left, memory_order_relaxed);
-			if (entered - left >= capacity)
-				break;
-		}
-		if (atomic_compare_exchange_weak_explicit(
-				&p->entered, &entered, entered + 1, memory_order_acquire, memory_order_acquire))
-			return true;
-	}
-	atomic_fetch_add_explicit(&p->rejected, 1, memory_order_relaxed); /* a statistic */
-	if (atomic_load_explicit(&p->stalled, memory_order_relaxed))
+	if (pool_places_enter(&p->places))
+		return true;
+	if (pool_stalled(p))
 		retry(p);
 	return false;
 }
 
 void pool_readmit(struct pool *p)
 {
-	atomic_fetch_add_explicit(&p->entered, 1, memory_order_relaxed); /* pool_admit's compare sees it or fails */
+	pool_places_enter_anyway(&p->places);
 }
 
 void pool_unadmit(struct pool *p)
 {
 	lock(p);
-	leave_places(p, 1);
+	pool_places_leave(&p->places, 1);
 	unlock(p);
 }
 
 unsigned pool_retry_after_s(const struct pool *p)
 {
-	/* Relaxed, all of them: an estimate, from numbers that need not fit together. */
-	uint64_t left = atomic_load_explicit(&p->left, memory_order_relaxed);
-	uint64_t entered = atomic_load_explicit(&p->entered, memory_order_relaxed);
+	/* Relaxed, both: an estimate. */
 	uint64_t mean_ns = atomic_load_explicit(&p->mean_ns, memory_order_relaxed);
 	unsigned limit = atomic_load_explicit(&p->limit, memory_order_relaxed);
-	double inside = entered > left ? (double)(entered - left) : 0;
+	double inside = (double)pool_places_taken(&p->places);
 	double s = inside * (double)mean_ns / (double)(limit > 0 ? limit : 1) / (double)NS_PER_S;
 
 	return s < RETRY_AFTER_MAX ? (unsigned)s + 1 : RETRY_AFTER_MAX;
@@ -655,7 +585,8 @@ void pool_splice(struct pool *p, struct pool_batch *b)
 	if (p->threads == 0)
 		p->spawn_after_ns = 0;          /* nobody else would try again */
 	unlock_and_perform(p, now);
-	tell_lost(&lost);
+	if (pool_lost_any(&lost))
+		tell_lost(&lost);
 }
 
 uint64_t pool_expire(struct pool *p, uint64_t now)
@@ -681,7 +612,7 @@ bool pool_drop(struct pool *p, struct pool_job *job)
 	if (queued) {
 		pool_queue_remove(&p->queue, job);
 		p->dropped++;
-		leave_places(p, 1);
+		pool_places_leave(&p->places, 1);
 	}
 	unlock(p);
 	return queued;
@@ -770,7 +701,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *s)
 		.oldest_queued_ns = p->queue.queued > 0 ? pool_queue_oldest(&p->queue) : 0,
 		.done = p->done, .dropped = p->dropped, .waited = p->waited, .overloaded = p->queue.overloaded,
 		.started = p->started, .spawn_failed = p->spawn_failed, .woken = p->woken,
-		.rejected = atomic_load_explicit(&p->rejected, memory_order_relaxed),
+		.rejected = pool_places_refused(&p->places),
 	};
 	for (int why = 0; why < POOL_EXPIRIES; why++)
 		s->expired[why] = p->expired[why];

@@ -62,8 +62,10 @@ void pool_queue_remove(struct pool_queue *q, struct pool_job *job)
 		job->next->prev = job->prev;
 	else
 		lane->tail = job->prev;
-	if (may_expire(job))
+	if (may_expire(job)) {
 		wheel_del(&q->wheel, &job->timer);
+		q->expiring--;
+	}
 	job->queue = NULL;
 	q->queued--;
 }
@@ -104,6 +106,7 @@ void pool_queue_put(struct pool_queue *q, struct pool_batch *b, uint64_t now)
 		if (may_expire(job)) {
 			timer_init(&job->timer, expire);
 			wheel_add(&q->wheel, &job->timer, job->expires_ns);
+			q->expiring++;
 		}
 	}
 	q->queued += b->n;
@@ -210,7 +213,7 @@ struct pool_job *pool_queue_take(struct pool_queue *q, uint64_t now, struct pool
 
 void pool_queue_sweep(struct pool_queue *q, uint64_t now, struct pool_lost *lost)
 {
-	if (q->wheel.armed > 0) {
+	if (q->expiring > 0) {
 		q->losing = lost;
 		wheel_run(&q->wheel, now);
 		q->losing = NULL;
@@ -237,9 +240,9 @@ static uint64_t codel_due(const struct pool_queue *q)
 	return due;
 }
 
-uint64_t pool_queue_due(const struct pool_queue *q)
+uint64_t pool_queue_next_due(const struct pool_queue *q)
 {
-	uint64_t due = q->wheel.armed > 0 ? wheel_next(&q->wheel) : NEVER, codel;
+	uint64_t due = q->expiring > 0 ? wheel_next(&q->wheel) : NEVER, codel;
 
 	if (!q->codel || q->queued == 0)
 		return due;

@@ -25,6 +25,7 @@ struct pool_lane {
 struct pool_queue {
 	struct pool_lane lanes[POOL_PRIORITIES];
 	unsigned queued;                        /* jobs in all lanes */
+	unsigned expiring;                      /* of these, the ones in the wheel */
 	unsigned high_run;                      /* of priority 1 in a row, while others waited */
 	uint64_t put_ns;                        /* of the last put: no job seems older than those before it */
 
@@ -34,7 +35,7 @@ struct pool_queue {
 	uint64_t least_ns;                      /* the least wait met in it; NEVER: none yet */
 
 	struct pool_lost *losing;               /* while the wheel runs: where its jobs go */
-	struct wheel wheel;                     /* jobs that expire */
+	struct wheel wheel;                     /* large, so that nothing that is looked at often lies behind it */
 };
 
 /* codel false: the other two are not looked at. */
@@ -51,7 +52,12 @@ void pool_queue_sweep(struct pool_queue *q, uint64_t now_ns, struct pool_lost *l
 
 /* When a sweep may next have something to do; perhaps before that, and at most one tick of the wheel after a job's
  * expires_ns.  After a sweep it is later than that sweep; NEVER when nothing can become due.  Cheap. */
-uint64_t pool_queue_due(const struct pool_queue *q);
+uint64_t pool_queue_next_due(const struct pool_queue *q);
+
+static inline uint64_t pool_queue_due(const struct pool_queue *q)
+{
+	return q->expiring > 0 || q->codel ? pool_queue_next_due(q) : NEVER;
+}
 
 /* Takes a job out that is in the queue. */
 void pool_queue_remove(struct pool_queue *q, struct pool_job *job);

@@ -16,6 +16,7 @@ struct dispatch_pool {
 	struct pool *pool;
 	const char *name;
 	pthread_mutex_t resizing;           /* held from reading the sizes to having changed them */
+	uint64_t codel_interval_ns;         /* 0: it does not shed by CoDel */
 	unsigned streams_fixed;             /* the cap that was asked for; 0: half the threads */
 	_Atomic unsigned streams_max;
 	_Atomic unsigned streams;           /* .stream requests on its threads; any loop */

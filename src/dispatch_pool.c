@@ -33,6 +33,7 @@ int dispatch_pool_init(struct dispatch_pool *p, const struct pool_conf *conf, un
 	if (!p->pool)
 		return -errno;
 	p->name = conf->name;
+	p->codel_interval_ns = conf->codel ? conf->codel_interval_ns : 0;
 	p->streams_fixed = streams;
 	atomic_init(&p->streams_max, streams_of(p, conf->threads));
 	pthread_mutex_init(&p->resizing, NULL);

@@ -3,10 +3,10 @@
  * Jobs of one turn of the loop are collected by pool and spliced together before the loop waits (dispatch_flush).  A
  * pool that cannot start the thread it needs is asked again in a while, and the log is told.
  *
- * Jobs that may not wait for ever are given up by the pool, which looks at them when a worker comes by and whenever it
- * is told to: for the time when no worker does, each loop has one lazy timer for all its jobs in all pools.  It is
- * armed for the first to expire and knows no job: when it fires the pools say when to look again.  So a job costs a
- * comparison, and a loop whose jobs never wait one look in each queue_timeout.
+ * Jobs that may not wait for ever, by time-out or by CoDel, are given up by the pool, which looks at them when a worker
+ * comes by and whenever it is told to.  For when no worker does, each loop has one lazy timer for its jobs in all
+ * pools.  It is armed for the first that may be due and knows no job: when it fires the pools say when to look again.
+ * So a job costs a comparison, and a loop whose jobs never wait one look in each queue_timeout.
  *
  * A job may be taken back until a worker has begun it.  One that has not been spliced (queued_ns is 0) no pool knows.
  *
@@ -20,10 +20,14 @@
 
 void dispatch_enqueue(struct dispatch *d, unsigned index, struct pool_job *job)
 {
+	uint64_t interval = d->shared->pools[index].codel_interval_ns;
+
 	pool_batch_add(&d->batches[index], job);
 	d->batched++;
 	if (job->expires_ns < d->expires_ns && job->expires_ns > 0)
 		d->expires_ns = job->expires_ns;
+	if (interval && d->loop->now_ns + interval < d->expires_ns)
+		d->expires_ns = d->loop->now_ns + interval;
 }
 
 /* Jobs wait, and no thread can be started for them, for want of memory or by a limit.  Said every ten seconds, as

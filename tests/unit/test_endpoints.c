@@ -116,6 +116,63 @@ START_TEST(pools_have_names_of_their_own_and_sizes_that_can_be)
 }
 END_TEST
 
+START_TEST(times_and_priorities_are_within_reason)
+{
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .queue_timeout = 5),
+		"GET /a: .queue_timeout is for .sync routes");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .priority = OL_PRIORITY_HIGH),
+		"GET /a: .priority is for .sync routes");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .timeout = 86400001),
+		"GET /a: .timeout is in milliseconds, and 86400001 are not in 1..86400000");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .sync = handler, .queue_timeout = 86400001),
+		"GET /a: .queue_timeout is in milliseconds");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .sync = handler, .priority = (enum ol_priority)2),
+		"GET /a: .priority is 2: set OL_PRIORITY_NORMAL or OL_PRIORITY_HIGH");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .queue_timeout = 86400001 } }, 1, ".queue_timeout");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .spares = 10001 } }, 1, "10001 .spares");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .codel_target = 5 } }, 1, "are for .codel = 1");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .codel_interval = 5 } }, 1, "are for .codel = 1");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .codel = 1, .codel_target = 100 } }, 1,
+		"a CoDel target of 100 ms is not below its interval of 100 ms");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .codel = 1, .codel_interval = 5 } }, 1, "5 ms");
+}
+END_TEST
+
+START_TEST(a_routes_times_are_its_own_or_its_pools_or_the_servers)
+{
+	static const struct ol_route routes[] = {
+		OL_GET("/server", .sync = handler),
+		OL_GET("/pool", .sync = handler, .pool = "a", .priority = OL_PRIORITY_HIGH),
+		OL_GET("/own", .sync = handler, .pool = "a", .timeout = 7, .queue_timeout = 8),
+		OL_GET("/loop", .async = handler, .timeout = 9),
+	};
+	static const struct ol_pool pools[] = { { .name = "a", .queue_timeout = 6, .spares = 2, .codel = 1 } };
+	static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };
+	struct config c = { .queue_timeout_ms = 5, .pool_threads = 3, .pool_queue = 0, .pool_spares = 4, .codel = true,
+		.codel_target_ms = 1, .codel_interval_ms = 2 };
+	struct endpoints e;
+	struct pool_conf pc;
+
+	ck_assert_msg(endpoints_build(&e, &app, &c, err, sizeof(err)) == 0, "%s", err);
+	ck_assert_uint_eq(e.all[0].queue_timeout_ns, 5 * NS_PER_MS);
+	ck_assert_uint_eq(e.all[0].timeout_ns, 0);
+	ck_assert_uint_eq(e.all[0].priority, 0);
+	ck_assert_uint_eq(e.all[1].queue_timeout_ns, 6 * NS_PER_MS);
+	ck_assert_uint_eq(e.all[1].priority, 1);
+	ck_assert_uint_eq(e.all[2].queue_timeout_ns, 8 * NS_PER_MS);
+	ck_assert_uint_eq(e.all[2].timeout_ns, 7 * NS_PER_MS);
+	ck_assert_uint_eq(e.all[3].queue_timeout_ns, 0);
+	ck_assert_uint_eq(e.all[3].timeout_ns, 9 * NS_PER_MS);
+	pc = endpoints_pool_conf(&e, 0);
+	ck_assert(pc.codel && pc.threads == 3 && pc.queue == 0 && pc.spares == 4);
+	ck_assert(pc.codel_target_ns == NS_PER_MS && pc.codel_interval_ns == 2 * NS_PER_MS);
+	pc = endpoints_pool_conf(&e, 1);
+	ck_assert(pc.codel && pc.threads == 40 && pc.queue == 1024 && pc.spares == 2);
+	ck_assert(pc.codel_target_ns == 5 * NS_PER_MS && pc.codel_interval_ns == 100 * NS_PER_MS);
+	endpoints_free(&e);
+}
+END_TEST
+
 START_TEST(what_is_not_set_has_its_default)
 {
 	static const struct ol_pool pools[] = {
@@ -512,6 +569,8 @@ int main(void)
 	tcase_add_test(one, an_app_has_routes);
 	tcase_add_test(one, routes_that_could_not_be_told_apart_are_refused);
 	tcase_add_test(one, pools_have_names_of_their_own_and_sizes_that_can_be);
+	tcase_add_test(one, times_and_priorities_are_within_reason);
+	tcase_add_test(one, a_routes_times_are_its_own_or_its_pools_or_the_servers);
 	tcase_add_test(one, what_is_not_set_has_its_default);
 	tcase_add_test(one, routers_are_mounted_under_their_prefixes);
 	tcase_add_test(one, a_router_mounted_in_itself_is_refused);

@@ -41,7 +41,7 @@ static int let_go(ol_req *r)
 {
 	const char *n = ol_query(r, "n");
 
-	for (int i = 0; i < (n ? atoi(n) : 1); i++)
+	for (int i = 0; i < (n ? strtol(n, NULL, 10) : 1); i++)
 		sem_post(&letting_go);
 	return ol_text(r, 200, "let go\n");
 }
@@ -71,7 +71,7 @@ static int block(ol_req *r)
 {
 	const char *ms = ol_query(r, "ms");
 
-	block_ms(ms ? atoi(ms) : 0);
+	block_ms(ms ? strtol(ms, NULL, 10) : 0);
 	return ol_text(r, 200, "blocked\n");
 }
 
@@ -144,7 +144,7 @@ static int look(ol_req *r)
 	int rc;
 
 	memset(&i, 0x55, sizeof(i));
-	i.size = known ? (size_t)atoi(known) : sizeof(i);
+	i.size = known ? strtoul(known, NULL, 10) : sizeof(i);
 	rc = ol_pool_look(ol_server_of(r), ol_query(r, "pool"), &i);
 	if (rc < 0)
 		return ol_textf(r, 404, "%s", rc == -ENOENT ? "ENOENT" : "?");

@@ -325,7 +325,7 @@ END_TEST
 START_TEST(a_need_may_need_more_than_a_route_can_name)
 {
 	enum { WIDE = OL_NEEDS_MAX };
-	static char names[1 + WIDE + WIDE * WIDE][8];
+	static char names[1 + WIDE + WIDE * WIDE][16];
 	static struct ol_need all[1 + WIDE + WIDE * WIDE];
 
 	for (int i = 0; i < 1 + WIDE + WIDE * WIDE; i++) {

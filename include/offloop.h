@@ -102,8 +102,9 @@ struct ol_override {
 
 /* How errors of one status look, instead of {"detail": ...}: called for what ol_error, a latched status or a failed
  * handler makes, in the route's lane, and for 404 and 405 of requests that no route takes, on the loop; ol_status and
- * ol_detail tell what it is about.  It replies with any status.  Not called for what the server answers while nobody
- * works for the request: 400 of the protocol, 503 when a limit is reached, 504. */
+ * ol_detail tell what it is about.  It replies with any status; 0 without a reply, or a failure, leaves the error as
+ * it was.  Not called for what the server answers while nobody works for the request: 400 of the protocol, 503 when a
+ * limit is reached, 504; nor for what an admit hook answers. */
 struct ol_on_error {
 	int status;
 	ol_handler *handler;
@@ -131,7 +132,7 @@ struct ol_route {
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */
 	const struct ol_router *mount OL_0_;  /* set by OL_MOUNT */
 	unsigned max_inflight OL_0_;          /* its handlers queued or running, process-wide; more: 503.  0: any */
-	unsigned timeout OL_0_;               /* ms from the whole request (.stream: its head) to the reply; see below */
+	unsigned timeout OL_0_;               /* ms from the whole request (.stream: head) to the reply; see below */
 	unsigned queue_timeout OL_0_;         /* ms that a .sync one waits for a thread; then 503.  0: the pool's */
 	enum ol_priority priority OL_0_;      /* of a .sync one in its pool's queue */
 	const struct ol_need *needs[OL_NEEDS_MAX] OL_0_;       /* .needs = { &database, &user } */
@@ -351,7 +352,8 @@ int ol_empty(ol_req *r, int status);                                    /* no bo
 int ol_error(ol_req *r, int status, const char *detail);                /* {"detail": detail} */
 int ol_redirect(ol_req *r, int status, const char *location);           /* 301, 302, 303, 307, 308 */
 
-/* The status of the reply as it stands, 0 without one; and what an error of it says, for ol_on_error ("" elsewhere). */
+/* The status of the reply as it stands, 0 without one, 500 for a stream that was broken off; and what an error of it
+ * says ("" for other replies; of a 422 of ol_invalid the list of its entries, as JSON text). */
 int ol_status(const ol_req *r);
 const char *ol_detail(const ol_req *r);
 
@@ -426,8 +428,8 @@ int ol_cancelled(const ol_req *r);
 int ol_value_set(ol_req *r, const char *name, void *value);             /* -ENOMEM.  [owner] */
 void *ol_value(const ol_req *r, const char *name);                      /* [owner] */
 
-/* What a need of the route was acquired as; NULL for a name the route does not need, and a latched 500 that names it.
- * [owner] */
+/* What a need of the route was acquired as; NULL while it is not held.  NULL for a name the route does not need, and a
+ * latched 500 that names it.  [owner] */
 void *ol_need_value(ol_req *r, const char *name);
 
 /* The request that the calling thread or fiber works for now, for code that was not handed it; else NULL.  [any] */

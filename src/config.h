@@ -49,6 +49,8 @@ struct config {
 	uint64_t body_grace_ms;         /* --body-grace 5 s before the rate counts */
 	uint64_t keepalive_ms;          /* --keepalive-timeout 75 s */
 	uint64_t write_timeout_ms;      /* --write-timeout 30 s without progress: the connection is reset */
+	uint64_t write_rate_min;        /* --write-rate-min 240 bytes/s while something is to be sent: reset; 0: none */
+	uint64_t write_grace_ms;        /* --write-grace 60 s over which that rate is taken */
 	uint64_t events_keepalive_ms;   /* --events-keepalive 15 s of silence, then a comment; 0: none */
 	uint64_t linger_ms;             /* --linger-timeout 5 s: reading on after an early error, so that it arrives */
 	uint32_t connections_max;       /* --connections-max 10000; further ones wait in the kernel's backlog */

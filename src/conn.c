@@ -2,8 +2,8 @@
  *
  * A connection moves bytes: what the loop received goes through the filter (if any) and is fed to the protocol, whose
  * events go to dispatch; replies that dispatch has ready are drained by the protocol into an `out` and sent.  All of
- * that is conn_pump, which takes steps until neither end can move, then sends what was collected in one operation and sets
- * the deadline for what is awaited next.  Calls that come back from dispatch while it runs (an inline handler's
+ * that is conn_pump, which takes steps until neither end can move, then sends what was collected in one operation and
+ * sets the deadline for what is awaited next.  Calls that come back from dispatch while it runs (an inline handler's
  * reply) only find it running: its loop goes on.
  *
  * Input is parsed where it was received; only what could not be parsed yet is copied (c->in), at most about 64 KiB:
@@ -16,8 +16,7 @@
  * the same on TCP).
  *
  * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's
- * thread.  What a connection waits for, and for how long, is in conn_time.c; what concerns all connections of a loop, in
- * conn_home.c.
+ * thread.  What a connection waits for, and how long, is in conn_time.c; all connections of a loop are in conn_home.c.
  */
 #include "conn_internal.h"
 
@@ -245,6 +244,7 @@ static void on_sent(struct loop_io *io, int res)
 		return;
 	}
 	metric_add(c->home->metrics, METRIC_BYTES_OUT, res);
+	c->span_bytes += (uint64_t)res;
 	c->out->left -= (size_t)res;
 	if (c->out->left == 0) {
 		all_sent(c);

@@ -32,6 +32,9 @@ struct conn {
 	uint64_t deadline_ns;
 	uint64_t request_ns;            /* when the present request's head came, then its end */
 	uint64_t body_due_ns;           /* its body must have gone on by then */
+	uint64_t stall_ns;              /* what is being sent must have got on by then */
+	uint64_t span_end_ns;           /* and by then span_bytes must be enough */
+	uint64_t span_bytes;
 	struct slice direct;            /* received bytes that are being parsed in place; only within pump */
 	struct buf in;                  /* received bytes that could not be parsed yet */
 	struct buf answer;              /* what the filter has to say itself, for the next send */

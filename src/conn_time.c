@@ -4,7 +4,9 @@
  * whether that has moved.  So a request costs no timer operation.
  *
  * A head has a fixed time; a body has a grace, and then a least rate: each byte puts its deadline off.  A send has a
- * time in which it must get on.  Who is late is answered where that is possible (408), else closed or reset.
+ * time in which it must get on; and while one follows the other without a pause the client must take so many bytes in
+ * each span (--write-grace), so that none can hold a reply, or a thread, for hours.  That is only added up, and looked
+ * at when a span ends.  Who is late is answered where that is possible (408), else closed or reset.
  *
  * The loop's thread only.
  */
@@ -83,9 +85,26 @@ void conn_await(struct conn *c)
 		move_to(c, &h->busy);
 }
 
+/* A span begins in which the client must take its share. */
+static void begin_span(struct conn *c)
+{
+	const struct config *cf = c->home->config;
+
+	c->span_end_ns = cf->write_rate_min ? after_ms(c, cf->write_grace_ms) : NEVER;
+	c->span_bytes = 0;
+}
+
+static void await_send(struct conn *c)
+{
+	conn_set_deadline(c, AWAIT_WRITE, c->stall_ns < c->span_end_ns ? c->stall_ns : c->span_end_ns);
+}
+
 void conn_await_write(struct conn *c)
 {
-	conn_set_deadline(c, AWAIT_WRITE, after_ms(c, c->home->config->write_timeout_ms));
+	if (c->awaits != AWAIT_WRITE) /* there has been a time when nothing was to be sent */
+		begin_span(c);
+	c->stall_ns = after_ms(c, c->home->config->write_timeout_ms);
+	await_send(c);
 }
 
 void conn_await_linger(struct conn *c)
@@ -126,10 +145,29 @@ static void refuse_slow(struct conn *c, enum metric counter, const char *why)
 	conn_pump(c);
 }
 
+static bool took_enough(const struct conn *c)
+{
+	const struct config *cf = c->home->config;
+
+	return (double)c->span_bytes >= (double)cf->write_rate_min * (double)cf->write_grace_ms / 1000;
+}
+
+/* A send has got stuck, or a span has ended. */
+static void look_at_send(struct conn *c)
+{
+	bool stuck = c->home->loop->now_ns >= c->stall_ns;
+
+	if (stuck || !took_enough(c)) {
+		metric_add(c->home->metrics, stuck ? METRIC_TIMEOUT_WRITE : METRIC_TIMEOUT_WRITE_RATE, 1);
+		conn_reset(c);
+		return;
+	}
+	begin_span(c);
+	await_send(c);
+}
+
 static void on_deadline(struct conn *c)
 {
-	struct conn_home *h = c->home;
-
 	switch ((enum awaits)c->awaits) {
 	case AWAIT_NOTHING:
 		break;
@@ -144,8 +182,7 @@ static void on_deadline(struct conn *c)
 		refuse_slow(c, METRIC_TIMEOUT_BODY, "The request's body came too slowly");
 		break;
 	case AWAIT_WRITE:
-		metric_add(h->metrics, METRIC_TIMEOUT_WRITE, 1);
-		conn_reset(c);
+		look_at_send(c);
 		break;
 	}
 }

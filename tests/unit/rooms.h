@@ -56,9 +56,9 @@ struct rooms {
 static inline struct config rooms_config(void)
 {
 	return (struct config){ .loops = 1, .pool_threads = 2, .pool_queue = 4, .background_threads = 1,
-		.background_queue = 2, .target_max = 8192, .head_max = 16384,
-		.fields_max = 100, .body_max = 1 << 20, .body_total_max = 1 << 24, .head_timeout_ms = 10000,
-		.body_rate_min = 240, .body_grace_ms = 5000, .keepalive_ms = 75000, .write_timeout_ms = 30000,
+		.background_queue = 2, .target_max = 8192, .head_max = 16384, .fields_max = 100, .body_max = 1 << 20,
+		.body_total_max = 1 << 24, .head_timeout_ms = 10000, .body_rate_min = 240, .body_grace_ms = 5000,
+		.keepalive_ms = 75000, .write_timeout_ms = 30000, .write_rate_min = 240, .write_grace_ms = 60000,
 		.linger_ms = 5000, .events_keepalive_ms = 15000, .connections_max = 100, .requests_max = 100,
 		.fibers_max = 100, .idle_thread_ms = 10000 };
 }

@@ -121,6 +121,8 @@ START_TEST(the_tables_defaults_are_what_config_h_says)
 	ck_assert_uint_eq(c->write_timeout_ms, 30000);
 	ck_assert_uint_eq(c->linger_ms, 5000);
 	ck_assert_uint_eq(c->events_keepalive_ms, 15000);
+	ck_assert_uint_eq(c->write_rate_min, 240);
+	ck_assert_uint_eq(c->write_grace_ms, 60000);
 	ck_assert_uint_eq(c->connections_max, 10000);
 	ck_assert_uint_eq(c->requests_max, 10000);
 	ck_assert_uint_eq(c->fibers_max, 10000);

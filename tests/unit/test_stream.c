@@ -145,6 +145,22 @@ static int written(ol_req *r)
 	return rc;
 }
 
+/* Five times one byte, and between them nothing until the test lets go. */
+static int pausing(ol_req *r)
+{
+	int rc = ol_stream(r, 200, NULL);
+
+	for (int i = 0; rc == 0 && i < 5; i++) {
+		rc = ol_write(r, "t", 1);
+		sem_post(&begun);
+		if (pool_current())
+			sem_wait(&go_on);
+		while (!pool_current() && rc == 0 && sem_trywait(&go_on) < 0)
+			rc = ol_sleep(r, 100);
+	}
+	return rc;
+}
+
 static int ping(ol_req *r)
 {
 	return ol_text(r, 200, "pong\n");
@@ -154,20 +170,25 @@ static int ping(ol_req *r)
 static const struct ol_route routes[] = {
 	BOTH("/pulled", pulled), BOTH("/bodiless", bodiless), BOTH("/replaced", replaced), BOTH("/twice", pulled_twice),
 	BOTH("/failed", failed), BOTH("/committed", committed), BOTH("/type", wrong_type), BOTH("/trailing", trailing),
-	BOTH("/written", written), BOTH("/ping", ping),
+	BOTH("/written", written), BOTH("/pausing", pausing), BOTH("/ping", ping),
 };
 static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes) };
 
 static struct rooms rooms;
 
-static void set_up(void)
+static void begin_test(const struct config *c)
 {
 	memset(text, 't', sizeof(text));
 	pulls = opened = closed = wrong_thread = 0;
 	last_rc = 1;
 	sem_init(&begun, 0, 0);
 	sem_init(&go_on, 0, 0);
-	rooms_up(&rooms, &app, NULL);
+	rooms_up(&rooms, &app, c);
+}
+
+static void set_up(void)
+{
+	begin_test(NULL);
 }
 
 /* What was opened has been closed, once, on the thread that pulled. */
@@ -200,14 +221,22 @@ static size_t body_bytes(struct script_peer *p)
 	return n;
 }
 
-/* The client reads all that is being sent to it. */
-static void read_all(struct script_peer *p)
+/* The client reads what is being sent to it, at most n bytes: how many. */
+static size_t read_some(struct script_peer *p, size_t n)
 {
-	size_t n = 0;
+	size_t there = 0;
 
 	for (size_t i = 0; i < p->msg->msg_iovlen; i++)
-		n += p->msg->msg_iov[i].iov_len;
+		there += p->msg->msg_iov[i].iov_len;
+	n = n < there ? n : there;
 	script_sent(p, (int)n);
+	turn(&rooms);
+	return n;
+}
+
+static void read_all(struct script_peer *p)
+{
+	read_some(p, SIZE_MAX);
 }
 
 static void answered(struct script_peer *p)
@@ -478,12 +507,97 @@ START_TEST(ten_thousand_writes_are_a_handful_of_sends)
 }
 END_TEST
 
+/* ---- a client that reads slowly ---------------------------------------------------------------------------------- */
+
+/* The client takes n bytes every ten seconds, `times_` times or until it is closed. */
+static void read_slowly(struct script_peer *p, size_t n, int times_)
+{
+	for (int i = 0; i < times_ && !p->closed; i++) {
+		pass_ms(&rooms, 10000);
+		for (size_t left = n; left > 0 && !p->closed;) {
+			UNTIL(&rooms, p->msg);          /* there is always more */
+			left -= read_some(p, left);
+		}
+	}
+}
+
+START_TEST(who_reads_more_slowly_than_the_least_rate_is_reset)
+{
+	struct script_peer *p;
+
+	script_hold(rooms.loop, true, false);
+	p = ask("GET", _i, "/written?n=1000000", "1.1");
+	UNTIL(&rooms, p->msg);
+	read_slowly(p, 2390, 5);
+	ck_assert(!p->closed);
+	read_slowly(p, 2390, 2);
+	ck_assert(p->closed);
+	ck_assert_uint_eq(counted(&rooms, METRIC_TIMEOUT_WRITE_RATE), 1);
+	ck_assert_uint_eq(counted(&rooms, METRIC_TIMEOUT_WRITE), 0);
+	script_hold(rooms.loop, false, false);
+	UNTIL(&rooms, rooms.dispatch.nlive == 0);
+	ck_assert_int_eq(atomic_load(&last_rc), -ECANCELED);    /* and holds no thread any more */
+}
+END_TEST
+
+START_TEST(who_reads_at_the_least_rate_is_kept)
+{
+	struct script_peer *p;
+
+	script_hold(rooms.loop, true, false);
+	p = ask("GET", _i, "/written?n=1000000", "1.1");
+	UNTIL(&rooms, p->msg);
+	read_all(p);                            /* the head, and as much as was there */
+	UNTIL(&rooms, p->msg);
+	read_slowly(p, 2890, 60);
+	ck_assert(!p->closed);
+	read_slowly(p, 2000, 20);               /* what it was ahead before does not count */
+	ck_assert(p->closed);
+	script_hold(rooms.loop, false, false);
+}
+END_TEST
+
+START_TEST(a_stream_that_has_nothing_to_send_has_no_rate)
+{
+	struct script_peer *p = ask("GET", _i, "/pausing", "1.1");
+
+	for (int i = 0; i < 5; i++) {
+		UNTIL(&rooms, sem_trywait(&begun) == 0);
+		turn(&rooms);
+		pass_ms(&rooms, 100000);
+		ck_assert(!p->closed);
+		sem_post(&go_on);
+		if (_i == 0)
+			pass_ms(&rooms, 200);
+	}
+	answered(p);
+	ck_assert_uint_eq(body_bytes(p), 5);
+}
+END_TEST
+
+START_TEST(with_no_least_rate_a_client_may_take_its_time)
+{
+	struct config c = rooms_config();
+	struct script_peer *p;
+
+	c.write_rate_min = 0;
+	begin_test(&c);
+	script_hold(rooms.loop, true, false);
+	p = ask("GET", _i, "/written?n=1000000", "1.1");
+	UNTIL(&rooms, p->msg);
+	read_slowly(p, 1, 30);
+	ck_assert(!p->closed);
+	tear_down();
+}
+END_TEST
+
 int main(void)
 {
 	TCase *pulled_ = tcase_create("pulled"), *slow = tcase_create("slow"), *written_ = tcase_create("written");
-	TCase *cases[] = { pulled_, slow, written_ };
+	TCase *rate = tcase_create("rate"), *no_rate = tcase_create("no_rate");
+	TCase *cases[] = { pulled_, slow, written_, rate, no_rate };
 
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < 4; i++)
 		tcase_add_checked_fixture(cases[i], set_up, tear_down);
 	tcase_add_loop_test(pulled_, a_source_is_pulled_to_its_end_and_closed, 0, 2);
 	tcase_add_loop_test(pulled_, an_empty_source_is_an_empty_reply, 0, 2);
@@ -501,5 +615,9 @@ int main(void)
 	tcase_add_test(slow, slow_readers_hold_no_thread);
 	tcase_add_test(slow, a_stream_that_goes_on_is_let_in_whatever_the_queue);
 	tcase_add_loop_test(written_, ten_thousand_writes_are_a_handful_of_sends, 0, 2);
-	return rooms_suite("stream", cases, 3);
+	tcase_add_loop_test(rate, who_reads_more_slowly_than_the_least_rate_is_reset, 0, 2);
+	tcase_add_loop_test(rate, who_reads_at_the_least_rate_is_kept, 0, 2);
+	tcase_add_loop_test(rate, a_stream_that_has_nothing_to_send_has_no_rate, 0, 2);
+	tcase_add_loop_test(no_rate, with_no_least_rate_a_client_may_take_its_time, 0, 2);
+	return rooms_suite("stream", cases, 5);
 }

@@ -415,8 +415,8 @@ void ol_blocking_end(ol_req *r);
  * sent or given up, one after the other in the order left, and holds up neither the client nor the connection's next
  * request.  The request's memory, parameters and values stay for it; it cannot reply.  Below 0 is logged with the
  * route.  Nothing runs when the handler fails (below 0, a 500).  Draining waits for it; ol_cancelled turns true when
- * the grace is over.  -EAGAIN: the pool is full, fn will not run; -ENOENT; -ENOMEM.  [owner], until the handler
- * returns */
+ * the grace is over.  -EAGAIN: the pool is full, fn will not run; -ENOENT; -ENOMEM; -EALREADY: this is such work.
+ * [owner], until the handler returns */
 OL_CHECKED_ int ol_after(ol_req *r, const char *pool, int (*fn)(ol_req *r, void *arg), void *arg);
 
 /* 1 when nobody waits for the reply any more: the client left, the route's .timeout is over, or the server's grace.

@@ -102,6 +102,7 @@ static void settle(struct ol_req *r, int rc, const struct step *by)
 	} else if (rc != 0 || !r->replied) {
 		fail(r, rc, by);
 	}
+	r->erred |= r->reply.status == 500 && !r->committed;
 	r->failed |= rc != 0 || r->reply.status == 500;
 	r->latched = 0;
 	r->invalid = NULL;
@@ -131,6 +132,7 @@ static void show_error(struct ol_req *r)
 	if (rc != 0 && r->committed) {
 		break_off(r, rc, &error_step);
 	} else if (rc != 0) {
+		r->erred = true;
 		chain_log_failure(r, error_step.failed, rc);
 		reply_restore(r, &was);
 	}

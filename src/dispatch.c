@@ -126,7 +126,7 @@ void dispatch_stream_ready(struct pipe *p)
 static void handler_ended(struct ol_req *r)
 {
 	dispatch_leave(r);
-	if (r->reply.status == 500)
+	if (r->erred)
 		metric_add(r->home->metrics, METRIC_HANDLER_ERRORS, 1);
 	dispatch_answer(r);
 }
@@ -326,6 +326,8 @@ static bool admit(struct ol_req *r)
 	(void)exchange_current(NULL);
 	if (!yes)
 		metric_add(r->home->metrics, METRIC_REFUSED_BY_ADMIT, 1);
+	if (r->erred)
+		metric_add(r->home->metrics, METRIC_HANDLER_ERRORS, 1);
 	return yes;
 }
 

@@ -120,6 +120,7 @@ struct ol_req {
 	bool sealed;                    /* they are being released, or all is over: the reply stays as it is */
 	bool broken;                    /* the stream was broken off */
 	bool failed;                    /* a step has: nothing is done after the reply */
+	bool erred;                     /* one was answered 500, or could not say how an error looks */
 
 	/* running */
 	struct fiber *fiber;

@@ -438,6 +438,16 @@ START_TEST(middleware_replaces_the_reply_or_adds_to_it)
 }
 END_TEST
 
+START_TEST(a_failure_is_counted_whatever_becomes_of_its_reply)
+{
+	both("m=replace&h=fail", 203, "500 became mine\n", " (m (n +a +b h -b:500 -a:500 n:500) m:500)");
+	both("n=twice", 500, JSON_500, " (m (n +a +b h -b:200 -a:200 n:200) m:500)");
+	both("b=fail&n=fail-after", 500, JSON_500, " (m (n +a +b -a:500 n:500) m:500)");
+	both("h=teapot", 418, "{\"detail\":\"short and stout\"}", " (m (n +a +b h -b:418 -a:418 n:418) m:418)");
+	ck_assert_uint_eq(counted(&rooms, METRIC_HANDLER_ERRORS), 6);
+}
+END_TEST
+
 /* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_stream_ends_when_the_outermost_has_returned)
@@ -629,6 +639,7 @@ int main(void)
 	tcase_add_test(plain, middleware_that_fails_is_answered_as_a_handler);
 	tcase_add_test(plain, what_is_inside_runs_once);
 	tcase_add_test(plain, middleware_replaces_the_reply_or_adds_to_it);
+	tcase_add_test(plain, a_failure_is_counted_whatever_becomes_of_its_reply);
 	tcase_add_test(plain, a_stream_ends_when_the_outermost_has_returned);
 	tcase_add_test(plain, a_stream_that_is_committed_is_only_broken_off);
 	tcase_add_test(plain, a_stream_that_is_not_committed_is_replaced);

@@ -17,7 +17,7 @@
 
 static struct rooms rooms;
 static sem_t begun, let_go;
-static _Atomic unsigned runs, ended, released, last_rc, offloaded;
+static _Atomic unsigned runs, ended, released, last_rc, offloaded, left_work;
 static ol_req *waiting;
 
 static inline void release(void *arg)
@@ -113,6 +113,34 @@ static inline int elsewhere(ol_req *r)
 	return end_with(rc < 0 ? rc : ol_textf(r, 200, "%d\n", rc));
 }
 
+static inline ssize_t pull_more(ol_req *r, void *arg, void *buf, size_t n)
+{
+	(void)r, (void)arg;
+	memset(buf, 'p', n);
+	return (ssize_t)n;
+}
+
+/* Without end: whoever pulls is done when it is closed. */
+static inline int pulled(ol_req *r)
+{
+	runs++;
+	return ol_pull(r, 200, NULL, pull_more, release, NULL);
+}
+
+static inline int leave_work(ol_req *r, void *arg)
+{
+	(void)arg;
+	left_work += ol_cancelled(r) ? 100 : 1;
+	return 0;
+}
+
+static inline int hold_and_leave(ol_req *r)
+{
+	int rc = ol_after(r, NULL, leave_work, NULL);
+
+	return rc < 0 ? rc : hold(r);
+}
+
 static inline int quick(ol_req *r)
 {
 	runs++;
@@ -137,6 +165,9 @@ static const struct ol_route routes[] = {
 	[ELSEWHERE] = OL_GET("/elsewhere", .async = elsewhere, .timeout = LIMIT_MS),
 	[QUICK] = OL_GET("/quick", .async = quick, .timeout = LIMIT_MS),
 	OL_GET("/jump", .async = jump),
+	OL_GET("/pulled", .sync = pulled, .pool = "one", .timeout = LIMIT_MS),
+	OL_GET("/pulled/here", .async = pulled, .timeout = LIMIT_MS),
+	OL_GET("/after", .sync = hold_and_leave, .pool = "one", .timeout = LIMIT_MS),
 	OL_POST("/hold", .sync = hold, .pool = "one", .timeout = LIMIT_MS),
 	OL_GET("/patient", .sync = hold, .pool = "one"),
 };
@@ -146,7 +177,7 @@ static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pool
 
 static inline void set_up(void)
 {
-	runs = ended = released = last_rc = offloaded = 0;
+	runs = ended = released = last_rc = offloaded = left_work = 0;
 	waiting = NULL;
 	sem_init(&begun, 0, 0);
 	sem_init(&let_go, 0, 0);

@@ -370,6 +370,20 @@ START_TEST(the_grace_ends_with_the_504_still_unsent)
 }
 END_TEST
 
+START_TEST(what_a_late_handler_has_left_for_afterwards_is_done)
+{
+	struct script_peer *p = say(&rooms, NULL, GET("/after"));
+
+	UNTIL(&rooms, has_begun());
+	pass_ms(&rooms, PAST_MS);
+	ck_assert(IS_504(p));
+	ck_assert_uint_eq(left_work, 0);
+	sem_post(&let_go);
+	UNTIL(&rooms, left_work == 1);          /* and it is not told of the deadline */
+	ck_counted(0, 1, 0, 1);
+}
+END_TEST
+
 /* ---- on a fiber -------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_fiber_is_told_and_its_client_answered)
@@ -443,6 +457,7 @@ int main(void)
 	tcase_add_test(one, a_departure_disarms_the_deadline);
 	tcase_add_test(one, a_drain_waits_for_the_handler_behind_its_504);
 	tcase_add_test(one, the_grace_ends_with_the_504_still_unsent);
+	tcase_add_test(one, what_a_late_handler_has_left_for_afterwards_is_done);
 	tcase_add_test(one, a_fiber_is_told_and_its_client_answered);
 	tcase_add_test(one, offloaded_work_that_is_queued_is_taken_back);
 	tcase_add_test(one, offloaded_work_that_runs_is_waited_for);

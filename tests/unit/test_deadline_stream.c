@@ -113,6 +113,33 @@ START_TEST(a_stream_that_is_whole_is_not_broken_off)
 }
 END_TEST
 
+/* Its client does not read, so it holds no thread when its time is over: one closes what it pulls from. */
+START_TEST(a_pulled_stream_is_broken_off_and_closed)
+{
+	static const char *const paths[] = { GET("/pulled"), GET("/pulled/here") };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct script_peer *p;
+
+		script_hold(rooms.loop, true, false);
+		p = say(&rooms, NULL, paths[i]);
+		UNTIL(&rooms, p->msg);
+		for (int k = 0; k < 50; k++)
+			turn(&rooms);
+		UNTIL(&rooms, running(1) == 0);
+		ck_assert_uint_eq(released, i);
+		pass_ms(&rooms, PAST_MS);
+		UNTIL(&rooms, released == i + 1);
+		ck_counted(0, 0, i + 1, 0);
+		script_hold(rooms.loop, false, false);
+		script_sent(p, 1);
+		UNTIL(&rooms, p->closed);
+		ck_assert(!heard_of(p, "\r\n0\r\n"));
+		UNTIL(&rooms, all_gone());
+	}
+}
+END_TEST
+
 /* ---- bodies ------------------------------------------------------------------------------------------------------ */
 
 #define SIP(n) "POST /sip HTTP/1.1\r\nHost: a\r\nContent-Length: " #n "\r\n\r\n"
@@ -198,6 +225,7 @@ int main(void)
 	tcase_add_test(one, a_stream_without_a_write_is_answered_for);
 	tcase_add_test(one, a_stream_for_head_is_answered_for);
 	tcase_add_test(one, a_stream_that_is_whole_is_not_broken_off);
+	tcase_add_test(one, a_pulled_stream_is_broken_off_and_closed);
 	tcase_add_test(one, a_reader_is_told_and_the_rest_of_the_body_thrown_away);
 	tcase_add_test(one, a_body_that_is_too_long_to_throw_away_ends_the_connection);
 	tcase_add_test(one, the_rest_of_a_body_comes_before_the_504_is_sent);

@@ -119,15 +119,26 @@ static enum dispatch_drop departure(const struct dispatch *d)
 	return d->abandoned ? DROP_SHUTDOWN : DROP_CLIENT_LEFT;
 }
 
-/* Tells a handler that runs, or may, that nobody waits. */
-static void cancel(struct ol_req *r, enum dispatch_drop why)
+/* First of all, so that a handler that is told by the claim, a pipe or its park knows why. */
+static void mark_cancelled(struct ol_req *r)
 {
-	/* Relaxed: park_wake orders it for who waits; who polls needs no more. */
+	/* Relaxed: those order it for who waits; who polls needs no more. */
 	atomic_store_explicit(&r->cancelled, true, memory_order_relaxed);
+}
+
+static void wake(struct ol_req *r, enum dispatch_drop why)
+{
 	if (r->offload)
 		offload_cancel(r->offload, why);
 	if (r->park)
 		park_wake(r->park);
+}
+
+/* Tells a handler that runs, or may, that nobody waits. */
+static void cancel(struct ol_req *r, enum dispatch_drop why)
+{
+	mark_cancelled(r);
+	wake(r, why);
 }
 
 /* A job that no worker has begun is taken back. */
@@ -154,7 +165,7 @@ void dispatch_gone(struct dispatch *d, struct stream *s)
 	if (r->state == EXCHANGE_HEAD || r->state == EXCHANGE_BODY || drop_job(r, departure(d)))
 		r->state = EXCHANGE_DONE;
 	if (r->state != EXCHANGE_DONE) {
-		cancel(r, departure(d)); /* first, so that who is told by a pipe or the claim knows why */
+		cancel(r, departure(d));
 		if (!exchange_claim(r, CLAIM_LOOP))
 			pipe_end(r->out, -ECANCELED); /* it streams */
 		if (r->in)
@@ -203,8 +214,6 @@ static void give_up(struct ol_req *r)
 /* The handler's stream is not complete, and the client must see that. */
 static void break_off(struct ol_req *r)
 {
-	if (!pipe_end(r->out, -ECANCELED))
-		return; /* it is: the handler has just ended */
 	metric_add(r->home->metrics, METRIC_DEADLINE_STREAMING, 1);
 	r->stream->ops->reply_ready(r->stream); /* without its reply yet, its message will come */
 }
@@ -212,6 +221,7 @@ static void break_off(struct ol_req *r)
 static void on_deadline(struct timer *t)
 {
 	struct ol_req *r = container_of(t, struct ol_req, deadline);
+	bool won, whole;
 
 	if (drop_job(r, DROP_DEADLINE)) {
 		metric_add(r->home->metrics, METRIC_DEADLINE_QUEUED, 1);
@@ -219,12 +229,15 @@ static void on_deadline(struct timer *t)
 		return;
 	}
 	r->overdue = true;
-	cancel(r, DROP_DEADLINE); /* first, so that who is told by a pipe or the claim knows why */
+	mark_cancelled(r);
+	won = exchange_claim(r, CLAIM_LOOP);
+	whole = !won && pipe_end(r->out, -ECANCELED); /* the handler has just ended it */
 	if (r->in)
 		pipe_end(r->in, -ECANCELED);
-	if (exchange_claim(r, CLAIM_LOOP))
+	wake(r, DROP_DEADLINE); /* last: what it does then changes nothing of this */
+	if (won)
 		give_up(r);
-	else
+	else if (!whole)
 		break_off(r);
 }
 

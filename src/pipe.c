@@ -320,7 +320,7 @@ static void unlock_and_refill(struct pipe *p, bool due)
 
 bool pipe_end(struct pipe *p, int error)
 {
-	bool first;
+	bool first, proper;
 
 	pthread_mutex_lock(&p->lock);
 	first = !p->ended;
@@ -329,8 +329,9 @@ bool pipe_end(struct pipe *p, int error)
 		p->error = error;
 		wake_handler(p);
 	}
+	proper = p->error == 0;
 	unlock_and_refill(p, first);
-	return first;
+	return proper;
 }
 
 bool pipe_interject(struct pipe *p, struct slice text)

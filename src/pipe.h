@@ -78,7 +78,7 @@ CHECKED int pipe_push(struct pipe *p, const void *src, size_t n, bool *full);
 CHECKED bool pipe_interject(struct pipe *p, struct slice text);
 
 /* No more will come; error 0 for a proper end, else what both sides get from now on.  Wakes the handler.  Either side's
- * thread; the first call counts: true for that. */
+ * thread; the first call counts: true when its end was a proper one. */
 bool pipe_end(struct pipe *p, int error);
 
 #endif

@@ -369,24 +369,27 @@ int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *at
 /* A reply whose length is not known before: ol_stream starts it, the first ol_write commits it, the handler's return
  * ends it (a return below 0 breaks it off, so that the client sees it is incomplete).  HTTP/1.1 gets chunks, 1.0 a
  * close.  ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left;
- * nothing is sent for HEAD, 204 and 304.  A trailer (RFC 9110 §6.5) may be set until the handler returns; it is sent to
- * HTTP/1.1 clients.  Without ol_stream: -EINVAL. */
+ * nothing is sent for HEAD, 204 and 304.  Small writes leave together.  A trailer (RFC 9110 §6.5) may be set until the
+ * handler returns; it is sent to HTTP/1.1 clients.  Without ol_stream: -EINVAL. */
 int ol_stream(ol_req *r, int status, const char *type);
 OL_CHECKED_ int ol_write(ol_req *r, const void *p, size_t n);
 int ol_trailer_set(ol_req *r, const char *name, const char *value);
 
 /* A stream that is pulled: when the handler has returned 0, pull(r, arg, buf, n) is called in the same lane again and
- * again, whenever the client can take more: it gives the number of bytes put into buf (at most n, some KiB), 0 at the
- * end, below 0 to break the reply off.  Then close(arg) is called, once, also when pull never was, before what the
- * route needs is released; close may be NULL.  On error it is called before the return. */
+ * again, whenever the client can take more: it gives the number of bytes put into buf (at most n, which is 4 KiB or
+ * more), 0 at the end, below 0 to break the reply off (before the first byte: as a handler's).  It may wait, but
+ * neither write nor reply.  Then close(arg) is called in that lane, once, also when pull never was (HEAD, another
+ * reply, a client that has left), before what the route needs is released; close may be NULL.  On error it is called
+ * before the return.  A .sync route without .needs holds no thread while its client is behind: pull and close may be
+ * called on several, one after the other.  [owner]; in an admit hook -EDEADLK */
 int ol_pull(ol_req *r, int status, const char *type, ssize_t (*pull)(ol_req *r, void *arg, void *buf, size_t n),
 	void (*close)(void *arg), void *arg);
 
 /* Server-sent events (the HTML standard, §9.2): ol_events starts a stream of type text/event-stream that nothing caches
- * or buffers; retry_ms (0: not sent) tells the client when to come back.  ol_event sends one: event and id may be NULL,
- * data may have several lines; it suspends as ol_write does.  -EINVAL: event or id has a line break.  A stream that is
- * silent for --events-keepalive seconds gets a comment, so that proxies keep it and a client that has gone is
- * noticed. */
+ * or buffers, and commits it; retry_ms (0: not sent) tells the client when to come back.  ol_event sends one: event and
+ * id may be NULL, data may have several lines; it suspends as ol_write does, which such a stream does not take.
+ * -EINVAL: event or id has a line break.  A stream that is silent for --events-keepalive seconds gets a comment, so
+ * that proxies keep it and a client that has gone is noticed. */
 int ol_events(ol_req *r, int retry_ms);
 OL_CHECKED_ int ol_event(ol_req *r, const char *event, const char *id, const char *data);
 

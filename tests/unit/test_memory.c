@@ -140,6 +140,43 @@ static int pour(ol_req *r)
 	return rc < 0 ? rc : ol_trailer_set(r, "X-End", "yes");
 }
 
+static ssize_t pull(ol_req *r, void *arg, void *buf, size_t n)
+{
+	size_t *left = arg;
+
+	(void)r;
+	n = n < *left ? n : *left;
+	memcpy(buf, big, n);
+	*left -= n;
+	return (ssize_t)n;
+}
+
+static void close_source(void *arg)
+{
+	(void)arg;
+	released++;
+}
+
+static int pulled(ol_req *r)
+{
+	size_t *left = ol_alloc(r, sizeof(*left));
+
+	if (!left)
+		return -ENOMEM;
+	*left = 200000;
+	begun++;
+	return ol_pull(r, 200, "text/x-long", pull, close_source, left);
+}
+
+static int events(ol_req *r)
+{
+	int rc = ol_events(r, 100);
+
+	for (int i = 0; i < 3 && rc == 0; i++)
+		rc = ol_event(r, "tick", "1", "one\ntwo");
+	return rc;
+}
+
 static int add_one(void *arg)
 {
 	++*(int *)arg;
@@ -204,6 +241,8 @@ static const struct ol_route routes[] = {
 	OL_POST("/async/count", .async = count, .stream = 1), OL_POST("/sync/count", .sync = count, .stream = 1),
 	OL_POST("/async/buffered", .async = count),
 	OL_GET("/async/pour", .async = pour),               OL_GET("/sync/pour", .sync = pour),
+	OL_GET("/async/pulled", .async = pulled),           OL_GET("/sync/pulled", .sync = pulled),
+	OL_GET("/async/events", .async = events),           OL_GET("/sync/events", .sync = events),
 	OL_GET("/async/offload", .async = offload),         OL_GET("/sync/offload", .sync = offload),
 	OL_GET("/int/{n:int}", .async = hello),
 };
@@ -224,6 +263,7 @@ static const char *const talks[] = {
 	POST("/sync/json", 9, "{\"a\":[1]}"), GET("/async/large"), GET("/sync/large"),
 	"POST /async/buffered" CHUNKS, "POST /async/count" CHUNKS, "POST /sync/count" CHUNKS,
 	"POST /async/echo" CHUNKS, GET("/async/pour"), GET("/sync/pour"), GET("/async/offload"),
+	GET("/async/pulled"), GET("/sync/pulled"), GET("/async/events"), GET("/sync/events"),
 	GET("/sync/offload"), GET("/int/x"), GET("/nowhere"), GET("/async/needy"), GET("/sync/needy"),
 	"DELETE /async/big HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
 	GET("/async/hello/a") GET("/async/hello/b") POST("/sync/echo", 3, "abc"),

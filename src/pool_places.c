@@ -10,7 +10,8 @@
  * `left` itself is read.
  *
  * Never refused without need: `entered` is read before `left`, so when they differ by the capacity that many were
- * inside at the second reading.
+ * inside at the second reading; when `left` is even the larger, others came and went in between, and both are read
+ * again. Who enters anyway makes the difference larger than the capacity, and nobody else gets in until it is smaller.
  */
 #include "pool_places.h"
 

@@ -214,6 +214,19 @@ START_TEST(an_interval_without_any_worker_is_judged_by_the_oldest_and_sweeps_she
 }
 END_TEST
 
+START_TEST(an_interval_without_any_worker_and_with_nobody_waiting_long_is_none)
+{
+	now += INTERVAL - TARGET;
+	put_range_for_clients(0, 2);
+	now += TARGET;
+	sweep();
+	ck_assert(!q.overloaded);
+	now += INTERVAL;
+	sweep();
+	ck_assert(q.overloaded);
+}
+END_TEST
+
 START_TEST(a_job_that_cannot_be_shed_makes_no_sweep_due_again_and_again)
 {
 	unsigned sweeps = 0;
@@ -261,6 +274,7 @@ int main(void)
 	tcase_add_test(codel, serving_the_newest_at_once_does_not_look_like_recovery);
 	tcase_add_test(codel, overload_is_forgotten_when_nobody_came_for_a_while);
 	tcase_add_test(codel, an_interval_without_any_worker_is_judged_by_the_oldest_and_sweeps_shed);
+	tcase_add_test(codel, an_interval_without_any_worker_and_with_nobody_waiting_long_is_none);
 	tcase_add_test(codel, a_job_that_cannot_be_shed_makes_no_sweep_due_again_and_again);
 	tcase_add_test(codel, what_expires_and_would_be_shed_is_given_up_once);
 

@@ -530,7 +530,7 @@ START_TEST(who_reads_more_slowly_than_the_least_rate_is_reset)
 	UNTIL(&rooms, p->msg);
 	read_slowly(p, 2390, 5);
 	ck_assert(!p->closed);
-	read_slowly(p, 2390, 2);
+	read_slowly(p, 2390, 3);                /* the span may begin with the second send, ten seconds later */
 	ck_assert(p->closed);
 	ck_assert_uint_eq(counted(&rooms, METRIC_TIMEOUT_WRITE_RATE), 1);
 	ck_assert_uint_eq(counted(&rooms, METRIC_TIMEOUT_WRITE), 0);

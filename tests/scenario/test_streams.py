@@ -144,12 +144,14 @@ def test_an_async_producer_whose_client_is_slow_suspends(app):
     wait_until(lambda: seen(app)["cancelled"] == 8)
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_small_writes_leave_together(app, lane):
-    """10,000 writes of 10 bytes: at the very worst the loop and a worker take turns at every hundredth."""
-    got = app.raw(get(f"{lane}/written?n=10000&piece=10", "Connection: close"))
-    assert got.count(b"w") == 100_000
-    assert got.count(b"w\r\n") <= 100
+def test_small_writes_leave_together(app):
+    """10,000 writes of 10 bytes.  A worker writes while the loop sends, so how many leave together is up to both; test_stream.c
+    has them take turns as it wants.  A fiber is alone with its loop: it fills the pipe, and that leaves whole."""
+    for lane in LANES:
+        got = app.raw(get(f"{lane}/written?n=10000&piece=10", "Connection: close"))
+        assert got.count(b"w") == 100_000
+        assert got.endswith(CHUNK_END)
+    assert app.raw(get("/a/written?n=10000&piece=10", "Connection: close")).count(b"w\r\n") <= 8
 
 
 def test_who_reads_too_slowly_is_reset(serve):

@@ -204,6 +204,7 @@ bool after_begin(struct ol_req *r)
 	/* Relaxed, here and in after_abandon: as in dispatch_end.c.  The splice below orders these for the worker. */
 	atomic_store_explicit(&r->cancelled, false, memory_order_relaxed);
 	atomic_store_explicit(&r->woken, false, memory_order_relaxed);
+	r->told = 0;
 	park_init_thread(&r->own_park);
 	r->park = &r->own_park;
 	list_push_back(&d->after, &r->node);
@@ -225,7 +226,7 @@ static void take_back(struct ol_req *r)
 		drop_all(r);
 		end(r);
 	} else {
-		park_wake(r->park);
+		dispatch_tell(r, DROP_SHUTDOWN);
 	}
 }
 

@@ -61,6 +61,7 @@ struct dispatch {
 	uint64_t tell_stalled_ns;           /* when the log may be told so again */
 	struct list spare;                  /* exchanges that serve the next requests */
 	unsigned nlive, nspare;
+	pthread_mutex_t nesting;            /* guards `nested` and `told` of its exchanges */
 	struct list after;                  /* exchanges whose reply is over and whose work for after it is not */
 	unsigned nafter;                    /* of those; not among nlive */
 	struct exchange_slot *slots;
@@ -126,8 +127,8 @@ void dispatch_step(struct dispatch_shared *s, int threads, const char *by);
 CHECKED const char *dispatch_enter(struct ol_req *r);
 void dispatch_leave(struct ol_req *r);
 
-/* wait.c: takes a suspended fiber's work back when it is still queued. */
-void offload_cancel(struct offload *off, enum dispatch_drop why);
+/* wait.c: takes back what r waits for in a pool, when it is still queued.  On the loop. */
+void offload_cancel(ol_req *r, enum dispatch_drop why);
 /* dispatch_queue.c: adds a job, which has been admitted, to those of this turn for pool `index`. */
 void dispatch_enqueue(struct dispatch *d, unsigned index, struct pool_job *job);
 /* dispatch_queue.c: takes a job of this loop back from pool `index`, spliced or not yet, and counts it: true, and it

@@ -128,14 +128,12 @@ static void mark_cancelled(struct ol_req *r)
 
 static void wake(struct ol_req *r, enum dispatch_drop why)
 {
-	if (r->offload)
-		offload_cancel(r->offload, why);
+	offload_cancel(r, why);
 	if (r->park)
 		park_wake(r->park);
 }
 
-/* Tells a handler that runs, or may, that nobody waits. */
-static void cancel(struct ol_req *r, enum dispatch_drop why)
+void dispatch_tell(struct ol_req *r, enum dispatch_drop why)
 {
 	mark_cancelled(r);
 	wake(r, why);
@@ -165,7 +163,7 @@ void dispatch_gone(struct dispatch *d, struct stream *s)
 	if (r->state == EXCHANGE_HEAD || r->state == EXCHANGE_BODY || drop_job(r, departure(d)))
 		r->state = EXCHANGE_DONE;
 	if (r->state != EXCHANGE_DONE) {
-		cancel(r, departure(d));
+		dispatch_tell(r, departure(d));
 		if (!exchange_claim(r, CLAIM_LOOP))
 			pipe_end(r->out, -ECANCELED); /* it streams */
 		if (r->in)
@@ -183,7 +181,7 @@ void dispatch_cancel(struct dispatch *d, struct stream *s)
 	if (drop_job(r, departure(d)))
 		dispatch_answer_error(r, 503, "The request was cancelled");
 	else if (r->state == EXCHANGE_QUEUED || r->state == EXCHANGE_RUNNING)
-		cancel(r, departure(d));
+		dispatch_tell(r, departure(d));
 }
 
 void dispatch_abandon(struct dispatch *d)

@@ -137,6 +137,7 @@ int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *sh
 	d->metrics = m;
 	d->free_slot = NO_SLOT;
 	dispatch_queue_init(d);
+	pthread_mutex_init(&d->nesting, NULL);
 	list_init(&d->spare);
 	list_init(&d->after);
 	d->batches = calloc(shared->npools + 1, sizeof(*d->batches));
@@ -155,6 +156,7 @@ void dispatch_fini(struct dispatch *d)
 		free(container_of(node, struct ol_req, node));
 	dispatch_queue_fini(d);
 	fiber_pool_free(d->fibers);
+	pthread_mutex_destroy(&d->nesting);
 	free(d->slots);
 	free(d->batches);
 	d->slots = NULL;

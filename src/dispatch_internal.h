@@ -30,6 +30,8 @@ void dispatch_queue_fini(struct dispatch *d);
 /* The reply is complete, and no handler runs or will. */
 void dispatch_answer(struct ol_req *r);
 void dispatch_answer_error(struct ol_req *r, int status, const char *detail);
+/* Tells those who work for r, or may soon, that nobody waits for it. */
+void dispatch_tell(struct ol_req *r, enum dispatch_drop why);
 /* 503: a limit is reached; the other: of its pool, which knows when to come again. */
 void dispatch_shed(struct ol_req *r, const char *detail);
 void dispatch_shed_pool(struct ol_req *r, const char *detail);

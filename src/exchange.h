@@ -127,6 +127,8 @@ struct ol_req {
 	struct park *park;              /* of whoever runs the handler now; NULL before it: nothing may wait */
 	struct park own_park;
 	struct offload *offload;        /* loop only: what a suspended fiber waits for in a pool */
+	struct offload *nested;         /* what a worker waits for in another pool; with home->nesting held */
+	unsigned told;                  /* that nobody waits: why (enum dispatch_drop) + 1, or 0; with the same held */
 	struct pool_job job;
 	struct loop_msg done;
 	_Atomic bool woken;             /* ol_wake came */

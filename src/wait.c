@@ -6,7 +6,9 @@
  * touch of the offload, which lives on the fiber's stack: the fiber cannot leave before it has been run.
  *
  * Cancellation never kills: it wakes the park, and what waits sees `cancelled` and returns -ECANCELED.  Work that has
- * started in a pool is waited for; work that is still queued is taken back.
+ * started in a pool is waited for; work that is still queued is taken back.  What a fiber waits for only its loop
+ * knows; what a worker waits for is told to the loop (`nested`), under a lock that the worker takes again before it
+ * goes on, so that it is alive while the loop looks at it.
  *
  * No circle of waiting pools can form.  Who waits for a pool and holds a thread meanwhile is a worker of one before it
  * in the table, since ol_offload runs at once what is for the worker's own pool and refuses what is for an earlier one;
@@ -111,29 +113,82 @@ static int offload_from_fiber(ol_req *r, struct offload *off)
 	return off->rc;
 }
 
-/* The park has one wake, the work's end.  While the pool cannot start the thread it needs, a splice now and then has it
- * try again. */
+/* Takes off, for which a worker waits, out of its pool's queue, if it still is there.  Locked. */
+static void take_back_nested(struct offload *off)
+{
+	ol_req *r = off->req;
+	enum dispatch_drop why = r->told - 1;
+
+	if (!pool_drop(off->pool, &off->job))
+		return;
+	/* Relaxed: a count. */
+	atomic_fetch_add_explicit(&r->home->shared->pools[off->index].dropped[why], 1, memory_order_relaxed);
+	off->rc = -ECANCELED;
+	park_wake(&off->thread);
+}
+
+/* The loop must know before the job can run, since what runs may wait for another itself; but it can take back only
+ * what is queued. */
+static struct offload *submit_nested(struct offload *off, struct pool_batch *batch)
+{
+	ol_req *r = off->req;
+	struct offload *outer;
+
+	pthread_mutex_lock(&r->home->nesting);
+	outer = r->nested;
+	r->nested = off;
+	pthread_mutex_unlock(&r->home->nesting);
+
+	pool_splice(off->pool, batch);
+
+	pthread_mutex_lock(&r->home->nesting);
+	if (r->told)
+		take_back_nested(off);
+	pthread_mutex_unlock(&r->home->nesting);
+	return outer;
+}
+
+/* The park has one wake: the work has ended, or was taken back.  While the pool cannot start the thread it needs, a
+ * splice now and then has it try again. */
 static int offload_from_thread(struct offload *off)
 {
+	struct dispatch *d = off->req->home;
 	struct pool_batch batch = { 0 };
+	struct offload *outer;
 	uint64_t until;
 
 	off->job.run = run_for_thread;
 	pool_batch_add(&batch, &off->job);
+	outer = submit_nested(off, &batch);
 	do {
 		pool_splice(off->pool, &batch);
 		until = pool_stalled(off->pool) ? clock_now_ns() + RETRY_NS : NEVER;
 	} while (park_wait(&off->thread, until) < 0);
+
+	pthread_mutex_lock(&d->nesting);
+	off->req->nested = outer;
+	pthread_mutex_unlock(&d->nesting);
 	return off->rc;
 }
 
-void offload_cancel(struct offload *off, enum dispatch_drop why)
+static void cancel_fiber(struct offload *off, enum dispatch_drop why)
 {
 	if (off->done || !dispatch_take_back(off->req->home, off->index, &off->job, why))
 		return;
 	off->rc = -ECANCELED;
 	off->done = true;
 	park_wake(&off->req->own_park);
+}
+
+void offload_cancel(ol_req *r, enum dispatch_drop why)
+{
+	if (r->offload)
+		cancel_fiber(r->offload, why);
+	pthread_mutex_lock(&r->home->nesting);
+	r->told = why + 1;
+	if (r->nested)
+		take_back_nested(r->nested);
+	pthread_mutex_unlock(&r->home->nesting);
 }
 
 static unsigned index_of_current(const struct dispatch_shared *s, const struct pool *here)

@@ -1,7 +1,8 @@
 /* afterapp.c: an app that leaves work for after its replies, and one whose handlers say that they block.
  *
  * GET /a/leave and /s/leave (on the loop, on a pool) leave what ?work=abc says, a letter each, in ?pool=NAME: lower
- * case notes itself at once, 'G' waits at a gate first, 'F' fails, 'S' is stuck and does not look whether the grace is over.
+ * case notes itself at once, 'G' waits at a gate first, 'F' fails, 'S' is stuck and does not look whether the grace is
+ * over.
  * GET /ran has the letters in the order they ran, GET /let-go?n=N opens the gate for N, GET /many leaves as much as it
  * may.  GET /block/{kind} holds a thread of a small pool at the gate, saying so (wait) or not (silent); GET /most tells
  * how many were in there at once.  It is never installed.

@@ -9,7 +9,6 @@ import http.client
 import itertools
 import json
 import random
-import re
 
 import pytest
 
@@ -152,16 +151,19 @@ def test_every_way_ends_while_pools_are_resized(serve):
 
 
 def test_a_client_that_leaves_frees_whoever_waits_for_a_queue(serve):
-    """On a loop the work is taken back at once; a worker waits for its turn, which comes."""
+    """A fiber, a worker, and a worker that works for a fiber or for another worker."""
     app = serve("offloadapp", "--loops", "2")
     holders = hold(app, ["d"])
-    left = [app.client().send(get("/async?to=d")), app.client().send(get("/a?to=d"))]
-    wait_until(lambda: pools(app)["d"]["queued"] == 2)
+    ways = {"/async": ["d"], "/a": ["d"], "/default": ["c", "d"], "/async ": ["b", "d"]}
+    left = [app.client().send(get(path_of(lane.strip("/ "), way))) for lane, way in ways.items()]
+    wait_until(lambda: pools(app)["d"]["queued"] == 4)
     for c in left:
         c.reset()
-    wait_until(lambda: app.metric("offloop_requests_departed_total") == 2)
-    wait_until(lambda: re.search(rf"^/async d: {-errno.ECANCELED}$", app.ask("/results")[2].decode(), re.M))
-    wait_until(lambda: pools(app)["d"]["queued"] == 1)
+    wait_until(lambda: app.metric("offloop_requests_departed_total") == 4)
+    wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == len(holders))
+    gone = -errno.ECANCELED
+    assert sorted(app.ask("/results")[2].decode().splitlines()) == [
+        f"/a d: {gone}", f"/async b.d: 0 {gone}", f"/async d: {gone}", f"/default c.d: 0 {gone}"]
+    assert pools(app)["d"]["queued"] == 0
+    assert app.metric("offloop_pool_dropped_total", pool="d", reason="client_left") == 4
     let_go(app, holders)
-    wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 0)
-    assert sorted(app.ask("/results")[2].decode().splitlines()) == ["/a d: 0", f"/async d: {-errno.ECANCELED}"]

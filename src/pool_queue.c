@@ -3,9 +3,10 @@
  * A lane for each priority, in the order in which jobs were put in.  The high lane goes first, but of nine jobs in a
  * row at most eight are its own while others wait, so neither lane starves.
  *
- * A job with `expired` may be given up.  Its expires_ns is looked at when its turn comes; until then a timing wheel
- * knows it, so that finding all that is due costs no look at those that are not.  The wheel is exact to a tick, and
- * never early.
+ * A job with `expired` may be given up.  Its expires_ns is looked at when its turn comes.  One that has waited long is
+ * filed in a timing wheel as well, so that finding all that is due costs no look at those that are not: the first sweep
+ * that finds it files it.  That sweep is due when the first of those not filed may be, so most jobs are gone before
+ * they have cost more than a comparison.  The wheel is exact to a tick, and never early.
  *
  * CoDel as servers use it (Maurer, "Fail at Scale", ACM Queue 13(8), 2015; after RFC 8289): of each interval the least
  * wait is kept.  When even that was over the target, the queue does not merely even out a burst but stands: for the
@@ -62,12 +63,26 @@ void pool_queue_remove(struct pool_queue *q, struct pool_job *job)
 		job->next->prev = job->prev;
 	else
 		lane->tail = job->prev;
+	if (lane->unfiled == job)
+		lane->unfiled = job->next;
 	if (may_expire(job)) {
 		wheel_del(&q->wheel, &job->timer);
 		q->expiring--;
 	}
 	job->queue = NULL;
 	q->queued--;
+}
+
+/* Files what has come since the last sweep, each job once. */
+static void file_jobs(struct pool_queue *q)
+{
+	for (int i = 0; i < POOL_PRIORITIES; i++) {
+		for (struct pool_job *job = q->lanes[i].unfiled; job; job = job->next)
+			if (may_expire(job))
+				wheel_add(&q->wheel, &job->timer, job->expires_ns);
+		q->lanes[i].unfiled = NULL;
+	}
+	q->unfiled_due_ns = NEVER;
 }
 
 static void give_up(struct pool_queue *q, struct pool_job *job, struct pool_lost *lost, enum pool_expiry why)
@@ -103,10 +118,13 @@ void pool_queue_put(struct pool_queue *q, struct pool_batch *b, uint64_t now)
 		else
 			lane->head = job;
 		lane->tail = job;
+		if (!lane->unfiled)
+			lane->unfiled = job;
 		if (may_expire(job)) {
 			timer_init(&job->timer, expire);
-			wheel_add(&q->wheel, &job->timer, job->expires_ns);
 			q->expiring++;
+			if (job->expires_ns < q->unfiled_due_ns)
+				q->unfiled_due_ns = job->expires_ns;
 		}
 	}
 	q->queued += b->n;
@@ -214,6 +232,7 @@ struct pool_job *pool_queue_take(struct pool_queue *q, uint64_t now, struct pool
 void pool_queue_sweep(struct pool_queue *q, uint64_t now, struct pool_lost *lost)
 {
 	if (q->expiring > 0) {
+		file_jobs(q);
 		q->losing = lost;
 		wheel_run(&q->wheel, now);
 		q->losing = NULL;
@@ -242,8 +261,10 @@ static uint64_t codel_due(const struct pool_queue *q)
 
 uint64_t pool_queue_next_due(const struct pool_queue *q)
 {
-	uint64_t due = q->expiring > 0 ? wheel_next(&q->wheel) : NEVER, codel;
+	uint64_t due = q->wheel.armed > 0 ? wheel_next(&q->wheel) : NEVER, codel;
 
+	if (q->expiring > 0 && q->unfiled_due_ns < due)
+		due = q->unfiled_due_ns;
 	if (!q->codel || q->queued == 0)
 		return due;
 	codel = codel_due(q);
@@ -253,6 +274,6 @@ uint64_t pool_queue_next_due(const struct pool_queue *q)
 void pool_queue_init(struct pool_queue *q, bool codel, uint64_t target_ns, uint64_t interval_ns, uint64_t now)
 {
 	*q = (struct pool_queue){ .codel = codel, .target_ns = target_ns, .interval_ns = interval_ns,
-		.window_end_ns = now + interval_ns, .least_ns = NEVER };
+		.window_end_ns = now + interval_ns, .least_ns = NEVER, .unfiled_due_ns = NEVER };
 	wheel_init(&q->wheel, now);
 }

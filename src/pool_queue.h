@@ -20,12 +20,13 @@ static inline bool pool_lost_any(const struct pool_lost *l)
 
 struct pool_lane {
 	struct pool_job *head, *tail;           /* as they were put in, the oldest first */
+	struct pool_job *unfiled;               /* the first that has come since the last sweep; NULL: none */
 };
 
 struct pool_queue {
 	struct pool_lane lanes[POOL_PRIORITIES];
 	unsigned queued;                        /* jobs in all lanes */
-	unsigned expiring;                      /* of these, the ones in the wheel */
+	unsigned expiring;                      /* of these, the ones that may become due */
 	unsigned high_run;                      /* of priority 1 in a row, while others waited */
 	uint64_t put_ns;                        /* of the last put: no job seems older than those before it */
 
@@ -34,6 +35,7 @@ struct pool_queue {
 	uint64_t window_end_ns;                 /* of the interval that is being watched */
 	uint64_t least_ns;                      /* the least wait met in it; NEVER: none yet */
 
+	uint64_t unfiled_due_ns;                /* none of those not in the wheel is due before; NEVER */
 	struct pool_lost *losing;               /* while the wheel runs: where its jobs go */
 	struct wheel wheel;                     /* large, so that nothing that is looked at often lies behind it */
 };

@@ -248,7 +248,7 @@ START_TEST(a_sweep_takes_out_what_is_due_from_anywhere_and_leaves_the_rest_in_or
 }
 END_TEST
 
-START_TEST(a_sweep_looks_at_no_job_that_is_not_due)
+START_TEST(a_sweep_looks_once_at_a_job_that_is_not_due)
 {
 	size_t size = MANY * sizeof(struct pool_job);
 	struct pool_job *far = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -262,6 +262,7 @@ START_TEST(a_sweep_looks_at_no_job_that_is_not_due)
 		pool_batch_add(&b, &far[i]);
 	}
 	pool_queue_put(&q, &b, now);
+	sweep();                                /* files them */
 	jobs[0].priority = 1;                   /* in a lane of its own, so that it is nobody's neighbour */
 	put_with_time(0, now + 3 * NS_PER_MS);
 	ck_assert_int_eq(mprotect(far, size, PROT_NONE), 0);
@@ -272,6 +273,27 @@ START_TEST(a_sweep_looks_at_no_job_that_is_not_due)
 	ck_assert_uint_gt(due, now + NS_PER_S); /* and it will not be asked for again and again */
 	pool_queue_init(&q, false, 0, 0, now);
 	munmap(far, size);
+}
+END_TEST
+
+START_TEST(a_sweep_files_what_has_come_since_the_last)
+{
+	for (int i = 0; i < 6; i++)
+		put_with_time(i, now + (uint64_t)(i + 1) * 10 * NS_PER_MS);
+	ck_assert_uint_le(pool_queue_due(&q), now + 10 * NS_PER_MS);
+	pool_queue_remove(&q, &jobs[0]);        /* the first that is not filed, one in the middle, the last */
+	pool_queue_remove(&q, &jobs[3]);
+	pool_queue_remove(&q, &jobs[5]);
+	sweep();
+	pool_queue_remove(&q, &jobs[1]);        /* filed */
+	jobs[0].expired = expired;
+	put_with_time(0, now + 20 * NS_PER_MS); /* behind filed ones */
+	now += 30 * NS_PER_MS + 2 * TICK_NS;
+	sweep();
+	ck_assert_uint_eq(count_lost(POOL_TIMED_OUT), 2);
+	ck_assert_int_eq(take(), 4);
+	ck_assert_int_eq(take(), -1);
+	ck_assert_uint_eq(pool_queue_due(&q), NEVER);
 }
 END_TEST
 
@@ -448,7 +470,8 @@ int main(void)
 	tcase_add_test(expiry, no_time_no_callback_and_never_all_mean_that_a_job_stays);
 	tcase_add_test(expiry, a_sweep_when_due_finds_a_job_at_its_time);
 	tcase_add_test(expiry, a_sweep_takes_out_what_is_due_from_anywhere_and_leaves_the_rest_in_order);
-	tcase_add_test(expiry, a_sweep_looks_at_no_job_that_is_not_due);
+	tcase_add_test(expiry, a_sweep_looks_once_at_a_job_that_is_not_due);
+	tcase_add_test(expiry, a_sweep_files_what_has_come_since_the_last);
 	tcase_add_test(expiry, a_job_that_was_taken_or_removed_does_not_expire);
 	tcase_add_test(expiry, a_job_put_in_after_its_time_is_due_at_once);
 	tcase_add_test(expiry, without_codel_the_order_stays_however_long_they_wait);

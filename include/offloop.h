@@ -102,8 +102,9 @@ struct ol_override {
 
 /* How errors of one status look, instead of {"detail": ...}: called for what ol_error, a latched status or a failed
  * handler makes, in the route's lane, and for 404 and 405 of requests that no route takes, on the loop; ol_status and
- * ol_detail tell what it is about.  It replies with any status.  Not called for what the server answers while nobody
- * works for the request: 400 of the protocol, 503 when a limit is reached, 504. */
+ * ol_detail tell what it is about.  It replies with any status; 0 without a reply, or a failure, leaves the error as
+ * it was.  Not called for what the server answers while nobody works for the request: 400 of the protocol, 503 when a
+ * limit is reached, 504; nor for what an admit hook answers. */
 struct ol_on_error {
 	int status;
 	ol_handler *handler;
@@ -131,7 +132,7 @@ struct ol_route {
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */
 	const struct ol_router *mount OL_0_;  /* set by OL_MOUNT */
 	unsigned max_inflight OL_0_;          /* its handlers queued or running, process-wide; more: 503.  0: any */
-	unsigned timeout OL_0_;               /* ms from the whole request (.stream: its head) to the reply; see below */
+	unsigned timeout OL_0_;               /* ms from the whole request (.stream: head) to the reply; see below */
 	unsigned queue_timeout OL_0_;         /* ms that a .sync one waits for a thread; then 503.  0: the pool's */
 	enum ol_priority priority OL_0_;      /* of a .sync one in its pool's queue */
 	const struct ol_need *needs[OL_NEEDS_MAX] OL_0_;       /* .needs = { &database, &user } */
@@ -351,7 +352,8 @@ int ol_empty(ol_req *r, int status);                                    /* no bo
 int ol_error(ol_req *r, int status, const char *detail);                /* {"detail": detail} */
 int ol_redirect(ol_req *r, int status, const char *location);           /* 301, 302, 303, 307, 308 */
 
-/* The status of the reply as it stands, 0 without one; and what an error of it says, for ol_on_error ("" elsewhere). */
+/* The status of the reply as it stands, 0 without one, 500 for a stream that was broken off; and what an error of it
+ * says ("" for other replies; of a 422 of ol_invalid the list of its entries, as JSON text). */
 int ol_status(const ol_req *r);
 const char *ol_detail(const ol_req *r);
 
@@ -367,24 +369,27 @@ int ol_cookie_set(ol_req *r, const char *name, const char *value, const char *at
 /* A reply whose length is not known before: ol_stream starts it, the first ol_write commits it, the handler's return
  * ends it (a return below 0 breaks it off, so that the client sees it is incomplete).  HTTP/1.1 gets chunks, 1.0 a
  * close.  ol_write copies n bytes; suspends while the client is more than 64 KiB behind; -ECANCELED when it has left;
- * nothing is sent for HEAD, 204 and 304.  A trailer (RFC 9110 §6.5) may be set until the handler returns; it is sent to
- * HTTP/1.1 clients.  Without ol_stream: -EINVAL. */
+ * nothing is sent for HEAD, 204 and 304.  Small writes leave together.  A trailer (RFC 9110 §6.5) may be set until the
+ * handler returns; it is sent to HTTP/1.1 clients.  Without ol_stream: -EINVAL. */
 int ol_stream(ol_req *r, int status, const char *type);
 OL_CHECKED_ int ol_write(ol_req *r, const void *p, size_t n);
 int ol_trailer_set(ol_req *r, const char *name, const char *value);
 
 /* A stream that is pulled: when the handler has returned 0, pull(r, arg, buf, n) is called in the same lane again and
- * again, whenever the client can take more: it gives the number of bytes put into buf (at most n, some KiB), 0 at the
- * end, below 0 to break the reply off.  Then close(arg) is called, once, also when pull never was, before what the
- * route needs is released; close may be NULL.  On error it is called before the return. */
+ * again, whenever the client can take more: it gives the number of bytes put into buf (at most n, which is 4 KiB or
+ * more), 0 at the end, below 0 to break the reply off (before the first byte: as a handler's).  It may wait, but
+ * neither write nor reply.  Then close(arg) is called in that lane, once, also when pull never was (HEAD, another
+ * reply, a client that has left), before what the route needs is released; close may be NULL.  On error it is called
+ * before the return.  A .sync route without .needs holds no thread while its client is behind: pull and close may be
+ * called on several, one after the other.  [owner]; in an admit hook -EDEADLK */
 int ol_pull(ol_req *r, int status, const char *type, ssize_t (*pull)(ol_req *r, void *arg, void *buf, size_t n),
 	void (*close)(void *arg), void *arg);
 
 /* Server-sent events (the HTML standard, §9.2): ol_events starts a stream of type text/event-stream that nothing caches
- * or buffers; retry_ms (0: not sent) tells the client when to come back.  ol_event sends one: event and id may be NULL,
- * data may have several lines; it suspends as ol_write does.  -EINVAL: event or id has a line break.  A stream that is
- * silent for --events-keepalive seconds gets a comment, so that proxies keep it and a client that has gone is
- * noticed. */
+ * or buffers, and commits it; retry_ms (0: not sent) tells the client when to come back.  ol_event sends one: event and
+ * id may be NULL, data may have several lines; it suspends as ol_write does, which such a stream does not take.
+ * -EINVAL: event or id has a line break.  A stream that is silent for --events-keepalive seconds gets a comment, so
+ * that proxies keep it and a client that has gone is noticed. */
 int ol_events(ol_req *r, int retry_ms);
 OL_CHECKED_ int ol_event(ol_req *r, const char *event, const char *id, const char *data);
 
@@ -413,8 +418,8 @@ void ol_blocking_end(ol_req *r);
  * sent or given up, one after the other in the order left, and holds up neither the client nor the connection's next
  * request.  The request's memory, parameters and values stay for it; it cannot reply.  Below 0 is logged with the
  * route.  Nothing runs when the handler fails (below 0, a 500).  Draining waits for it; ol_cancelled turns true when
- * the grace is over.  -EAGAIN: the pool is full, fn will not run; -ENOENT; -ENOMEM.  [owner], until the handler
- * returns */
+ * the grace is over.  -EAGAIN: the pool is full, fn will not run; -ENOENT; -ENOMEM; -EALREADY: this is such work.
+ * [owner], until the handler returns */
 OL_CHECKED_ int ol_after(ol_req *r, const char *pool, int (*fn)(ol_req *r, void *arg), void *arg);
 
 /* 1 when nobody waits for the reply any more: the client left, the route's .timeout is over, or the server's grace.
@@ -426,8 +431,8 @@ int ol_cancelled(const ol_req *r);
 int ol_value_set(ol_req *r, const char *name, void *value);             /* -ENOMEM.  [owner] */
 void *ol_value(const ol_req *r, const char *name);                      /* [owner] */
 
-/* What a need of the route was acquired as; NULL for a name the route does not need, and a latched 500 that names it.
- * [owner] */
+/* What a need of the route was acquired as; NULL while it is not held.  NULL for a name the route does not need, and a
+ * latched 500 that names it.  [owner] */
 void *ol_need_value(ol_req *r, const char *name);
 
 /* The request that the calling thread or fiber works for now, for code that was not handed it; else NULL.  [any] */

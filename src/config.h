@@ -10,6 +10,9 @@
 #define POOL_THREADS_MAX 10000
 #define POOL_QUEUE_MAX 10000000
 
+/* The longest time that may be given for anything. */
+#define DAY_MS 86400000
+
 enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
 enum config_switch { SWITCH_OFF, SWITCH_ON };
 
@@ -23,6 +26,13 @@ struct config {
 	unsigned loops;                 /* --loops; 0: the CPUs of the cgroup's quota */
 	unsigned pool_threads;          /* --pool 40 */
 	unsigned pool_queue;            /* --queue 1024 */
+	unsigned pool_spares;           /* --pool-spares 0 */
+	bool codel;                     /* --codel: of the default pool, as the two below */
+	uint64_t codel_target_ms;       /* --codel-target 5 ms */
+	uint64_t codel_interval_ms;     /* --codel-interval 100 ms */
+	uint64_t queue_timeout_ms;      /* --queue-timeout 30 s, of pools that say nothing else; 0: none */
+	unsigned background_threads;    /* --background 4 */
+	unsigned background_queue;      /* --background-queue 1024 */
 	enum config_backend backend;    /* --backend auto|uring|libevent */
 	uint64_t grace_ms;              /* --grace 30 (s) */
 	enum log_format log_format;     /* --log-format text|json */
@@ -40,6 +50,9 @@ struct config {
 	uint64_t body_grace_ms;         /* --body-grace 5 s before the rate counts */
 	uint64_t keepalive_ms;          /* --keepalive-timeout 75 s */
 	uint64_t write_timeout_ms;      /* --write-timeout 30 s without progress: the connection is reset */
+	uint64_t write_rate_min;        /* --write-rate-min 240 bytes/s while something is to be sent: reset; 0: none */
+	uint64_t write_grace_ms;        /* --write-grace 60 s over which that rate is taken */
+	uint64_t events_keepalive_ms;   /* --events-keepalive 15 s of silence, then a comment; 0: none */
 	uint64_t linger_ms;             /* --linger-timeout 5 s: reading on after an early error, so that it arrives */
 	uint32_t connections_max;       /* --connections-max 10000; further ones wait in the kernel's backlog */
 	uint32_t requests_max;          /* --requests-max 10000 in flight: 503 */

@@ -2,8 +2,8 @@
  *
  * A connection moves bytes: what the loop received goes through the filter (if any) and is fed to the protocol, whose
  * events go to dispatch; replies that dispatch has ready are drained by the protocol into an `out` and sent.  All of
- * that is pump(), which takes steps until neither end can move, then sends what was collected in one operation and sets
- * the deadline for what is awaited next.  Calls that come back from dispatch while pump runs (an inline handler's
+ * that is conn_pump, which takes steps until neither end can move, then sends what was collected in one operation and
+ * sets the deadline for what is awaited next.  Calls that come back from dispatch while it runs (an inline handler's
  * reply) only find it running: its loop goes on.
  *
  * Input is parsed where it was received; only what could not be parsed yet is copied (c->in), at most about 64 KiB:
@@ -11,15 +11,12 @@
  * reply keeps the exchange until it is sent; small replies are copied, so a batch of pipelined requests is answered by
  * one send.
  *
- * One timer a connection: what is awaited sets deadline_ns with a plain store, and the timer, when it fires, looks
- * whether that has moved.  So a request costs no timer operation.
- *
  * Departures: a reset, or a hang-up, ends the request's claim on anybody (dispatch_gone).  A FIN within 100 ms of the
  * request is a half-close and is answered; a later one cancels, but the reply is still sent (close and shutdown look
  * the same on TCP).
  *
  * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's
- * thread.  What concerns all connections of a loop is in conn_home.c.
+ * thread.  What a connection waits for, and how long, is in conn_time.c; all connections of a loop are in conn_home.c.
  */
 #include "conn_internal.h"
 
@@ -34,92 +31,8 @@
 #define INPUT_LOW (INPUT_HIGH / 2)          /* and go on below this */
 #define DRAIN_BUDGET ((size_t)64 * 1024)    /* bytes of a streamed body in one send */
 #define HALF_CLOSE_NS (100 * NS_PER_MS)
-#define BODY_AHEAD_NS (60 * NS_PER_S)       /* how far a body may be ahead of its least rate */
 
-static void pump(struct conn *c);
 static void update_recv(struct conn *c);
-
-/* ---- deadlines --------------------------------------------------------------------------------------------------- */
-
-static bool sending(const struct conn *c)
-{
-	return c->io.armed & LOOP_SEND;
-}
-
-static struct stream *stream_of(struct conn *c)
-{
-	return &c->http1.stream;
-}
-
-/* Counts those whose next request has begun and has no exchange yet. */
-static void set_awaits(struct conn *c, enum awaits what)
-{
-	if ((what == AWAIT_HEAD) != (c->awaits == AWAIT_HEAD))
-		metric_add(c->home->metrics, METRIC_HEADS, what == AWAIT_HEAD ? 1 : -1);
-	c->awaits = what;
-}
-
-void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
-{
-	set_awaits(c, what);
-	c->deadline_ns = at_ns;
-	if (at_ns < c->timer.at_ns)
-		wheel_add(&c->home->loop->wheel, &c->timer, at_ns);
-}
-
-static uint64_t after_ms(const struct conn *c, uint64_t ms)
-{
-	return clock_after_ms(c->home->loop->now_ns, (int64_t)ms);
-}
-
-static uint64_t idle_deadline(const struct conn *c)
-{
-	const struct config *cf = c->home->config;
-
-	if (c->home->draining || (c->home->http1.draining && c->used))
-		return c->home->loop->now_ns + CONN_DRAIN_IDLE_NS;
-	return after_ms(c, c->used ? cf->keepalive_ms : cf->head_timeout_ms);
-}
-
-/* A body that is awaited now has its grace; with no least rate it has all the time there is. */
-static uint64_t body_deadline(const struct conn *c)
-{
-	const struct config *cf = c->home->config;
-
-	return cf->body_rate_min ? after_ms(c, cf->body_grace_ms) : NEVER;
-}
-
-/* In the list of those that wait for a request, or of those that work. */
-static void move_to(struct conn *c, struct list *list)
-{
-	list_del(&c->node);
-	list_push_back(list, &c->node);
-}
-
-/* Decides what is awaited next, and by when. */
-static void await(struct conn *c)
-{
-	struct conn_home *h = c->home;
-
-	if (c->lingering || sending(c))
-		return; /* set when that began */
-	if (stream_of(c)->req) {
-		bool body = c->request_open && !c->refused && !stream_of(c)->body_paused;
-
-		conn_set_deadline(c, body ? AWAIT_BODY : AWAIT_NOTHING, body ? c->body_due_ns : NEVER);
-	} else if (c->in.n > 0 || !c->proto->ops->idle(c->proto)) {
-		if (c->awaits != AWAIT_HEAD)
-			conn_set_deadline(c, AWAIT_HEAD, after_ms(c, h->config->head_timeout_ms));
-	} else if (c->awaits != AWAIT_IDLE) {
-		conn_set_deadline(c, AWAIT_IDLE, idle_deadline(c));
-		move_to(c, c->used ? &h->idle : &h->busy);
-		return;
-	} else {
-		return;
-	}
-	if (c->awaits != AWAIT_IDLE)
-		move_to(c, &h->busy);
-}
 
 /* ---- closing ----------------------------------------------------------------------------------------------------- */
 
@@ -128,8 +41,7 @@ void conn_close(struct conn *c)
 	if (c->dead)
 		return;
 	c->dead = true;
-	set_awaits(c, AWAIT_NOTHING);
-	wheel_del(&c->home->loop->wheel, &c->timer);
+	conn_timer_stop(c);
 	loop_close(&c->io);
 }
 
@@ -140,15 +52,14 @@ void conn_abort(struct conn *c)
 
 	if (c->dead)
 		return;
-	if (sending(c) && c->out->po.borrowed)
-		dispatch_cancel(d, stream_of(c));
+	if (conn_sending(c) && c->out->po.borrowed)
+		dispatch_cancel(d, conn_stream(c));
 	else
-		dispatch_gone(d, stream_of(c));
+		dispatch_gone(d, conn_stream(c));
 	conn_close(c);
 }
 
-/* As conn_abort, and throws away what the kernel has not sent, so that a client that does not read costs nothing. */
-static void conn_reset(struct conn *c)
+void conn_reset(struct conn *c)
 {
 	struct linger now = { 1, 0 };
 
@@ -161,7 +72,7 @@ static void on_released(struct loop_io *io)
 	struct conn *c = container_of(io, struct conn, io);
 	struct conn_home *h = c->home;
 
-	dispatch_gone(h->dispatch, stream_of(c));
+	dispatch_gone(h->dispatch, conn_stream(c));
 	conn_drop_out(c);
 	buf_fini(&c->in);
 	buf_fini(&c->answer);
@@ -195,7 +106,7 @@ static void finish(struct conn *c)
 	c->lingering = true;
 	buf_fini(&c->in);
 	update_recv(c);
-	conn_set_deadline(c, AWAIT_LINGER, after_ms(c, c->home->config->linger_ms));
+	conn_await_linger(c);
 }
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
@@ -206,15 +117,16 @@ static void end_stream(struct conn *c, struct stream *s)
 	c->proto->ops->stream_end(c->proto, s);
 }
 
-/* Lets the protocol add to what will be sent next: true when it did. */
+/* Lets the protocol add to what will be sent next: true when it did.  Of a stream's body it is asked once a send: what
+ * the handler writes meanwhile collects, and goes out together, without a notice. */
 static bool drain(struct conn *c)
 {
 	struct conn_out *o;
 	bool did;
 
-	if (sending(c) || c->closing_reply || (c->out && (c->out->stream || c->out->source)))
+	if (conn_sending(c) || c->closing_reply || (c->out && (c->out->stream || c->out->source || c->out->more)))
 		return false;
-	if (!stream_of(c)->reply && !c->http1.continue_due)
+	if (!conn_stream(c)->reply && !c->http1.continue_due)
 		return false;
 	o = conn_take_out(c);
 	if (!o) {
@@ -225,7 +137,8 @@ static bool drain(struct conn *c)
 	o->po.date = http_date_text(&c->home->date, c->home->loop->now_ns);
 	did = c->proto->ops->drain(c->proto, &o->po, DRAIN_BUDGET);
 	if (o->po.lent > 0)
-		o->source = stream_of(c)->reply->body.source;
+		o->source = conn_stream(c)->reply->body.source;
+	o->more = did && !o->po.finished && conn_stream(c)->reply && conn_stream(c)->reply->kind == BODY_PULL;
 	c->closing_reply = o->po.close;
 	c->aborted = o->po.aborted;
 	if (o->po.finished && o->po.borrowed)
@@ -240,7 +153,7 @@ static void start_send(struct conn *c)
 	if (loop_send(&c->io, &c->out->msg) < 0)
 		conn_abort(c);
 	else
-		conn_set_deadline(c, AWAIT_WRITE, after_ms(c, c->home->config->write_timeout_ms));
+		conn_await_write(c);
 }
 
 /* Replaces plain text by what the filter makes of it, behind what the filter has to say itself. */
@@ -265,7 +178,7 @@ static int encrypt(struct conn *c)
 /* No reply will follow what has been drained. */
 static bool said_all(struct conn *c)
 {
-	return c->closing_reply || (c->refused && !stream_of(c)->req);
+	return c->closing_reply || (c->refused && !conn_stream(c)->req);
 }
 
 /* Sends what was collected. */
@@ -273,7 +186,7 @@ static void flush(struct conn *c)
 {
 	struct conn_out *o;
 
-	if (sending(c))
+	if (conn_sending(c))
 		return;
 	if (c->filter && (c->out || c->answer.n > 0) && encrypt(c) < 0) {
 		conn_abort(c);
@@ -319,7 +232,7 @@ static void all_sent(struct conn *c)
 	if (said_all(c))
 		finish(c);
 	else
-		pump(c);
+		conn_pump(c);
 }
 
 static void on_sent(struct loop_io *io, int res)
@@ -331,6 +244,7 @@ static void on_sent(struct loop_io *io, int res)
 		return;
 	}
 	metric_add(c->home->metrics, METRIC_BYTES_OUT, res);
+	c->span_bytes += (uint64_t)res;
 	c->out->left -= (size_t)res;
 	if (c->out->left == 0) {
 		all_sent(c);
@@ -342,8 +256,7 @@ static void on_sent(struct loop_io *io, int res)
 
 /* ---- input ------------------------------------------------------------------------------------------------------- */
 
-/* Asks who it is, once there is something to say about it. */
-static void meet(struct conn *c)
+void conn_meet(struct conn *c)
 {
 	if (!c->used)
 		peer_of_fd(&c->peer, c->io.fd);
@@ -354,26 +267,18 @@ static void begin_request(struct conn *c, struct stream *s, const struct head *h
 {
 	struct conn_home *home = c->home;
 
-	meet(c);
+	conn_meet(c);
 	c->request_open = true;
 	c->request_ns = home->loop->now_ns;
-	c->body_due_ns = body_deadline(c);
+	conn_body_awaited(c);
 	watch_request(home->dispatch->watch, c->held_up);
 	c->held_up = false;
 	dispatch_head(home->dispatch, s, h);
 }
 
-/* Bytes of body put its deadline off by what they may take at the slowest rate allowed.  Not by more than a minute from
- * now, else who sends a megabyte at once could keep it in memory for an hour. */
 static void take_body(struct conn *c, struct stream *s, struct slice data)
 {
-	if (c->body_due_ns != NEVER) {
-		uint64_t latest = body_deadline(c) + BODY_AHEAD_NS;
-
-		c->body_due_ns += data.n * NS_PER_S / c->home->config->body_rate_min;
-		if (c->body_due_ns > latest)
-			c->body_due_ns = latest;
-	}
+	conn_body_came(c, data.n);
 	dispatch_body(c->home->dispatch, s, data);
 }
 
@@ -422,7 +327,7 @@ static bool feed(struct conn *c)
 		break;
 	case PROTO_REFUSE:
 		c->refused = true;
-		meet(c);
+		conn_meet(c);
 		if (ev.status > 0 || ev.stream->req)
 			dispatch_refuse(d, ev.stream, ev.status, ev.why);
 		break;
@@ -455,9 +360,9 @@ static void update_recv(struct conn *c)
  * will ever come, but not its end, can never be whole. */
 static void close_if_over(struct conn *c)
 {
-	struct stream *s = stream_of(c);
+	struct stream *s = conn_stream(c);
 
-	if (!c->eof || c->dead || c->lingering || sending(c))
+	if (!c->eof || c->dead || c->lingering || conn_sending(c))
 		return;
 	if (!s->req) {
 		conn_close(c);
@@ -472,7 +377,7 @@ static void close_if_over(struct conn *c)
 		conn_abort(c);
 }
 
-static void pump(struct conn *c)
+void conn_pump(struct conn *c)
 {
 	if (c->pumping || c->dead || c->lingering)
 		return;
@@ -494,7 +399,7 @@ static void pump(struct conn *c)
 	close_if_over(c);
 	update_recv(c);
 	if (!c->dead)
-		await(c);
+		conn_await(c);
 }
 
 static void take_bytes(struct conn *c, struct slice s)
@@ -513,14 +418,14 @@ static void take_bytes(struct conn *c, struct slice s)
 	if (rc < 0)
 		conn_abort(c);
 	else
-		pump(c);
+		conn_pump(c);
 }
 
 /* A FIN: when it does not come right behind the request, nobody may be waiting any more. */
 static void cancel_if_late(struct conn *c)
 {
-	if (stream_of(c)->req && !c->request_open && c->home->loop->now_ns - c->request_ns > HALF_CLOSE_NS)
-		dispatch_cancel(c->home->dispatch, stream_of(c));
+	if (conn_stream(c)->req && !c->request_open && c->home->loop->now_ns - c->request_ns > HALF_CLOSE_NS)
+		dispatch_cancel(c->home->dispatch, conn_stream(c));
 }
 
 static void on_fin(struct conn *c)
@@ -531,7 +436,7 @@ static void on_fin(struct conn *c)
 		return;
 	}
 	cancel_if_late(c);
-	pump(c);
+	conn_pump(c);
 	if (!c->dead)
 		close_if_over(c);
 }
@@ -569,55 +474,6 @@ static void on_hung_up(struct loop_io *io, int res)
 		cancel_if_late(c);
 }
 
-/* ---- deadlines that have passed ---------------------------------------------------------------------------------- */
-
-static void refuse_slow(struct conn *c, enum metric counter, const char *why)
-{
-	metric_add(c->home->metrics, counter, 1);
-	if (!stream_of(c)->req && c->request_open) {
-		conn_close(c); /* answered already; this is the rest of its body */
-		return;
-	}
-	c->refused = true;
-	meet(c);
-	dispatch_refuse(c->home->dispatch, stream_of(c), 408, why);
-	pump(c);
-}
-
-static void on_deadline(struct conn *c)
-{
-	struct conn_home *h = c->home;
-
-	switch ((enum awaits)c->awaits) {
-	case AWAIT_NOTHING:
-		break;
-	case AWAIT_IDLE:
-	case AWAIT_LINGER:
-		conn_close(c);
-		break;
-	case AWAIT_HEAD:
-		refuse_slow(c, METRIC_TIMEOUT_HEAD, "The request's head came too slowly");
-		break;
-	case AWAIT_BODY:
-		refuse_slow(c, METRIC_TIMEOUT_BODY, "The request's body came too slowly");
-		break;
-	case AWAIT_WRITE:
-		metric_add(h->metrics, METRIC_TIMEOUT_WRITE, 1);
-		conn_reset(c);
-		break;
-	}
-}
-
-static void on_timer(struct timer *t)
-{
-	struct conn *c = container_of(t, struct conn, timer);
-
-	if (c->home->loop->now_ns >= c->deadline_ns)
-		on_deadline(c);
-	else if (!c->dead && c->deadline_ns != NEVER)
-		wheel_add(&c->home->loop->wheel, &c->timer, c->deadline_ns);
-}
-
 /* ---- what dispatch calls ----------------------------------------------------------------------------------------- */
 
 static struct conn *conn_of(struct stream *s)
@@ -627,16 +483,16 @@ static struct conn *conn_of(struct stream *s)
 
 static void reply_ready(struct stream *s)
 {
-	pump(conn_of(s));
+	conn_pump(conn_of(s));
 }
 
 static void want_body(struct stream *s)
 {
 	struct conn *c = conn_of(s);
 
-	c->body_due_ns = body_deadline(c);
+	conn_body_awaited(c);
 	c->proto->ops->resume(c->proto, s);
-	pump(c);
+	conn_pump(c);
 }
 
 static void reset(struct stream *s)
@@ -644,7 +500,12 @@ static void reset(struct stream *s)
 	conn_abort(conn_of(s));
 }
 
-static const struct stream_ops stream_ops = { reply_ready, want_body, reset };
+static bool is_sending(const struct stream *s)
+{
+	return conn_sending(container_of(s, const struct conn, http1.stream));
+}
+
+static const struct stream_ops stream_ops = { reply_ready, want_body, is_sending, reset };
 
 static const struct loop_io_ops io_ops = {
 	.received = on_received,
@@ -671,12 +532,12 @@ int conn_open(struct conn_home *h, int fd)
 	c->http1.stream.ops = &stream_ops;
 	c->http1.stream.peer = &c->peer;
 	c->filter = h->new_filter ? h->new_filter(h, fd) : NULL;
-	timer_init(&c->timer, on_timer);
+	conn_timer_init(c);
 	list_init(&c->node);
 	h->nconns++;
 	metric_add(h->metrics, METRIC_ACCEPTED, 1);
 	metric_set(h->metrics, METRIC_CONNECTIONS, h->nconns);
-	await(c);
+	conn_await(c);
 	if ((h->new_filter && !c->filter) || loop_recv(&c->io) < 0)
 		conn_abort(c);
 	return 0;

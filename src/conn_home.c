@@ -40,6 +40,7 @@ struct conn_out *conn_take_out(struct conn *c)
 		.iov_max = CONN_OUT_IOVS };
 	o->stream = NULL;
 	o->source = NULL;
+	o->more = false;
 	c->out = o;
 	return o;
 }
@@ -137,6 +138,7 @@ static void abort_list(struct list *list)
 
 void conn_home_abort(struct conn_home *h)
 {
+	dispatch_abandon(h->dispatch);
 	abort_list(&h->idle);
 	abort_list(&h->busy);
 }

@@ -134,8 +134,10 @@ static json_t *route_json(const ol_server *s, const struct route_pattern *p, uin
 {
 	const char *pool = server_route_pool(s, p->index);
 
-	return json_pack("{ss ss ss ss? sI}", "method", metrics_method(p->method), "route", p->text, "lane",
-		pool ? "sync" : "async", "pool", pool, "requests", (json_int_t)requests);
+	return json_pack("{ss ss ss ss? sI si si ss?}", "method", metrics_method(p->method), "route", p->text, "lane",
+		pool ? "sync" : "async", "pool", pool, "requests", (json_int_t)requests, "timeout",
+		(int)server_route_timeout_ms(s, p->index), "queue_timeout",
+		(int)server_route_queue_timeout_ms(s, p->index), "priority", server_route_priority(s, p->index));
 }
 
 static int show_routes(ol_req *r)
@@ -155,24 +157,29 @@ static int show_routes(ol_req *r)
 	return ol_json_new(r, 200, all);
 }
 
+/* What a pool does and has done, and how it is set up.  Times in ms, but for oldest_queued_seconds. */
 static json_t *pool_json(const ol_server *server, unsigned i)
 {
 	const struct pool *pool = server_pool(server, i);
-	struct server_refused refused;
+	const struct ol_pool *p = server_pool_declared(server, i);
+	struct server_refused n;
 	struct pool_stats s;
 	uint64_t now, oldest = 0;
 
-	server_pool_refused(server, i, &refused);
+	server_pool_refused(server, i, &n);
 	pool_stats(pool, &s);
 	now = clock_now_ns();
 	if (s.queued && s.oldest_queued_ns && s.oldest_queued_ns < now)
 		oldest = now - s.oldest_queued_ns;
-	return json_pack("{ss si si si si si si si sI sI sI sI sI sf}", "name", pool_name(pool), "limit", (int)s.limit,
-		"queue", (int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running, "idle", (int)s.idle,
-		"starting", (int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "waited",
-		(json_int_t)s.waited, "rejected",
-		(json_int_t)(refused.queue_full + refused.max_inflight + refused.streams), "dropped",
-		(json_int_t)s.dropped, "started", (json_int_t)s.started, "oldest_queued_seconds", (double)oldest / 1e9);
+	return json_pack("{ss si si si si si si si si sI sI sI sI sI sf si si sb sb si si}", "name", pool_name(pool),
+		"limit", (int)s.limit, "queue", (int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running,
+		"blocked", (int)s.blocked, "idle", (int)s.idle, "starting", (int)s.starting, "queued", (int)s.queued,
+		"done", (json_int_t)s.done, "waited", (json_int_t)s.waited, "rejected",
+		(json_int_t)(n.queue_full + n.max_inflight + n.streams + n.queue_timeout + n.codel), "dropped",
+		(json_int_t)(n.left + n.deadline + n.shutdown), "started", (json_int_t)s.started,
+		"oldest_queued_seconds", (double)oldest / 1e9, "spares", (int)p->spares, "queue_timeout",
+		(int)p->queue_timeout, "codel", p->codel, "overloaded", s.overloaded, "codel_target",
+		(int)p->codel_target, "codel_interval", (int)p->codel_interval);
 }
 
 static int show_pools(ol_req *r)
@@ -321,6 +328,8 @@ static void set_config(struct control *c, const struct config *main_config)
 	c->config.backend = BACKEND_EVENT;
 	c->config.pool_threads = 1;
 	c->config.pool_queue = 1;
+	c->config.background_threads = 1;
+	c->config.background_queue = 1;
 	c->config.access_log = false;
 	c->config.monitor = SWITCH_OFF;
 	c->config.grace_ms = STOP_MS;

@@ -185,6 +185,7 @@ static void pool_gauges(struct page *p)
 	family(p, threads, METRIC_TYPE_GAUGE, "Threads of a pool, each in one state.");
 	for (unsigned i = 0; i < p->info.pools; i++) {
 		pool_sample(p, threads, i, "state", "running", p->pools[i].running);
+		pool_sample(p, threads, i, "state", "blocked", p->pools[i].blocked);
 		pool_sample(p, threads, i, "state", "idle", p->pools[i].idle);
 		pool_sample(p, threads, i, "state", "starting", p->pools[i].starting);
 	}
@@ -194,15 +195,20 @@ static void pool_counters(struct page *p)
 {
 	static const char rejected[] = "offloop_pool_rejected_total", dropped[] = "offloop_pool_dropped_total";
 
-	family(p, rejected, METRIC_TYPE_COUNTER, "Requests and offloads that were not let into a pool, and why.");
+	family(p, rejected, METRIC_TYPE_COUNTER, "Requests and offloads that a pool did not take, or gave up.");
 	for (unsigned i = 0; i < p->info.pools; i++) {
 		pool_sample(p, rejected, i, "reason", "queue_full", (double)p->refused[i].queue_full);
 		pool_sample(p, rejected, i, "reason", "max_inflight", (double)p->refused[i].max_inflight);
 		pool_sample(p, rejected, i, "reason", "streams", (double)p->refused[i].streams);
+		pool_sample(p, rejected, i, "reason", "queue_timeout", (double)p->refused[i].queue_timeout);
+		pool_sample(p, rejected, i, "reason", "codel", (double)p->refused[i].codel);
 	}
 	family(p, dropped, METRIC_TYPE_COUNTER, "Queued jobs that were taken back before they ran.");
-	for (unsigned i = 0; i < p->info.pools; i++)
-		pool_sample(p, dropped, i, "reason", "client_left", (double)p->pools[i].dropped);
+	for (unsigned i = 0; i < p->info.pools; i++) {
+		pool_sample(p, dropped, i, "reason", "client_left", (double)p->refused[i].left);
+		pool_sample(p, dropped, i, "reason", "deadline", (double)p->refused[i].deadline);
+		pool_sample(p, dropped, i, "reason", "shutdown", (double)p->refused[i].shutdown);
+	}
 }
 
 static void add_hist(struct pool_hist *sum, const struct pool_hist *h)

@@ -1,167 +1,46 @@
 /* dispatch.c: from a request's head to its handler, in its lane, and back.
  *
- * The connection tells what comes (head, body, end, departure); dispatch finds the route, checks parameters and size,
- * and then starts the handler: an async one at once on a fiber; a sync one by way of its pool.  Jobs are collected
- * during a turn of the loop and handed to the pools together (dispatch_flush), so a busy loop takes each pool's lock
- * once a turn.  A worker's last act is to post the exchange's `done` message, which brings it back here.
+ * The connection tells what comes (head, body, end); dispatch finds the route, checks parameters and size, and then
+ * starts the handler: an async one at once on a fiber; a sync one by way of its pool.  Jobs are collected during a turn
+ * of the loop and handed to the pools together (dispatch_queue.c), so a busy loop takes each pool's lock once a turn.
+ * A worker's last act is to post the exchange's `done` message, which brings it back here.
  *
  * A handler starts when its request is whole, so that a slow client holds no worker; a .stream route's starts with the
  * head.
  *
- * Every exchange ends in `release`, called whenever one of these may have become true, and working when all are: its
- * handler has ended (state DONE), its connection is done with it (stream == NULL), no message of its pipes is on its
- * way.  Exchanges keep their memory for the next: a handle is its slot and a generation that changes at release.
+ * How requests end is in dispatch_end.c, their memory in dispatch_home.c, their places and pools in dispatch_pool.c.
  *
- * All of this runs on the loop's thread, except run_job (worker) and the two dispatch_body_ functions (any).
+ * All of this runs on the loop's thread, except the jobs (workers), expire_job and the dispatch_body_ functions (any).
  */
-#include "dispatch.h"
+#include "chain.h"
+#include "dispatch_internal.h"
 #include "method.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SPARE_MAX 256
-#define SPARE_STACKS 64
-#define NO_SLOT UINT32_MAX
-#define RETRY_NS (20 * NS_PER_MS)
-#define TELL_NS (10 * NS_PER_S)
-
-/* ---- exchanges of this loop -------------------------------------------------------------------------------------- */
-
-/* A slot for new memory: 0 or -ENOMEM. */
-static int take_slot(struct dispatch *d, struct ol_req *r)
-{
-	uint32_t i = d->free_slot;
-
-	if (i == NO_SLOT) {
-		uint32_t n = d->nslots ? d->nslots * 2 : 64;
-		struct exchange_slot *slots = realloc(d->slots, n * sizeof(*slots));
-
-		if (!slots)
-			return -ENOMEM;
-		for (uint32_t k = d->nslots; k < n; k++)
-			slots[k] = (struct exchange_slot){ NULL, 1, k + 1 < n ? k + 1 : NO_SLOT };
-		i = d->nslots;
-		d->slots = slots;
-		d->nslots = n;
-	}
-	d->free_slot = d->slots[i].next_free;
-	d->slots[i].req = r;
-	r->slot = i;
-	r->gen = d->slots[i].gen;
-	return 0;
-}
-
-static void free_memory(struct dispatch *d, struct ol_req *r)
-{
-	struct exchange_slot *slot = &d->slots[r->slot];
-
-	slot->req = NULL;
-	slot->next_free = d->free_slot;
-	d->free_slot = r->slot;
-	free(r);
-}
-
-static struct ol_req *new_memory(struct dispatch *d)
-{
-	struct list *node = list_pop(&d->spare);
-	struct ol_req *r;
-
-	if (node) {
-		d->nspare--;
-		return container_of(node, struct ol_req, node);
-	}
-	r = malloc(EXCHANGE_SIZE);
-	if (r && take_slot(d, r) < 0) {
-		free(r);
-		r = NULL;
-	}
-	return r;
-}
-
-/* Read by whoever names the routes that are stuck. */
-static void count_in_flight(struct ol_req *r, int n)
-{
-	counter_add(&r->home->metrics->in_flight[r->endpoint->index], (uint64_t)n);
-}
-
-/* Read when no handler writes any more. */
-static bool message_pending(const struct pipe *p)
-{
-	return p && p->posted;
-}
-
-static void release(struct ol_req *r)
-{
-	struct dispatch *d = r->home;
-
-	if (r->state != EXCHANGE_DONE || r->stream || message_pending(r->in) || message_pending(r->out))
-		return;
-	if (!r->answered)
-		metric_add(d->metrics, METRIC_DISCARDED, 1);
-	if (r->endpoint)
-		count_in_flight(r, -1);
-	exchange_fini(r);
-	d->nlive--;
-	r->gen = ++d->slots[r->slot].gen;
-	if (d->nspare < SPARE_MAX) {
-		list_push_front(&d->spare, &r->node);
-		d->nspare++;
-	} else {
-		free_memory(d, r);
-	}
-}
-
-static struct ol_req *new_exchange(struct dispatch *d, struct stream *s, const struct head *h)
-{
-	struct ol_req *r = new_memory(d);
-
-	if (!r)
-		return NULL;
-	if (exchange_init(r, d, s, h, d->loop->now_ns) < 0) {
-		arena_reset(&r->arena);
-		free_memory(d, r);
-		return NULL;
-	}
-	d->nlive++;
-	s->req = r;
-	return r;
-}
-
-struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen)
-{
-	return slot < d->nslots && d->slots[slot].gen == gen ? d->slots[slot].req : NULL;
-}
+static void start(struct ol_req *r);
 
 /* ---- answering --------------------------------------------------------------------------------------------------- */
 
-/* The reply is complete. */
-static void answer(struct ol_req *r)
+/* What the server has found out by itself.  When it is an error, the app may have a say in how that looks: in the
+ * route's lane, or for a request without a route on a fiber here. */
+static void answer_found(struct ol_req *r)
 {
-	struct stream *s = r->stream;
+	const struct dispatch_shared *s = r->home->shared;
+	const struct endpoint *e = r->endpoint ? r->endpoint : &s->endpoints[s->nendpoints];
 
-	r->state = EXCHANGE_DONE;
-	if (!s) {
-		release(r);
+	if (!r->error_new || !chain_has_on_error(e->chain, r->reply.status)) {
+		dispatch_answer(r);
 		return;
 	}
-	s->reply = &r->reply;
-	s->ops->reply_ready(s);
-}
-
-static void answer_error(struct ol_req *r, int status, const char *detail)
-{
-	reply_error(r, status, detail);
-	answer(r);
-}
-
-static void shed(struct ol_req *r, const char *detail)
-{
-	metric_add(r->home->metrics, METRIC_SHED, 1);
-	reply_error(r, 503, detail);
-	(void)reply_field_add(r, "Retry-After", SLICE("1"));
-	answer(r);
+	if (!r->endpoint) {
+		r->endpoint = e;
+		dispatch_count_in_flight(r, 1);
+	}
+	r->stream->body_paused = r->head.has_body; /* nobody will read it; what is left of it can wait for the reply */
+	start(r);
 }
 
 /* "GET, HEAD, OPTIONS" in the arena. */
@@ -197,7 +76,7 @@ static void answer_method(struct ol_req *r, uint32_t allow)
 	}
 	text = allow_text(r, allow);
 	(void)reply_field_add(r, "Allow", text);
-	answer(r);
+	answer_found(r);
 }
 
 /* 307 to the path with its trailing slash added or removed. */
@@ -208,7 +87,8 @@ static void answer_slash(struct ol_req *r)
 	char *p = arena_alloc(&r->arena, path.n + query.n + 2);
 
 	if (!p || (path.n > 1 && path.p[1] == '/')) { /* "//host" would send the client to another server */
-		answer_error(r, 404, "Not Found");
+		reply_error(r, 404, "Not Found");
+		answer_found(r);
 		return;
 	}
 	memcpy(p, path.p, path.n);
@@ -224,34 +104,31 @@ static void answer_slash(struct ol_req *r)
 	reply_reset(r);
 	r->reply.status = 307;
 	(void)reply_field_add(r, "Location", (struct slice){ p, n });
-	answer(r);
+	dispatch_answer(r);
 }
 
 void dispatch_stream_ready(struct pipe *p)
 {
 	struct ol_req *r = p->owner;
 
-	if (!r->stream) {
-		release(r);
+	if (!r->stream || r->given_up) {
+		dispatch_release(r);
 		return;
 	}
+	if (r->events)
+		events_begun(r);
 	r->stream->reply = &r->reply;
 	r->stream->ops->reply_ready(r->stream);
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-static struct dispatch_pool *pool_of(struct ol_req *r)
-{
-	return &r->home->shared->pools[r->endpoint->pool_index];
-}
-
 static void handler_ended(struct ol_req *r)
 {
 	dispatch_leave(r);
-	if (r->reply.status == 500)
+	if (r->erred)
 		metric_add(r->home->metrics, METRIC_HANDLER_ERRORS, 1);
-	answer(r);
+	dispatch_answer(r);
 }
 
 static void enter_app(struct dispatch *d, const struct ol_req *r, enum watch_what what, const struct fiber *f)
@@ -292,10 +169,14 @@ static void fiber_ran(struct ol_req *r, bool ended)
 static void resume(struct park *p)
 {
 	struct ol_req *r = container_of(p, struct ol_req, own_park);
+	bool ended;
 
 	if (r->home->watch)
 		enter_app(r->home, r, WATCH_HANDLER, p->fiber);
-	fiber_ran(r, fiber_resume(p->fiber));
+	(void)exchange_current(r);
+	ended = fiber_resume(p->fiber);
+	(void)exchange_current(NULL);
+	fiber_ran(r, ended);
 }
 
 static void fiber_main(void *arg)
@@ -304,20 +185,24 @@ static void fiber_main(void *arg)
 
 	if (r->home->watch)
 		enter_app(r->home, r, WATCH_HANDLER, fiber_current(r->home->fibers));
-	exchange_finish(r, r->endpoint->handler(r));
+	(void)chain_run(r); /* a fiber waits where a job would leave */
 }
 
 static void start_async(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
 	const struct endpoint *e = r->endpoint;
+	int rc;
 
 	park_init_fiber(&r->own_park, d->loop, d->fibers, resume);
 	r->park = &r->own_park;
 	r->state = EXCHANGE_RUNNING;
-	if (fiber_start(d->fibers, e->stack, e->name, fiber_main, r, &r->fiber) < 0) {
+	(void)exchange_current(r);
+	rc = fiber_start(d->fibers, e->stack, e->name, fiber_main, r, &r->fiber);
+	(void)exchange_current(NULL);
+	if (rc < 0) {
 		dispatch_leave(r);
-		shed(r, "Too many requests are being handled");
+		dispatch_shed(r, "Too many requests are being handled");
 	} else {
 		fiber_ran(r, r->fiber == NULL);
 	}
@@ -328,88 +213,110 @@ static void job_done(struct loop_msg *m)
 	handler_ended(container_of(m, struct ol_req, done));
 }
 
-/* On a worker. */
+/* On a worker.  A pulled stream may leave its thread before it is over: then r is the loop's until dispatch_pull_again,
+ * which may have come already. */
+static void work(struct ol_req *r, bool (*part)(struct ol_req *r_))
+{
+	struct loop *l = r->home->loop;
+	bool over;
+
+	(void)exchange_current(r);
+	over = part(r);
+	(void)exchange_current(NULL);
+	if (over)
+		loop_post(l, &r->done);
+}
+
 static void run_job(struct pool_job *job)
 {
-	struct ol_req *r = container_of(job, struct ol_req, job);
-	struct loop *l = r->home->loop;
+	work(container_of(job, struct ol_req, job), chain_run);
+}
 
-	exchange_finish(r, r->endpoint->handler(r));
-	loop_post(l, &r->done);
+static void run_pull(struct pool_job *job)
+{
+	work(container_of(job, struct ol_req, job), chain_go_on);
+}
+
+void dispatch_pull_again(struct pipe *p)
+{
+	struct ol_req *r = p->owner;
+
+	r->state = EXCHANGE_RUNNING; /* its job is not taken back: what it pulls from is to be closed on a worker */
+	r->job = (struct pool_job){ .run = run_pull, .tag = r->endpoint->index };
+	pool_readmit(dispatch_pool_of(r)->pool);
+	dispatch_enqueue(r->home, r->endpoint->pool_index, &r->job);
+}
+
+/* It has waited in the queue for too long, and will not run. */
+static void job_refused(struct ol_req *r, const char *why)
+{
+	dispatch_leave(r);
+	if (r->stream && !r->given_up) {
+		dispatch_shed_pool(r, why);
+	} else {
+		r->state = EXCHANGE_DONE;
+		dispatch_release(r);
+	}
+}
+
+static void job_timed_out(struct loop_msg *m)
+{
+	job_refused(container_of(m, struct ol_req, done), "The request waited too long for a thread");
+}
+
+static void job_shed(struct loop_msg *m)
+{
+	job_refused(container_of(m, struct ol_req, done), "The pool is overloaded");
+}
+
+/* On any thread. */
+static void expire_job(struct pool_job *job, enum pool_expiry why)
+{
+	struct ol_req *r = container_of(job, struct ol_req, job);
+
+	r->done.fn = why == POOL_SHED ? job_shed : job_timed_out;
+	loop_post(r->home->loop, &r->done);
 }
 
 static void start_sync(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
+	const struct endpoint *e = r->endpoint;
 
-	if (!pool_admit(pool_of(r)->pool)) {
+	if (!pool_admit(dispatch_pool_of(r)->pool)) {
 		dispatch_leave(r);
-		shed(r, "The pool's queue is full");
+		dispatch_shed_pool(r, "The pool's queue is full");
 		return;
 	}
 	park_init_thread(&r->own_park);
 	r->park = &r->own_park;
 	r->state = EXCHANGE_QUEUED;
 	r->job.run = run_job;
-	r->job.tag = r->endpoint->index;
+	r->job.expired = expire_job;
+	r->job.tag = e->index;
+	r->job.priority = e->priority;
+	r->job.expires_ns = e->queue_timeout_ns ? d->loop->now_ns + e->queue_timeout_ns : NEVER;
 	r->done.fn = job_done;
-	pool_batch_add(&d->batches[r->endpoint->pool_index], &r->job);
-	d->batched++;
+	dispatch_enqueue(d, e->pool_index, &r->job);
 }
 
 static void start(struct ol_req *r)
 {
 	const char *full = dispatch_enter(r);
 
-	if (full)
-		shed(r, full);
-	else if (r->endpoint->sync)
+	if (full) {
+		if (r->endpoint->sync)
+			dispatch_shed_pool(r, full);
+		else
+			dispatch_shed(r, full);
+		return;
+	}
+	if (r->endpoint->timeout_ns)
+		dispatch_await(r);
+	if (r->endpoint->sync)
 		start_sync(r);
 	else
 		start_async(r);
-}
-
-/* Jobs wait, and no thread can be started for them, for want of memory or by a limit.  Said every ten seconds, as
- * long as it lasts. */
-static void tell_stalled(struct dispatch *d, const struct pool *p)
-{
-	struct log_field pool = LOG_FIELD_STR("pool", slice_of(pool_name(p)));
-
-	if (d->loop->now_ns < d->tell_stalled_ns)
-		return;
-	d->tell_stalled_ns = d->loop->now_ns + TELL_NS;
-	log_line(d->shared->log, LOG_WARN, SLICE("cannot start a thread for now: requests wait"), &pool, 1);
-}
-
-/* Hands each pool its jobs; where a thread could not be started it is tried again soon. */
-static void splice(struct dispatch *d)
-{
-	d->batched = 0;
-	for (unsigned i = 0; i < d->shared->npools; i++) {
-		struct pool *p = d->shared->pools[i].pool;
-
-		pool_splice(p, &d->batches[i]);
-		if (!pool_stalled(p))
-			continue;
-		tell_stalled(d, p);
-		if (!timer_armed(&d->retry))
-			wheel_add(&d->loop->wheel, &d->retry, d->loop->now_ns + RETRY_NS);
-	}
-}
-
-static void on_retry(struct timer *t)
-{
-	splice(container_of(t, struct dispatch, retry));
-}
-
-void dispatch_flush(struct dispatch *d)
-{
-	watch_turn(d->watch);
-	d->just_ended = NULL;
-	metric_set(d->metrics, METRIC_IN_FLIGHT, d->nlive);
-	metric_set(d->metrics, METRIC_FIBERS, fiber_pool_live(d->fibers));
-	if (d->batched > 0)
-		splice(d);
 }
 
 /* ---- what the connection tells ----------------------------------------------------------------------------------- */
@@ -419,8 +326,8 @@ static void body_ready(struct pipe *p)
 {
 	struct ol_req *r = p->owner;
 
-	if (!r->stream) {
-		release(r);
+	if (!r->stream || r->overdue) {
+		dispatch_release(r);
 		return;
 	}
 	r->stream->body_paused = false;
@@ -431,7 +338,7 @@ static void start_stream(struct ol_req *r)
 {
 	r->in = malloc(sizeof(*r->in));
 	if (!r->in) {
-		shed(r, "Out of memory");
+		dispatch_shed(r, "Out of memory");
 		return;
 	}
 	pipe_init(r->in, r->home->loop, r, body_ready);
@@ -440,22 +347,47 @@ static void start_stream(struct ol_req *r)
 	start(r);
 }
 
+/* Whether the app's admit hooks let the request pass; else its reply is made. */
+static bool admit(struct ol_req *r)
+{
+	bool yes;
+
+	if (!*r->home->shared->admit)
+		return true;
+	dispatch_enter_app(r->home, r, WATCH_HOOK);
+	(void)exchange_current(r);
+	yes = chain_admit(r);
+	(void)exchange_current(NULL);
+	dispatch_leave_app(r->home);
+	if (!yes)
+		metric_add(r->home->metrics, METRIC_REFUSED_BY_ADMIT, 1);
+	if (r->erred)
+		metric_add(r->home->metrics, METRIC_HANDLER_ERRORS, 1);
+	return yes;
+}
+
+static void answer_latched(struct ol_req *r)
+{
+	reply_latched(r);
+	answer_found(r);
+}
+
 static void take_route(struct ol_req *r, const struct route_match *m)
 {
 	int rc;
 
 	r->endpoint = &r->home->shared->endpoints[m->pattern->index];
-	count_in_flight(r, 1);
+	dispatch_count_in_flight(r, 1);
 	rc = request_params(r, m);
-	if (rc == -EINVAL) {
-		reply_latched(r);
-		answer(r);
+	if (rc == -ENOMEM) {
+		dispatch_shed(r, "Out of memory");
+	} else if (!admit(r)) {
+		dispatch_answer(r);
 	} else if (rc < 0) {
-		shed(r, "Out of memory");
+		answer_latched(r);
 	} else if (r->head.content_length > 0 && (uint64_t)r->head.content_length > r->endpoint->body_max) {
 		reply_latch(r, 413);
-		reply_latched(r);
-		answer(r);
+		answer_latched(r);
 	} else if (r->head.has_body && r->endpoint->stream) {
 		start_stream(r);
 	} else if (r->head.has_body) {
@@ -472,7 +404,7 @@ static void find_route(struct ol_req *r)
 	ssize_t n;
 
 	if (!path) {
-		shed(r, "Out of memory");
+		dispatch_shed(r, "Out of memory");
 		return;
 	}
 	if (path[0] == '*') { /* OPTIONS *: about the server (RFC 9110 §9.3.7) */
@@ -482,7 +414,7 @@ static void find_route(struct ol_req *r)
 	}
 	n = path_normalize(path, r->head.path_n);
 	if (n < 0) {
-		answer_error(r, 400, "The path is malformed");
+		dispatch_answer_error(r, 400, "The path is malformed");
 		return;
 	}
 	r->raw_path = (struct slice){ path, (size_t)n };
@@ -497,20 +429,21 @@ static void find_route(struct ol_req *r)
 		answer_slash(r);
 		break;
 	case ROUTE_NOT_FOUND:
-		answer_error(r, 404, "Not Found");
+		reply_error(r, 404, "Not Found");
+		answer_found(r);
 		break;
 	}
 }
 
 void dispatch_head(struct dispatch *d, struct stream *s, const struct head *h)
 {
-	struct ol_req *r = new_exchange(d, s, h);
+	struct ol_req *r = dispatch_new(d, s, h);
 
 	metric_add(d->metrics, METRIC_REQUESTS, 1);
 	if (!r)
 		s->ops->reset(s);
 	else if (d->nlive > d->shared->requests_max)
-		shed(r, "Too many requests are in flight");
+		dispatch_shed(r, "Too many requests are in flight");
 	else
 		find_route(r);
 }
@@ -548,14 +481,13 @@ static void buffer_body(struct ol_req *r, struct slice data)
 
 	if (r->body_seen > r->endpoint->body_max) {
 		reply_latch(r, 413);
-		reply_latched(r);
-		answer(r);
+		answer_latched(r);
 	} else if (!dispatch_body_room(s, data.n)) {
 		r->reply.close = true;
-		shed(r, "Too many request bodies are being buffered");
+		dispatch_shed(r, "Too many request bodies are being buffered");
 	} else if (buf_append(&r->body, data.p, data.n) < 0) {
 		dispatch_body_free(s, data.n);
-		shed(r, "Out of memory");
+		dispatch_shed(r, "Out of memory");
 	}
 }
 
@@ -564,7 +496,7 @@ void dispatch_body(struct dispatch *d, struct stream *s, struct slice data)
 	struct ol_req *r = s->req;
 
 	(void)d;
-	if (!r)
+	if (!r || r->overdue)
 		return;
 	r->body_seen += data.n;
 	if (r->in)
@@ -579,13 +511,16 @@ void dispatch_end(struct dispatch *d, struct stream *s, const struct head *trail
 	int rc;
 
 	(void)d;
-	if (!r || r->state == EXCHANGE_DONE)
+	if (!r || r->overdue || r->state == EXCHANGE_DONE)
+		return;
+	/* An error may be on its way to its reply: then nobody reads the rest. */
+	if (!r->in && r->state != EXCHANGE_HEAD && r->state != EXCHANGE_BODY)
 		return;
 	rc = request_trailers(r, trailers);
 	if (r->in) {
 		pipe_end(r->in, rc);
 	} else if (rc < 0) {
-		shed(r, "Out of memory");
+		dispatch_shed(r, "Out of memory");
 	} else {
 		r->body_whole = true;
 		start(r);
@@ -599,7 +534,7 @@ void dispatch_refuse(struct dispatch *d, struct stream *s, int status, const cha
 
 	metric_add(d->metrics, METRIC_REFUSED, 1);
 	if (!r)
-		r = new_exchange(d, s, &none);
+		r = dispatch_new(d, s, &none);
 	if (!r) {
 		s->ops->reset(s);
 		return;
@@ -612,133 +547,5 @@ void dispatch_refuse(struct dispatch *d, struct stream *s, int status, const cha
 		return;
 	reply_error(r, status, why);
 	r->reply.close = true;
-	answer(r);
-}
-
-/* ---- the end ----------------------------------------------------------------------------------------------------- */
-
-static void log_access(struct ol_req *r, uint64_t ns)
-{
-	struct dispatch *d = r->home;
-	char remote[PEER_TEXT_MAX];
-	uint64_t bytes = r->out ? r->out->total : r->reply.length;
-	struct log_field fields[] = {
-		LOG_FIELD_STR("method", head_slice(&r->head, r->head.method_at, r->head.method_n)),
-		LOG_FIELD_STR("target", head_slice(&r->head, r->head.target, r->head.target_n)),
-		LOG_FIELD_INT("status", r->reply.status),
-		LOG_FIELD_INT("bytes", (int64_t)bytes),
-		LOG_FIELD_US("duration", (int64_t)(ns / NS_PER_US)),
-		LOG_FIELD_STR("remote", ((struct slice){ remote, peer_format(remote, &r->peer) })),
-		LOG_FIELD_STR("route", slice_of(r->endpoint ? r->endpoint->pattern->text : "")),
-		LOG_FIELD_STR("lane", slice_of(!r->endpoint ? "" : r->endpoint->sync ? "sync" : "async")),
-	};
-
-	log_line(d->shared->log, LOG_INFO, SLICE("request"), fields, sizeof(fields) / sizeof(fields[0]));
-}
-
-void dispatch_sent(struct dispatch *d, struct stream *s)
-{
-	struct ol_req *r = s->req;
-	uint64_t ns = (d->just_ended == r ? d->loop->now_ns : loop_clock(d->loop)) - r->start_ns;
-
-	d->just_ended = NULL;
-	metrics_request(d->metrics, r->endpoint ? r->endpoint->index : d->shared->nendpoints, r->head.method,
-		r->reply.status, ns);
-	if (d->shared->config->access_log)
-		log_access(r, ns);
-	s->req = NULL;
-	s->reply = NULL;
-	r->stream = NULL;
-	r->answered = true;
-	release(r);
-}
-
-/* Tells a handler that runs, or may, that nobody waits. */
-static void cancel(struct ol_req *r)
-{
-	/* Relaxed: park_wake orders it for who waits; who polls needs no more. */
-	atomic_store_explicit(&r->cancelled, true, memory_order_relaxed);
-	if (r->offload)
-		offload_cancel(r->offload);
-	if (r->park)
-		park_wake(r->park);
-}
-
-/* A queued job that no worker has begun is taken back. */
-static bool drop_job(struct ol_req *r)
-{
-	if (r->state != EXCHANGE_QUEUED || !pool_drop(pool_of(r)->pool, &r->job))
-		return false;
-	dispatch_leave(r);
-	return true;
-}
-
-void dispatch_gone(struct dispatch *d, struct stream *s)
-{
-	struct ol_req *r = s->req;
-
-	if (!r)
-		return;
-	metric_add(d->metrics, METRIC_DEPARTED, 1);
-	s->req = NULL;
-	s->reply = NULL;
-	r->stream = NULL;
-	if (r->state == EXCHANGE_HEAD || r->state == EXCHANGE_BODY || drop_job(r))
-		r->state = EXCHANGE_DONE;
-	if (r->state != EXCHANGE_DONE) {
-		cancel(r); /* first, so that who is told by a pipe or the claim knows why */
-		if (!exchange_claim(r, CLAIM_LOOP))
-			pipe_end(r->out, -ECANCELED); /* it streams */
-		if (r->in)
-			pipe_end(r->in, -ECANCELED);
-	}
-	release(r);
-}
-
-void dispatch_cancel(struct dispatch *d, struct stream *s)
-{
-	struct ol_req *r = s->req;
-
-	(void)d;
-	if (!r || r->state == EXCHANGE_DONE)
-		return;
-	if (drop_job(r))
-		answer_error(r, 503, "The request was cancelled");
-	else if (r->state == EXCHANGE_QUEUED || r->state == EXCHANGE_RUNNING)
-		cancel(r);
-}
-
-/* ---- set-up ------------------------------------------------------------------------------------------------------ */
-
-int dispatch_init(struct dispatch *d, struct loop *l, struct dispatch_shared *shared, struct metrics_loop *m)
-{
-	struct fiber_conf fc = { .live_max = shared->fibers_max, .spare_max = SPARE_STACKS };
-
-	memset(d, 0, sizeof(*d));
-	d->loop = l;
-	d->shared = shared;
-	d->metrics = m;
-	d->free_slot = NO_SLOT;
-	timer_init(&d->retry, on_retry);
-	list_init(&d->spare);
-	d->batches = calloc(shared->npools + 1, sizeof(*d->batches));
-	d->fibers = fiber_pool_new(&fc);
-	if (d->batches && d->fibers)
-		return 0;
-	dispatch_fini(d);
-	return -ENOMEM;
-}
-
-void dispatch_fini(struct dispatch *d)
-{
-	struct list *node;
-
-	while ((node = list_pop(&d->spare)))
-		free(container_of(node, struct ol_req, node));
-	wheel_del(&d->loop->wheel, &d->retry);
-	fiber_pool_free(d->fibers);
-	free(d->slots);
-	free(d->batches);
-	d->slots = NULL;
-	d->nslots = 0; /* every handle is stale from now on */
+	dispatch_answer(r);
 }

@@ -9,24 +9,31 @@
 #include "metrics.h"
 #include "watch.h"
 
+/* Why queued work is taken back. */
+enum dispatch_drop { DROP_CLIENT_LEFT, DROP_DEADLINE, DROP_SHUTDOWN, DROPS };
+
 /* A pool as requests see it.  The atomics are relaxed: bounds and counts, they order nothing. */
 struct dispatch_pool {
 	struct pool *pool;
 	const char *name;
 	pthread_mutex_t resizing;           /* held from reading the sizes to having changed them */
+	uint64_t codel_interval_ns;         /* 0: it does not shed by CoDel */
 	unsigned streams_fixed;             /* the cap that was asked for; 0: half the threads */
 	_Atomic unsigned streams_max;
 	_Atomic unsigned streams;           /* .stream requests on its threads; any loop */
 	_Atomic uint64_t streams_refused;
+	_Atomic uint64_t dropped[DROPS];    /* jobs taken back; any loop */
 };
 
 /* What all loops of a server share.  Constant while it runs, but for the atomics. */
 struct dispatch_shared {
+	ol_server *server;                  /* ol_server_of */
 	const struct config *config;
 	struct log *log;
 	const struct router *router;
-	const struct endpoint *endpoints;   /* by pattern index */
+	const struct endpoint *endpoints;   /* by pattern index; behind them that of requests no route takes */
 	uint32_t nendpoints;
+	ol_handler *const *admit;           /* hooks, in their order, ended by NULL */
 	struct dispatch_pool *pools;
 	unsigned npools;
 	_Atomic uint64_t body_bytes;        /* buffered bodies of the process; relaxed: a bound, it orders nothing */
@@ -50,10 +57,16 @@ struct dispatch {
 	struct fiber_pool *fibers;
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
+	bool abandoned;                     /* the grace is over: what ends from now on ends for that */
+	struct timer expire;                /* jobs may have waited too long in their pools */
+	uint64_t expires_ns;                /* the first to, of this turn's */
 	struct timer retry;                 /* a pool could not start the thread it needs */
 	uint64_t tell_stalled_ns;           /* when the log may be told so again */
 	struct list spare;                  /* exchanges that serve the next requests */
 	unsigned nlive, nspare;
+	pthread_mutex_t nesting;            /* guards `nested` and `told` of its exchanges */
+	struct list after;                  /* exchanges whose reply is over and whose work for after it is not */
+	unsigned nafter;                    /* of those; not among nlive */
 	struct exchange_slot *slots;
 	uint32_t nslots, free_slot;
 };
@@ -76,6 +89,10 @@ void dispatch_gone(struct dispatch *d, struct stream *s);
 /* The client has sent its FIN: nobody may be waiting any more, but the reply is still sent. */
 void dispatch_cancel(struct dispatch *d, struct stream *s);
 
+/* The grace is over: what is given up from now on is given up for that.  What ol_after has left is dropped, or told
+ * when it runs. */
+void dispatch_abandon(struct dispatch *d);
+
 /* Hands the turn's jobs to the pools: the loop's before_wait. */
 void dispatch_flush(struct dispatch *d);
 
@@ -88,6 +105,8 @@ struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen);
 
 /* A streamed reply's pipe has something to send. */
 void dispatch_stream_ready(struct pipe *p);
+/* There is room again for a pulled reply that has left its worker: it goes on, in another job. */
+void dispatch_pull_again(struct pipe *p);
 
 /* ---- dispatch_pool.c: the pools, and the places that requests take before they may run ---- */
 
@@ -104,6 +123,9 @@ int dispatch_pool_index(const struct dispatch_shared *s, const char *name);
 CHECKED int dispatch_resize(struct dispatch_shared *s, const char *name, unsigned threads, unsigned queue,
 	const char *by);
 
+/* For ol_pool_look: as much of *info as its size says.  -ENOENT.  Any thread. */
+CHECKED int dispatch_look(const struct dispatch_shared *s, const char *name, struct ol_pool_info *info);
+
 /* Gives the default pool so many threads more (or fewer), within its bounds.  Any thread. */
 void dispatch_step(struct dispatch_shared *s, int threads, const char *by);
 
@@ -112,8 +134,13 @@ void dispatch_step(struct dispatch_shared *s, int threads, const char *by);
 CHECKED const char *dispatch_enter(struct ol_req *r);
 void dispatch_leave(struct ol_req *r);
 
-/* wait.c: takes a suspended fiber's work back when it is still queued. */
-void offload_cancel(struct offload *off);
+/* wait.c: takes back what r waits for in a pool, when it is still queued.  On the loop. */
+void offload_cancel(ol_req *r, enum dispatch_drop why);
+/* dispatch_queue.c: adds a job, which has been admitted, to those of this turn for pool `index`. */
+void dispatch_enqueue(struct dispatch *d, unsigned index, struct pool_job *job);
+/* dispatch_queue.c: takes a job of this loop back from pool `index`, spliced or not yet, and counts it: true, and it
+ * will never run; false when a worker has begun it. */
+CHECKED bool dispatch_take_back(struct dispatch *d, unsigned index, struct pool_job *job, enum dispatch_drop why);
 /* For the bodies: takes or gives back bytes of the process's total; false when there is no room. */
 CHECKED bool dispatch_body_room(struct dispatch_shared *s, size_t n);
 void dispatch_body_free(struct dispatch_shared *s, size_t n);

@@ -15,9 +15,10 @@
  *
  * Threads: dispatch_enter and dispatch_leave on the request's loop; resizing and looking up on any.
  */
-#include "dispatch.h"
+#include "dispatch_internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 static unsigned streams_of(const struct dispatch_pool *p, unsigned threads)
@@ -32,6 +33,7 @@ int dispatch_pool_init(struct dispatch_pool *p, const struct pool_conf *conf, un
 	if (!p->pool)
 		return -errno;
 	p->name = conf->name;
+	p->codel_interval_ns = conf->codel ? conf->codel_interval_ns : 0;
 	p->streams_fixed = streams;
 	atomic_init(&p->streams_max, streams_of(p, conf->threads));
 	pthread_mutex_init(&p->resizing, NULL);
@@ -105,6 +107,29 @@ void dispatch_step(struct dispatch_shared *s, int threads, const char *by)
 	pthread_mutex_unlock(&p->resizing);
 }
 
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
+
+int dispatch_look(const struct dispatch_shared *s, const char *name, struct ol_pool_info *info)
+{
+	int i = dispatch_pool_index(s, name);
+	size_t size = info->size < sizeof(*info) ? info->size : sizeof(*info); /* what the caller knows of it */
+	struct ol_pool_info all;
+	struct pool_stats now;
+	uint64_t age = 0;
+
+	if (i < 0)
+		return -ENOENT;
+	pool_stats(s->pools[i].pool, &now);
+	if (now.queued)
+		age = clock_now_ns() - now.oldest_queued_ns;
+	all = (struct ol_pool_info){ .size = size, .limit = now.limit, .queue_max = now.queue_max,
+		.threads = now.threads, .running = now.running, .blocked = now.blocked, .idle = now.idle,
+		.starting = now.starting, .queued = now.queued,
+		.oldest_ms = age / NS_PER_MS < UINT_MAX ? (unsigned)(age / NS_PER_MS) : UINT_MAX };
+	memcpy(info, &all, size);
+	return 0;
+}
+
 /* ---- places ------------------------------------------------------------------------------------------------------ */
 
 /* Relaxed: a bound, it orders nothing. */
@@ -130,14 +155,9 @@ static bool enter_route(struct ol_req *r)
 	return r->counted_inflight;
 }
 
-static struct dispatch_pool *pool_of(struct ol_req *r)
-{
-	return &r->home->shared->pools[r->endpoint->pool_index];
-}
-
 static bool enter_streams(struct ol_req *r)
 {
-	struct dispatch_pool *p = pool_of(r);
+	struct dispatch_pool *p = dispatch_pool_of(r);
 
 	if (!r->endpoint->sync || !r->in)
 		return true;
@@ -160,7 +180,7 @@ const char *dispatch_enter(struct ol_req *r)
 void dispatch_leave(struct ol_req *r)
 {
 	if (r->counted_stream)
-		atomic_fetch_sub_explicit(&pool_of(r)->streams, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&dispatch_pool_of(r)->streams, 1, memory_order_relaxed);
 	if (r->counted_inflight)
 		atomic_fetch_sub_explicit(&r->endpoint->inflight->now, 1, memory_order_relaxed);
 	r->counted_stream = r->counted_inflight = false;

@@ -8,6 +8,8 @@
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */
 #include "endpoints.h"
+#include "chain.h"
+#include "endpoints_chain.h"
 #include "method.h"
 #include "options.h"
 
@@ -16,12 +18,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOUNT_DEPTH_MAX 8
+#define DEFAULT "default"
+#define BACKGROUND "background"
 #define DEFAULT_THREADS 40
 #define DEFAULT_QUEUE 1024
+#define DEFAULT_TARGET_MS 5
+#define DEFAULT_INTERVAL_MS 100
 
 struct build {
 	struct endpoints *e;
+	struct endpoints_chains chains;
 	const struct config *config;
 	char *err;
 	size_t err_n;
@@ -43,39 +49,83 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 {
 	if (!p->name || !*p->name)
 		return refuse(b, "a pool has no name: set .name");
+	if (strcmp(p->name, DEFAULT) == 0)
+		return refuse(b, "pool \"%s\" is always there: size it by --pool and --queue", p->name);
+	if (strcmp(p->name, BACKGROUND) == 0)
+		return refuse(b, "pool \"%s\" is always there: size it by --background and --background-queue",
+			p->name);
 	for (unsigned i = 0; i < b->e->npools; i++)
 		if (strcmp(b->e->pools[i].name, p->name) == 0)
-			return refuse(b, "pool \"%s\" %s", p->name,
-				i == 0 ? "is always there: size it by --pool and --queue" :
-					 "is declared twice: give one another name");
+			return refuse(b, "pool \"%s\" is declared twice: give one another name", p->name);
 	if (p->threads > POOL_THREADS_MAX || p->queue > POOL_QUEUE_MAX)
 		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..%d and 1..%d", p->name,
 			p->threads, p->queue, POOL_THREADS_MAX, POOL_QUEUE_MAX);
+	if (p->queue_timeout > DAY_MS)
+		return refuse(b, "pool \"%s\": .queue_timeout is in milliseconds, and %u are not in 1..%d", p->name,
+			p->queue_timeout, DAY_MS);
+	if (p->spares > POOL_THREADS_MAX)
+		return refuse(b, "pool \"%s\": %u .spares are not in 0..%d", p->name, p->spares, POOL_THREADS_MAX);
+	if (!p->codel && (p->codel_target || p->codel_interval))
+		return refuse(b, "pool \"%s\": .codel_target and .codel_interval are for .codel = 1", p->name);
 	return 0;
+}
+
+/* What was left out is filled in; what then does not fit together is refused. */
+static int complete_pool(struct build *b, struct ol_pool *p)
+{
+	p->queue_timeout = p->queue_timeout ? p->queue_timeout : (unsigned)b->config->queue_timeout_ms;
+	p->codel_target = p->codel_target ? p->codel_target : DEFAULT_TARGET_MS;
+	p->codel_interval = p->codel_interval ? p->codel_interval : DEFAULT_INTERVAL_MS;
+	if (p->codel && p->codel_target >= p->codel_interval)
+		return refuse(b, "pool \"%s\": a CoDel target of %u ms is not below its interval of %u ms", p->name,
+			p->codel_target, p->codel_interval);
+	return 0;
+}
+
+static struct ol_pool default_pool(const struct config *c)
+{
+	return (struct ol_pool){ .name = DEFAULT, .threads = c->pool_threads, .queue = c->pool_queue,
+		.spares = c->pool_spares, .codel = c->codel, .codel_target = (unsigned)c->codel_target_ms,
+		.codel_interval = (unsigned)c->codel_interval_ms };
+}
+
+struct pool_conf endpoints_pool_conf(const struct endpoints *e, unsigned i)
+{
+	const struct ol_pool *p = &e->pools[i];
+
+	return (struct pool_conf){ .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
+		.spares = p->spares, .codel = p->codel != 0, .codel_target_ns = p->codel_target * NS_PER_MS,
+		.codel_interval_ns = p->codel_interval * NS_PER_MS, .tags = e->n + 1 };
 }
 
 static int add_pools(struct build *b, const struct ol_app *app)
 {
 	struct endpoints *e = b->e;
+	int rc;
 
-	e->pools = calloc(app->npools + 1, sizeof(*e->pools));
+	e->pools = calloc(app->npools + 2, sizeof(*e->pools));
 	if (!e->pools)
 		return refuse(b, "out of memory");
-	e->pools[e->npools++] = (struct ol_pool){ .name = "default", .threads = b->config->pool_threads,
-		.queue = b->config->pool_queue };
-	for (size_t i = 0; i < app->npools; i++) {
+	e->pools[e->npools++] = default_pool(b->config);
+	rc = complete_pool(b, &e->pools[0]);
+	for (size_t i = 0; i < app->npools && rc == 0; i++) {
 		struct ol_pool *p = &e->pools[e->npools];
-		int rc;
 
 		options_element(p, sizeof(*p), app->pools, app->pool_size, i);
 		rc = check_pool(b, p);
-		if (rc < 0)
-			return rc;
 		p->threads = p->threads ? p->threads : DEFAULT_THREADS;
 		p->queue = p->queue ? p->queue : DEFAULT_QUEUE;
-		e->npools++;
+		if (rc == 0)
+			rc = complete_pool(b, p);
+		if (rc == 0)
+			e->npools++;
 	}
-	return 0;
+	/* Last, so that every other pool may offload to it (wait.c). */
+	e->pools[e->npools] = (struct ol_pool){ .name = BACKGROUND, .threads = b->config->background_threads,
+		.queue = b->config->background_queue };
+	if (rc == 0)
+		rc = complete_pool(b, &e->pools[e->npools++]);
+	return rc;
 }
 
 /* ---- routes ------------------------------------------------------------------------------------------------------ */
@@ -99,6 +149,16 @@ static int check_route(struct build *b, const char *name, const struct ol_route 
 		return refuse(b, "%s has two lanes: set either .async or .sync", name);
 	if (r->async && r->pool)
 		return refuse(b, "%s: .pool is for .sync routes: an .async one runs on the loop", name);
+	if (r->async && (r->queue_timeout || r->priority))
+		return refuse(b, "%s: %s is for .sync routes: an .async one waits for no thread", name,
+			r->queue_timeout ? ".queue_timeout" : ".priority");
+	if (r->timeout > DAY_MS || r->queue_timeout > DAY_MS)
+		return refuse(b, "%s: %s is in milliseconds, and %u are not in 1..%d", name,
+			r->timeout > DAY_MS ? ".timeout" : ".queue_timeout",
+			r->timeout > DAY_MS ? r->timeout : r->queue_timeout, DAY_MS);
+	if (r->priority != OL_PRIORITY_NORMAL && r->priority != OL_PRIORITY_HIGH)
+		return refuse(b, "%s: .priority is %d: set OL_PRIORITY_NORMAL or OL_PRIORITY_HIGH", name,
+			(int)r->priority);
 	return 0;
 }
 
@@ -113,6 +173,7 @@ static int grow(struct build *b)
 	all = realloc(e->all, room * sizeof(*all));
 	if (!all)
 		return refuse(b, "out of memory");
+	memset(all + e->room, 0, (room - e->room) * sizeof(*all));
 	e->all = all;
 	e->room = room;
 	return 0;
@@ -130,11 +191,20 @@ static struct inflight *new_inflight(unsigned max)
 	return in;
 }
 
+static void set_pool(struct endpoint *p, const struct ol_route *r, const struct ol_pool *pool)
+{
+	p->pool_name = pool->name;
+	p->queue_timeout_ns = (r->queue_timeout ? r->queue_timeout : pool->queue_timeout) * NS_PER_MS;
+	p->priority = r->priority == OL_PRIORITY_HIGH;
+}
+
 /* data: what the router keeps for the pattern, the app's own element. */
-static int add_route(struct build *b, const char *prefix, const struct ol_route *r, const void *data)
+static int add_route(struct build *b, const char *prefix, const struct endpoints_mount *mount,
+	const struct ol_route *r, const void *data)
 {
 	const char *method = method_name(r->method);
 	struct endpoints *e = b->e;
+	struct chain *chain = NULL;
 	struct endpoint *p;
 	char *name;
 	int rc;
@@ -155,6 +225,7 @@ static int add_route(struct build *b, const char *prefix, const struct ol_route 
 		.index = e->n - 1,
 		.stack = r->stack,
 		.body_max = r->body_max ? r->body_max : b->config->body_max,
+		.timeout_ns = r->timeout * NS_PER_MS,
 		.data = r->data,
 		.name = name,
 	};
@@ -166,20 +237,57 @@ static int add_route(struct build *b, const char *prefix, const struct ol_route 
 	if (rc == 0 && r->sync)
 		rc = find_pool(b, name, r->pool, &p->pool_index);
 	if (rc == 0 && r->sync)
-		p->pool_name = e->pools[p->pool_index].name;
+		set_pool(p, r, &e->pools[p->pool_index]);
+	if (rc == 0)
+		rc = endpoints_chain(&b->chains, name, p->sync, mount, r, &chain);
+	p->chain = chain;
 	return rc;
 }
 
-static int add_routes(struct build *b, const char *prefix, const struct ol_route *routes, size_t n, size_t stride,
-	unsigned depth);
-
-static int mount(struct build *b, const char *prefix, const struct ol_route *r, unsigned depth)
+/* Where the app says how errors look, those of requests no route takes are shown to it on a fiber: by an endpoint
+ * behind all others, which no pattern leads to. */
+static int add_unrouted(struct build *b)
 {
+	static const struct route_pattern none = { .text = "" };
+	static const struct ol_route route = { .path = "" };
+	struct endpoints *e = b->e;
+	struct chain *chain = NULL;
+	char *name = strdup("requests without a route");
+	int rc = name ? grow(b) : refuse(b, "out of memory");
+
+	if (rc == 0)
+		rc = endpoints_chain(&b->chains, name, false, NULL, &route, &chain);
+	if (rc < 0) {
+		free(name);
+		return rc;
+	}
+	e->all[e->n] = (struct endpoint){ .pattern = &none, .index = e->n, .body_max = b->config->body_max,
+		.name = name, .chain = chain };
+	return 0;
+}
+
+static int add_routes(struct build *b, const char *prefix, const struct endpoints_mount *mount,
+	const struct ol_route *routes, size_t n, size_t stride, unsigned depth);
+
+/* Members that mean nothing on a mount. */
+static bool has_more_than_a_mount(const struct ol_route *r)
+{
+	return r->async || r->sync || r->pool || r->stack || r->body_max || r->stream || r->data || r->max_inflight ||
+		r->timeout || r->queue_timeout || r->priority;
+}
+
+static int mount_router(struct build *b, const char *prefix, const struct endpoints_mount *outer,
+	const struct ol_route *r, unsigned depth)
+{
+	struct endpoints_mount mount = { outer, r };
 	char *whole;
 	int rc;
 
 	if (r->async || r->sync)
 		return refuse(b, "%s%s: a mount has no handler of its own", prefix, r->path ? r->path : "");
+	if (has_more_than_a_mount(r))
+		return refuse(b, "%s%s: a mount has .needs and .middleware only: set the others on its routes", prefix,
+			r->path ? r->path : "");
 	if (!r->path || r->path[0] != '/' || r->path[strlen(r->path) - 1] == '/')
 		return refuse(b, "mount \"%s\": a prefix begins with / and does not end with it",
 			r->path ? r->path : "");
@@ -188,13 +296,13 @@ static int mount(struct build *b, const char *prefix, const struct ol_route *r, 
 			r->path, MOUNT_DEPTH_MAX);
 	if (asprintf(&whole, "%s%s", prefix, r->path) < 0)
 		return refuse(b, "out of memory");
-	rc = add_routes(b, whole, r->mount->routes, r->mount->nroutes, r->mount->route_size, depth + 1);
+	rc = add_routes(b, whole, &mount, r->mount->routes, r->mount->nroutes, r->mount->route_size, depth + 1);
 	free(whole);
 	return rc;
 }
 
-static int add_routes(struct build *b, const char *prefix, const struct ol_route *routes, size_t n, size_t stride,
-	unsigned depth)
+static int add_routes(struct build *b, const char *prefix, const struct endpoints_mount *mount,
+	const struct ol_route *routes, size_t n, size_t stride, unsigned depth)
 {
 	int rc = 0;
 
@@ -203,9 +311,9 @@ static int add_routes(struct build *b, const char *prefix, const struct ol_route
 
 		options_element(&r, sizeof(r), routes, stride, i);
 		if (r.mount)
-			rc = mount(b, prefix, &r, depth);
+			rc = mount_router(b, prefix, mount, &r, depth);
 		else
-			rc = add_route(b, prefix, &r, (const char *)routes + i * stride);
+			rc = add_route(b, prefix, mount, &r, (const char *)routes + i * stride);
 	}
 	return rc;
 }
@@ -213,29 +321,45 @@ static int add_routes(struct build *b, const char *prefix, const struct ol_route
 int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
 	size_t err_n)
 {
-	struct build b = { e, config, err, err_n };
+	struct build b = { .e = e, .config = config, .err = err, .err_n = err_n };
 	int rc;
 
 	memset(e, 0, sizeof(*e));
 	e->router = router_new();
 	rc = e->router ? add_pools(&b, app) : refuse(&b, "out of memory");
 	if (rc == 0)
-		rc = add_routes(&b, "", app->routes, app->nroutes, app->route_size, 0);
+		rc = endpoints_chains_init(&b.chains, e, app, err, err_n);
+	if (rc == 0)
+		rc = add_routes(&b, "", NULL, app->routes, app->nroutes, app->route_size, 0);
 	if (rc == 0 && e->n == 0)
 		rc = refuse(&b, "the app has no routes: declare them with OL_ROUTES");
+	if (rc == 0)
+		rc = add_unrouted(&b);
+	if (rc == 0)
+		rc = endpoints_chains_check(&b.chains);
 	for (uint32_t i = 0; rc == 0 && i < e->n; i++)
 		e->all[i].pattern = router_at(e->router, i);
+	endpoints_chains_fini(&b.chains);
 	if (rc < 0)
 		endpoints_free(e);
 	return rc;
 }
 
+const char *endpoints_name(void *arg, uint32_t index)
+{
+	const struct endpoints *e = arg;
+
+	return e->all[index].name;
+}
+
 void endpoints_free(struct endpoints *e)
 {
-	for (uint32_t i = 0; i < e->n; i++) {
+	for (uint32_t i = 0; i < e->room; i++) { /* zeros behind the last */
 		free((char *)(uintptr_t)e->all[i].name);
 		free(e->all[i].inflight);
+		free((struct chain *)(uintptr_t)e->all[i].chain);
 	}
+	free(e->on_error);
 	free(e->all);
 	free(e->pools);
 	router_free(e->router);

@@ -10,16 +10,24 @@
 
 struct endpoints {
 	struct router *router;
-	struct endpoint *all;           /* by pattern index */
+	struct endpoint *all;           /* by pattern index; behind them that of requests no route takes */
 	uint32_t n, room;
-	struct ol_pool *pools;          /* pools[0] is the default one */
+	struct ol_pool *pools;          /* pools[0] is the default one, the last is "background" */
 	unsigned npools;
+	ol_handler *admit[OL_ADMIT_MAX + 1];
+	ol_handler **on_error;          /* by status, from CHAIN_ERROR_MIN; NULL: the app has none */
 };
 
 /* Checks pools and routes, mounted ones too, and makes the table.  0, or -errno with one line in err that says what is
  * wrong and what would be right. */
 CHECKED int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
 	size_t err_n);
+
+/* How pool i is to be made, but for what is the same for all. */
+struct pool_conf endpoints_pool_conf(const struct endpoints *e, unsigned i);
+
+/* "GET /x", of the endpoint with that index; arg: the endpoints. */
+const char *endpoints_name(void *arg, uint32_t index);
 
 /* Harmless on zeroed memory. */
 void endpoints_free(struct endpoints *e);

@@ -1,18 +1,19 @@
 /* exchange.c: the life of one request and its reply.
  *
- * An exchange begins when a head has been accepted and ends when two things are true: its handler (and whatever that
- * offloaded) has returned, and its connection is done with the reply.  Until then its arena, its fiber and its reply
- * stay.  It has one owner at a time: the loop, or the one worker that runs its handler; only pool_splice and the loop's
- * inbox pass it on, so handlers need no lock for it.  While a worker owns it, two words of it are shared with the
- * loop: `claim` and `cancelled`.
+ * An exchange begins when a head has been accepted and ends when three things are true: its handler (and whatever that
+ * offloaded) has returned, its connection is done with the reply, and what the handler has left for after that
+ * (after.c) has run.  Until then its arena stays, its fiber until the first and its reply until the second.  It has one
+ * owner at a time: the loop, or the one worker that works for it; only pool_splice and the loop's inbox pass it on, so
+ * handlers need no lock for it.  While a worker owns it, two words of it are shared with the loop: `claim` and
+ * `cancelled`.
  *
  * The claim decides who has a streamed reply.  The handler claims at its first ol_write: from then on the pipe is there
  * for both sides.  The loop claims when it gives the stream up, and a handler that writes after that gets -ECANCELED.
  * Both use one compare-and-swap.  A reply made whole needs no claim: the handler's end brings it to the loop, which
  * sends it or, when nobody waits any more, discards and counts it.
  *
- * exchange_finish runs on the handler's thread, so that error bodies and JSON are made there and the loop has only to
- * send.
+ * For whom a thread works (ol_current) is a word of the thread's: whoever starts or resumes a request's code there says
+ * so before and takes it back after, so that a fiber that goes on has its own request again, and nobody's code none.
  */
 #include "exchange.h"
 #include "dispatch.h"
@@ -24,10 +25,29 @@
 #ifdef OL_DEBUG
 bool exchange_owned(const struct ol_req *r)
 {
-	/* A fiber's request belongs to the thread of its loop; a worker's to whoever the pool runs it on. */
+	/* A fiber's request belongs to the thread of its loop; a worker's to whoever the pool runs it on; without a
+	 * park (admit hooks) it is the loop's. */
+	if (!r->park)
+		return pool_current() == NULL;
 	return r->park->loop ? fiber_current(r->home->fibers) != NULL : pool_current() != NULL;
 }
 #endif
+
+/* initial-exec: one load, where the general model calls a function; the library is there when the program starts. */
+static _Thread_local __attribute__((tls_model("initial-exec"))) ol_req *current;
+
+struct ol_req *exchange_current(struct ol_req *r)
+{
+	struct ol_req *was = current;
+
+	current = r;
+	return was;
+}
+
+ol_req *ol_current(void)
+{
+	return current;
+}
 
 /* Copies head and fields into the arena: one memcpy each, since fields are offsets. */
 static int copy_head(struct ol_req *r, const struct head *h)
@@ -80,6 +100,12 @@ void exchange_fini(struct ol_req *r)
 #endif
 }
 
+bool exchange_given_up(const struct ol_req *r)
+{
+	/* Relaxed: a hint; the claim itself decides. */
+	return atomic_load_explicit(&r->claim, memory_order_relaxed) == CLAIM_LOOP;
+}
+
 bool exchange_claim(struct ol_req *r, int who)
 {
 	int found = CLAIM_OPEN;
@@ -88,53 +114,4 @@ bool exchange_claim(struct ol_req *r, int who)
 	return atomic_compare_exchange_strong_explicit(
 			&r->claim, &found, who, memory_order_acq_rel, memory_order_acquire) ||
 		found == who;
-}
-
-static void log_failure(struct ol_req *r, const char *what, const char *detail)
-{
-	struct log_field fields[] = {
-		LOG_FIELD_STR("route", slice_of(r->endpoint->name)),
-		LOG_FIELD_STR("error", slice_of(detail)),
-	};
-
-	log_line(r->home->shared->log, LOG_ERROR, slice_of(what), fields, 2);
-}
-
-static void fail(struct ol_req *r, const char *what, const char *detail)
-{
-	log_failure(r, what, detail);
-	reply_error(r, 500, "Internal Server Error");
-}
-
-/* What a number below 0 says; -1 is what a handler returns when it has nothing to say. */
-static const char *reason(int rc, char *text, size_t n)
-{
-	return rc == -1 ? "it returned -1" : strerror_r(-rc, text, n);
-}
-
-void exchange_finish(struct ol_req *r, int rc)
-{
-	char text[64];
-
-	if (r->streaming && r->committed) {
-		if (rc != 0 && !ol_cancelled(r))
-			log_failure(r, "handler broke off its stream",
-				rc < 0 ? reason(rc, text, sizeof(text)) : "it returned a number above 0");
-		pipe_end(r->out, rc == 0 ? 0 : -ECONNABORTED);
-		return;
-	}
-	if (r->latched == 500)
-		reply_error(r, 500, "Internal Server Error"); /* logged when it was latched */
-	else if (rc < 0 && r->latched)
-		reply_latched(r);
-	else if (rc < 0 && ol_cancelled(r))
-		reply_error(r, 503, "The request was cancelled");
-	else if (rc < 0)
-		fail(r, "handler failed", reason(rc, text, sizeof(text)));
-	else if (rc > 0)
-		fail(r, "handler failed", "it returned a number above 0");
-	else if (!r->replied)
-		fail(r, "handler failed", "it returned 0 without a reply");
-	else if (r->streaming)
-		pipe_end(r->out, 0); /* a stream without a write: an empty body */
 }

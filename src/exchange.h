@@ -25,6 +25,8 @@ struct inflight {
 	_Atomic uint64_t refused;
 };
 
+struct chain;
+
 /* A route as the server runs it: checked, with defaults filled in.  Constant once the server has started. */
 struct endpoint {
 	const struct route_pattern *pattern;
@@ -33,9 +35,13 @@ struct endpoint {
 	uint32_t index;             /* its pattern's; the tag of its jobs and metrics */
 	unsigned pool_index;        /* of a sync route */
 	size_t stack, body_max;
+	uint64_t timeout_ns;        /* from the handler's possible start to the reply; 0: none */
+	uint64_t queue_timeout_ns;  /* of a sync route's jobs; 0: none */
+	uint8_t priority;           /* and their pool_job.priority */
 	const void *data;
 	const char *name;           /* "GET /reports/{id:int}", for logs and stack overflows */
 	const char *pool_name;      /* NULL for an async route */
+	const struct chain *chain;  /* around the handler; NULL: nothing is */
 	struct inflight *inflight;  /* NULL without .max_inflight: those touch nothing shared */
 };
 
@@ -46,6 +52,7 @@ enum exchange_state {
 	EXCHANGE_QUEUED,    /* on its way to a worker */
 	EXCHANGE_RUNNING,   /* the handler has started (for a queued job: may have) and has not returned */
 	EXCHANGE_DONE,      /* no handler runs, or will */
+	EXCHANGE_BACKGROUND, /* what ol_after has left runs, or will; the connection is done with it */
 };
 
 /* Who answers: OPEN until the handler's side commits a reply (HANDLER) or the loop gives the request up (LOOP). */
@@ -54,8 +61,12 @@ enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_LOOP };
 struct query;           /* a decoded query parameter (request.c) */
 struct trailers;
 struct invalid;         /* one entry of a 422 (reply.c) */
+struct events;          /* of an event stream (events.c) */
+struct pull;            /* what a reply is pulled from (stream.c) */
 struct release;         /* what ol_bytes_new borrowed */
 struct offload;         /* a fiber's job on a worker (wait.c) */
+struct after;           /* what ol_after has left (after.c) */
+struct value;           /* set by ol_value_set (chain.c) */
 
 struct ol_req {
 #ifdef OL_DEBUG
@@ -66,7 +77,7 @@ struct ol_req {
 	struct dispatch *home;
 	struct stream *stream;          /* loop only; NULL once the connection is done with it */
 	const struct endpoint *endpoint;/* NULL when no route matched */
-	struct list node;               /* of the loop's spare exchanges */
+	struct list node;               /* of the loop's spare exchanges, or of those in the background */
 	struct arena arena;
 	uint64_t start_ns;
 
@@ -96,18 +107,38 @@ struct ol_req {
 	int latched;                    /* a status that a return below 0 turns into the reply */
 	struct invalid *invalid;
 	struct release *releases;
+	struct pull *pull;
+	struct events *events;
 	bool answered;                  /* the connection has sent it all */
+	bool error_new;                 /* it is an error that on_error has not been shown */
+	const char *detail;             /* what that error says; NULL for a reply that is none */
+
+	/* around the handler (chain.c) */
+	struct value *values;
+	void **held;                    /* what the first nheld of the chain's needs were acquired as */
+	unsigned nheld;
+	bool sealed;                    /* they are being released, or all is over: the reply stays as it is */
+	bool broken;                    /* the stream was broken off */
+	bool failed;                    /* a step has: nothing is done after the reply */
+	bool erred;                     /* one was answered 500, or could not say how an error looks */
 
 	/* running */
 	struct fiber *fiber;
-	struct park *park;              /* of whoever runs the handler now */
+	struct park *park;              /* of whoever runs the handler now; NULL before it: nothing may wait */
 	struct park own_park;
 	struct offload *offload;        /* loop only: what a suspended fiber waits for in a pool */
+	struct offload *nested;         /* what a worker waits for in another pool; with home->nesting held */
+	unsigned told;                  /* that nobody waits: why (enum dispatch_drop) + 1, or 0; with the same held */
 	struct pool_job job;
 	struct loop_msg done;
 	_Atomic bool woken;             /* ol_wake came */
 	bool counted_stream;            /* holds a place of its pool's streams */
 	bool counted_inflight;          /* and one of its route's */
+	struct timer deadline;          /* its route's .timeout; armed while a reply is awaited from the handler */
+	bool overdue;                   /* it has fired while the handler ran, */
+	bool given_up;                  /* before any reply had begun: the loop has answered in the handler's stead */
+	struct after *after;            /* what is to be done when the reply is over; NULL: nothing */
+	bool background;                /* that is being done */
 	_Atomic int claim;
 	_Atomic bool cancelled;
 };
@@ -129,8 +160,11 @@ CHECKED int exchange_init(struct ol_req *r, struct dispatch *home, struct stream
 /* Gives back everything it holds but its own memory.  On the loop. */
 void exchange_fini(struct ol_req *r);
 
-/* Turns a handler's return into the reply: on the handler's thread, last thing it does with r.  Logs the failures. */
-void exchange_finish(struct ol_req *r, int rc);
+/* Says for whom the calling thread works from now on, NULL: for nobody; gives for whom it did (ol_current). */
+struct ol_req *exchange_current(struct ol_req *r);
+
+/* The loop has claimed it: nobody waits for what the handler will say. */
+bool exchange_given_up(const struct ol_req *r);
 
 /* Claims for `who`: true when it was open, or who's already. */
 CHECKED bool exchange_claim(struct ol_req *r, int who);
@@ -141,6 +175,8 @@ CHECKED bool exchange_claim(struct ol_req *r, int who);
 CHECKED int request_params(struct ol_req *r, const struct route_match *m);
 /* Keeps a copy of the trailers of a chunked body; h may be NULL.  0 or -ENOMEM.  On the loop. */
 CHECKED int request_trailers(struct ol_req *r, const struct head *h);
+/* Latches a 500 for a name the route does not declare, and logs why, what (a parameter, a need) and which. */
+void request_undeclared(struct ol_req *r, const char *why, const char *what, const char *name);
 /* Gives back body, JSON, trailers and the request's pipe.  On the loop. */
 void request_fini(struct ol_req *r);
 
@@ -154,9 +190,53 @@ void reply_latch(struct ol_req *r, int status);
 void reply_latched(struct ol_req *r);
 /* There is no reply, and none of its fields. */
 void reply_reset(struct ol_req *r);
+/* There is no reply that is not committed, but its fields stay for the next. */
+void reply_forget(struct ol_req *r);
+/* An error as it stands, and back to it after another reply was begun (not committed). */
+struct error_kept {
+	struct reply reply;
+	struct reply_field **fields_end;
+	const char *detail;
+};
+void reply_keep(const struct ol_req *r, struct error_kept *was);
+void reply_restore(struct ol_req *r, const struct error_kept *was);
 /* Adds a field without checking it: value is the server's own.  Both are copied.  0 or -ENOMEM. */
 int reply_field_add(struct ol_req *r, const char *name, struct slice value);
 /* Gives back what the reply holds or borrows.  On the loop. */
 void reply_fini(struct ol_req *r);
+/* A new reply may begin: 0, or why not.  The body of the old one is dropped. */
+CHECKED int reply_begin(struct ol_req *r, int status, struct slice type);
+/* A media type as given by a handler, copied; NULL: plain text.  0, -EINVAL or -ENOMEM. */
+CHECKED int reply_type(struct ol_req *r, const char *type, struct slice *out);
+
+/* ---- stream.c ---------------------------------------------------------------------------------------------------- */
+
+/* The reply is no stream any more; nobody has written to it, or the loop is done with it.  Closes what it is pulled
+ * from, unless that has been done. */
+void stream_drop(struct ol_req *r);
+/* Whether what is written is sent at all (RFC 9110 §6.4.1). */
+bool stream_has_content(const struct ol_req *r);
+/* The stream is the reply from now on: 0, or -ECANCELED. */
+CHECKED int stream_commit(struct ol_req *r);
+/* n bytes are written to a reply without content.  Nobody is sent them, so nobody's pace holds the handler up; but a
+ * stream that has no end must neither keep its loop from others nor outlive its client: 0, or -ECANCELED. */
+CHECKED int stream_write_nothing(struct ol_req *r, size_t n);
+/* A reply is being pulled, so it cannot be replaced. */
+bool stream_is_pulling(const struct ol_req *r);
+
+/* It is yet to be pulled. */
+bool stream_is_open(const struct ol_req *r);
+/* Pulls an open stream, and closes what it is pulled from: on the handler's thread, when it has returned, before what
+ * its route needs is released.  *rc: 0, or what broke it off.
+ * may_leave: on a worker that holds nothing for the request but its place.  False: it has left it to the loop while the
+ * client is behind, and must not touch it; this is called again in the job of dispatch_pull_again. */
+CHECKED bool stream_pull(struct ol_req *r, bool may_leave, int *rc);
+
+/* ---- events.c ---------------------------------------------------------------------------------------------------- */
+
+/* The loop has heard of an event stream.  On the loop. */
+void events_begun(struct ol_req *r);
+/* On the loop; harmless where there is none. */
+void events_fini(struct ol_req *r);
 
 #endif

@@ -59,7 +59,7 @@ struct options {
 #define MEMBER(m) .at = offsetof(struct config, m), .size = sizeof(((struct config *)0)->m)
 #define K UINT64_C(1024)
 #define S UINT64_C(1000)
-#define DAY (86400 * S)
+#define DAY ((uint64_t)DAY_MS)
 
 static const struct option table[] = {
 	{ "host", STRING, WHERE, MEMBER(host), "127.0.0.1", .arg = "HOST", .help = "address or name to listen on" },
@@ -73,6 +73,19 @@ static const struct option table[] = {
 	{ "pool", NUMBER, LANES, MEMBER(pool_threads), "40", 1, POOL_THREADS_MAX, "N", "threads of the default pool" },
 	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, POOL_QUEUE_MAX, "N",
 		"requests that wait for it; over it 503" },
+	{ "queue-timeout", SECONDS, LANES, MEMBER(queue_timeout_ms), "30", 0, DAY, "SECONDS",
+		"for a pool's thread to be free; then 503; 0: none" },
+	{ "codel", BOOL, LANES, MEMBER(codel), "false", .help = "the default pool sheds load by CoDel" },
+	{ "codel-target", SECONDS, LANES, MEMBER(codel_target_ms), "5ms", 1, DAY, "SECONDS",
+		"a wait that is no overload" },
+	{ "codel-interval", SECONDS, LANES, MEMBER(codel_interval_ms), "100ms", 1, DAY, "SECONDS",
+		"when all wait longer for this, it sheds" },
+	{ "pool-spares", NUMBER, LANES, MEMBER(pool_spares), "0", 0, POOL_THREADS_MAX, "N",
+		"its threads beyond --pool while handlers are blocking" },
+	{ "background", NUMBER, LANES, MEMBER(background_threads), "4", 1, POOL_THREADS_MAX, "N",
+		"threads for work left for after the reply" },
+	{ "background-queue", NUMBER, LANES, MEMBER(background_queue), "1024", 0, POOL_QUEUE_MAX, "N",
+		"pieces of such work that wait; over it none is taken" },
 	{ "pool-idle", SECONDS, LANES, MEMBER(idle_thread_ms), "10", 1, DAY, "SECONDS",
 		"an idle pool thread ends after" },
 	{ "sync-streams-max", NUMBER, LANES, MEMBER(streams_sync_max), "0", 0, 10000, "N",
@@ -107,6 +120,12 @@ static const struct option table[] = {
 		"an idle connection is closed after" },
 	{ "write-timeout", SECONDS, LIMITS, MEMBER(write_timeout_ms), "30", 1, DAY, "SECONDS",
 		"a connection that takes no bytes is reset after" },
+	{ "write-grace", SECONDS, LIMITS, MEMBER(write_grace_ms), "60", 1, DAY, "SECONDS",
+		"over which a client's reading is measured" },
+	{ "write-rate-min", BYTES, LIMITS, MEMBER(write_rate_min), "240", 0, K * K * K, "BYTES",
+		"a second a client must read, else it is reset; 0: any" },
+	{ "events-keepalive", SECONDS, LIMITS, MEMBER(events_keepalive_ms), "15", 0, DAY, "SECONDS",
+		"a comment after this silence of an event stream; 0: none" },
 	{ "linger-timeout", SECONDS, LIMITS, MEMBER(linger_ms), "5", 0, DAY, "SECONDS",
 		"reading on after an early error, so that it arrives" },
 

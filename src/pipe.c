@@ -9,6 +9,11 @@
  * is only cleared by the loop when it finds nothing left to do (lend finds no byte, or push finds the pipe full).
  * While bytes are on their way out, further writes cost no notice, and small writes leave together.
  *
+ * A handler may also make its bytes where they are sent from: it reserves room in the last block, fills it without the
+ * lock, and says how much there is.  Such a block (`filling`) is not freed, however much of it has been sent.  Who does
+ * not want to wait for room goes away, and `refill` is called on the loop when there is some: all that makes room
+ * happens there.
+ *
  * Wakes are given under the lock, which the waiter takes before it goes on: so its park is alive.  A message to the
  * loop may still be on its way when a handler on the loop itself has ended: `posted` says so, and the exchange stays
  * until it has come.
@@ -20,6 +25,7 @@
 #include <string.h>
 
 #define BLOCK_SIZE ((size_t)16 * 1024)
+#define ROOM_MIN ((size_t)4096)     /* what is reserved is at least this much */
 
 struct pipe_block {
 	struct pipe_block *next;
@@ -63,24 +69,34 @@ void pipe_fini(struct pipe *p)
 	pthread_mutex_destroy(&p->lock);
 }
 
+/* The last block, or a new one behind it, with at least `least` bytes of room; NULL without memory.  Locked. */
+static struct pipe_block *roomy_tail(struct pipe *p, size_t least)
+{
+	struct pipe_block *b = p->tail;
+
+	if (b && sizeof(b->data) - b->n >= least)
+		return b;
+	b = malloc(sizeof(*b));
+	if (!b)
+		return NULL;
+	b->next = NULL;
+	b->off = b->n = 0;
+	if (p->tail)
+		p->tail->next = b;
+	else
+		p->head = b;
+	p->tail = b;
+	return b;
+}
+
 /* Copies as much of src as fits the last block, or a new one: the bytes taken, 0 without memory. */
 static size_t append(struct pipe *p, const char *src, size_t n)
 {
-	struct pipe_block *b = p->tail;
+	struct pipe_block *b = roomy_tail(p, 1);
 	size_t room;
 
-	if (!b || b->n == sizeof(b->data)) {
-		b = malloc(sizeof(*b));
-		if (!b)
-			return 0;
-		b->next = NULL;
-		b->off = b->n = 0;
-		if (p->tail)
-			p->tail->next = b;
-		else
-			p->head = b;
-		p->tail = b;
-	}
+	if (!b)
+		return 0;
 	room = sizeof(b->data) - b->n;
 	if (n > room)
 		n = room;
@@ -103,6 +119,10 @@ static void consume(struct pipe *p, size_t n)
 			return;
 		}
 		n -= have;
+		if (b == p->filling) { /* the last one */
+			b->off = b->n;
+			return;
+		}
 		p->head = b->next;
 		if (!p->head)
 			p->tail = NULL;
@@ -139,31 +159,98 @@ static void wait_handler(struct pipe *p, struct park *w)
 	p->waiting = NULL;
 }
 
-int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n)
+/* Waits while the pipe is full: 0, or the error that broke it.  Locked. */
+static int wait_room(struct pipe *p, struct park *w)
 {
-	const char *at = src;
+	while (p->bytes >= PIPE_HIGH && !p->error) {
+		if (p->held)
+			tell_loop(p);
+		wait_handler(p, w);
+	}
+	return p->error;
+}
+
+static int write_piece(struct pipe *p, struct park *w, const char *at, size_t n)
+{
+	while (n > 0) {
+		int rc = wait_room(p, w);
+		size_t took;
+
+		if (rc < 0)
+			return rc;
+		took = append(p, at, n);
+		if (took == 0)
+			return -ENOMEM;
+		at += took;
+		n -= took;
+		if (!p->held)
+			tell_loop(p);
+	}
+	return 0;
+}
+
+int pipe_writev(struct pipe *p, struct park *w, const struct slice *pieces, unsigned n)
+{
 	int rc = 0;
 
 	pthread_mutex_lock(&p->lock);
-	while (n > 0) {
-		size_t took;
-
-		while (p->bytes >= PIPE_HIGH && !p->error)
-			wait_handler(p, w);
-		rc = p->error;
-		if (rc < 0)
-			break;
-		took = append(p, at, n);
-		if (took == 0) {
-			rc = -ENOMEM;
-			break;
-		}
-		at += took;
-		n -= took;
-		tell_loop(p);
-	}
+	for (unsigned i = 0; i < n && rc == 0; i++)
+		rc = write_piece(p, w, pieces[i].p, pieces[i].n);
 	pthread_mutex_unlock(&p->lock);
 	return rc;
+}
+
+int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n)
+{
+	return pipe_writev(p, w, &(struct slice){ src, n }, 1);
+}
+
+void pipe_hold(struct pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->held = true;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void pipe_tell(struct pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->held = false;
+	tell_loop(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+ssize_t pipe_reserve(struct pipe *p, struct park *w, void **room)
+{
+	struct pipe_block *b = NULL;
+	ssize_t rc;
+
+	pthread_mutex_lock(&p->lock);
+	if (!w && p->bytes >= PIPE_HIGH && !p->error) {
+		p->left = true;
+		rc = -EAGAIN;
+	} else {
+		rc = wait_room(p, w);
+	}
+	if (rc == 0) {
+		b = p->filling = roomy_tail(p, ROOM_MIN);
+		rc = b ? (ssize_t)(sizeof(b->data) - b->n) : -ENOMEM;
+	}
+	if (b)
+		*room = b->data + b->n;
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+void pipe_added(struct pipe *p, size_t n)
+{
+	pthread_mutex_lock(&p->lock);
+	p->filling->n += n;
+	p->filling = NULL;
+	p->bytes += n;
+	if (n > 0)
+		tell_loop(p);
+	pthread_mutex_unlock(&p->lock);
 }
 
 ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n)
@@ -219,15 +306,44 @@ int pipe_push(struct pipe *p, const void *src, size_t n, bool *full)
 	return rc;
 }
 
-void pipe_end(struct pipe *p, int error)
+/* Unlocks, and calls back the handler that went away for want of room, if it is due. */
+static void unlock_and_refill(struct pipe *p, bool due)
 {
+	bool refill = due && p->left;
+
+	if (refill)
+		p->left = false;
+	pthread_mutex_unlock(&p->lock);
+	if (refill)
+		p->refill(p);
+}
+
+bool pipe_end(struct pipe *p, int error)
+{
+	bool first, proper;
+
 	pthread_mutex_lock(&p->lock);
-	if (!p->ended) {
+	first = !p->ended;
+	if (first) {
 		p->ended = true;
 		p->error = error;
 		wake_handler(p);
 	}
+	proper = p->error == 0;
+	unlock_and_refill(p, first);
+	return proper;
+}
+
+bool pipe_interject(struct pipe *p, struct slice text)
+{
+	bool did;
+
+	pthread_mutex_lock(&p->lock);
+	did = !p->held && !p->ended && p->bytes == 0 && append(p, text.p, text.n) > 0;
+	if (did)
+		p->told = true; /* the caller sees to it */
 	pthread_mutex_unlock(&p->lock);
+	return did;
 }
 
 static int lend(struct body_source *src, struct iovec *iov, unsigned *n, size_t budget)
@@ -272,8 +388,9 @@ static void taken(struct body_source *src, size_t bytes)
 	pthread_mutex_lock(&p->lock);
 	p->lent -= bytes;
 	p->total += bytes;
+	p->moved_ns = p->loop->now_ns;
 	consume(p, bytes);
 	if (p->bytes < PIPE_LOW)
 		wake_handler(p);
-	pthread_mutex_unlock(&p->lock);
+	unlock_and_refill(p, p->bytes < PIPE_LOW);
 }

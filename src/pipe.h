@@ -3,6 +3,7 @@
 #define OL_PIPE_H
 
 #include "base/checked.h"
+#include "base/slice.h"
 #include "park.h"
 #include "proto.h"
 #include <pthread.h>
@@ -27,11 +28,16 @@ struct pipe {
 	int error;                              /* broken: what the other side gets */
 	bool told;                              /* the loop knows that there is something to do, or will soon */
 	bool posted;                            /* msg is on its way: the pipe must stay until `ready` was called */
+	struct pipe_block *filling;             /* the last block, while the handler fills it */
+	bool held;                              /* the handler is in the midst of something */
+	bool left;                              /* the handler has gone away until there is room */
 	struct park *waiting;                   /* the handler's, while it waits */
+	uint64_t moved_ns;                      /* loop: when bytes were last taken */
 	void *owner;                            /* the exchange it belongs to */
 	struct loop *loop;
 	struct loop_msg msg;                    /* from the handler's side to the loop's */
 	void (*ready)(struct pipe *p);          /* on the loop: there is something to lend, or room again */
+	void (*refill)(struct pipe *p);         /* on the loop: there is room for a handler that has left, or an end */
 };
 
 /* ready is called on the loop l, once for each time that there is something for it to do. */
@@ -43,6 +49,20 @@ void pipe_fini(struct pipe *p);
 
 /* Writes all n bytes, waiting on w while the pipe is full.  0; the error that broke the pipe; -ENOMEM. */
 CHECKED int pipe_write(struct pipe *p, struct park *w, const void *src, size_t n);
+/* The same for n pieces. */
+CHECKED int pipe_writev(struct pipe *p, struct park *w, const struct slice *pieces, unsigned n);
+
+/* From pipe_hold to pipe_tell nothing is put between what is written (pipe_interject), and the loop is told of it only
+ * at the end, or when the handler has to wait.  pipe_tell alone has the loop look, though there may be nothing. */
+void pipe_hold(struct pipe *p);
+void pipe_tell(struct pipe *p);
+
+/* Room to be filled, at least 4 KiB: its size.  Waits on w while the pipe is full.  The error that broke the pipe;
+ * -ENOMEM.  pipe_added follows, with the bytes put there (0: none), and nothing is written in between.
+ * w is NULL: does not wait.  -EAGAIN: full, and the handler's side must not touch the pipe again before p->refill has
+ * been called, on the loop: once, when there is room or the pipe has ended.  That may happen before this returns. */
+CHECKED ssize_t pipe_reserve(struct pipe *p, struct park *w, void **room);
+void pipe_added(struct pipe *p, size_t n);
 
 /* At least one byte, at most n; 0 at the end; the error that broke the pipe.  Waits on w. */
 CHECKED ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n);
@@ -53,8 +73,12 @@ CHECKED ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n);
  * no longer is. */
 CHECKED int pipe_push(struct pipe *p, const void *src, size_t n, bool *full);
 
+/* Adds text if nothing is in the pipe, nothing held, and it has not ended: whether it did.  The caller then sees to it
+ * that it is lent. */
+CHECKED bool pipe_interject(struct pipe *p, struct slice text);
+
 /* No more will come; error 0 for a proper end, else what both sides get from now on.  Wakes the handler.  Either side's
- * thread; the first call counts. */
-void pipe_end(struct pipe *p, int error);
+ * thread; the first call counts: true when its end was a proper one. */
+bool pipe_end(struct pipe *p, int error);
 
 #endif

@@ -1,27 +1,28 @@
 /* pool.c: a bounded queue of jobs and the threads that run them.
  *
  * One mutex guards the queue, the counts and the histograms; it is held for a few dozen nanoseconds and never across a
- * system call.  A worker takes it once per job: to book the job it has run and to take the next.  Idle workers lie on
- * a stack, each asleep on a futex of its own: the last to go idle is woken first, those below reach their idle time
- * and end.
+ * system call or a callback.  A worker takes it once per job: to book the job it has run and to take the next, which
+ * pool_queue.c picks.  Idle workers lie on a stack, each asleep on a futex of its own: the last to go idle is woken
+ * first, those below reach their idle time and end.
  *
  * Whoever changes the state calls plan() before unlocking and perform() after it.  plan() decides whom to wake or
- * start: a woken (or starting) worker counts as `waking` until it holds the lock, and while one is, nobody wakes
- * another; the woken one makes its own plan before it runs its job.  So a batch of short jobs costs a wake or two, and
- * yet no job waits for a running one to end while a worker could be had.  Where the next job's kind runs long, up to
- * WIDE may be waking.
+ * start: such a worker counts as `waking` until it holds the lock, and while one is, nobody wakes another; it makes
+ * its own plan before it runs its job.  So a batch of short jobs costs a wake or two, and yet no job waits for a
+ * running one to end while a worker could be had.  Where the next job's kind runs long, up to WIDE may be waking.
  *
- * Invariants, whenever the mutex is free:
- *  - running + idle + starting = threads, and a worker that finds threads > limit ends before it takes a job: so none
- *    starts while `limit` others run, whatever the limit was before.  A limit of 0 closes the pool.
- *  - if a job is queued and running + waking < limit, then a worker is waking, or no thread could be started.
+ * Invariants, whenever the mutex is free (busy = running + blocked; tokens = limit + min(blocked, spares), or 0):
+ *  - busy + idle + starting = threads; of the idle ones each is asleep in the list, or waking.
+ *  - a job is taken only while busy < tokens, so never while `limit` others run, whatever limit and blocked were
+ *    before. A worker that finds threads > limit + spares ends, one that finds no token rests.  A limit of 0 closes
+ *    the pool.
+ *  - if a job is queued and busy + waking < tokens, then a worker is waking, or no thread could be started.
  *  - a worker whose `woken` is set never ends before it has taken that wake.
- * Admission is two counters that only grow: `entered` (whoever admits) and `left` (under the mutex).  A stale `left`
- * is too small, so it can refuse a job but never let in one too many.
- *
- * Any thread may splice, drop, resize and read.  What a job does, and in which order jobs end, is not known here.
+ * Who finds jobs to give up takes them out under the mutex, as pool_drop does, and calls back without it.  Admission
+ * is pool_places.c's.
  */
-#include "pool.h"
+#include "pool_kind.h"
+#include "pool_places.h"
+#include "pool_queue.h"
 #include "base/futex.h"
 #include "base/list.h"
 #include "base/thread.h"
@@ -39,25 +40,13 @@
 #define CACHE_LINE 64
 #define IDLE_NS (10 * NS_PER_S)
 #define SPAWN_RETRY_NS (10 * NS_PER_MS) /* after a thread could not be started, before the next is tried */
-#define LONG_NS (50 * NS_PER_US)        /* a kind of job that runs longer than this is woken for widely */
-#define SAMPLE_NS_MAX (4 * LONG_NS)     /* a run counts as at most this: one preempted thread makes no kind long */
-#define WIDE 4                          /* workers that may be waking at once for those */
-#define MEAN_SHIFT 4                    /* the running mean moves by 1/16 of the difference */
+#define WIDE 4                          /* workers that may be waking at once for jobs that run long */
 #define STACK_MIN ((size_t)64 << 10)
-
-const uint64_t pool_bucket_ns[POOL_BUCKETS] = {
-	10 * NS_PER_US, 50 * NS_PER_US, 250 * NS_PER_US, 1 * NS_PER_MS, 2500 * NS_PER_US, 5 * NS_PER_MS, 10 * NS_PER_MS,
-	25 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, 1 * NS_PER_S, 5 * NS_PER_S, NEVER,
-};
+#define TARGET_NS (5 * NS_PER_MS)       /* CoDel's */
+#define INTERVAL_NS (100 * NS_PER_MS)
+#define RETRY_AFTER_MAX 3600
 
 LOCK_ROLE(pool_role);
-
-/* What is known of one kind of job.  Kept once, under the mutex: a copy for each worker would take tags × workers, and
- * leaving the histograms out altogether did not measure. */
-struct kind {
-	struct pool_hist wait, run;
-	uint64_t mean_ns;                       /* of run, the recent ones counting more */
-};
 
 struct pool {
 	uint32_t magic;
@@ -67,41 +56,45 @@ struct pool {
 	char thread_name[16];                   /* Linux's bound, with the terminator */
 	size_t stack;
 	uint64_t idle_ns;
+	unsigned spares;
 	uint32_t tags;
 	void (*thread_start)(void *arg), (*thread_stop)(void *arg);
 	void *arg;
 
-	/* Written by those who admit. */
-	_Alignas(CACHE_LINE) atomic_uint_fast64_t entered;
-	atomic_uint_fast64_t left_seen;         /* a copy of `left`, so that admitting rarely reads the workers' line */
-	atomic_uint_fast64_t capacity;
-	atomic_uint_fast64_t rejected;
 	atomic_bool stalled;                    /* jobs are queued, and a thread for them could not be started */
 
-	_Alignas(CACHE_LINE) pthread_mutex_t mutex;
-	struct pool_job *head GUARDED_BY(pool_role), *tail GUARDED_BY(pool_role);
-	struct list idle GUARDED_BY(pool_role); /* workers asleep, the last to go idle first */
-	unsigned queued GUARDED_BY(pool_role);
-	unsigned limit GUARDED_BY(pool_role);
-	unsigned threads GUARDED_BY(pool_role), running GUARDED_BY(pool_role), starting GUARDED_BY(pool_role);
-	unsigned waking GUARDED_BY(pool_role);
-	atomic_uint_fast64_t left;              /* written under the mutex, read without it */
-	uint64_t done GUARDED_BY(pool_role), dropped GUARDED_BY(pool_role), waited GUARDED_BY(pool_role);
-	struct kind *kinds GUARDED_BY(pool_role);
+	struct pool_places places;
 
+	_Alignas(CACHE_LINE) pthread_mutex_t mutex;
+	struct list idle GUARDED_BY(pool_role); /* workers asleep, the last to go idle first */
+	unsigned tokens GUARDED_BY(pool_role);  /* see above */
+	unsigned threads GUARDED_BY(pool_role), threads_max GUARDED_BY(pool_role);
+	unsigned running GUARDED_BY(pool_role), blocked GUARDED_BY(pool_role), starting GUARDED_BY(pool_role);
+	unsigned waking GUARDED_BY(pool_role);
+	atomic_uint_fast64_t mean_ns;           /* of run, all kinds, the recent ones counting more; read without it */
+	uint64_t done GUARDED_BY(pool_role), dropped GUARDED_BY(pool_role), waited GUARDED_BY(pool_role);
+	struct pool_kind *kinds GUARDED_BY(pool_role);
+
+	atomic_uint limit;                      /* written under the mutex */
 	unsigned queue_max GUARDED_BY(pool_role);
 	unsigned alive GUARDED_BY(pool_role);   /* threads, and those that are ending */
-	uint64_t started GUARDED_BY(pool_role), spawn_failed GUARDED_BY(pool_role);
+	uint64_t expired[POOL_EXPIRIES] GUARDED_BY(pool_role);
+	uint64_t started GUARDED_BY(pool_role), spawn_failed GUARDED_BY(pool_role), woken GUARDED_BY(pool_role);
 	uint64_t spawn_after_ns GUARDED_BY(pool_role);
 	bool has_ended GUARDED_BY(pool_role);
 	pthread_t ended GUARDED_BY(pool_role);  /* the last thread to end: the next one joins it, or pool_free does */
 	pthread_cond_t gone;                    /* alive has become 0 */
+	struct pool_queue queue GUARDED_BY(pool_role);
 };
 
 /* On its thread's own stack.  A wake may come when that is gone, see futex.h. */
 struct worker {
 	struct list node;                       /* in pool.idle; guarded by the pool's lock */
 	_Atomic uint32_t woken;
+	struct pool *pool;                      /* this and what follows is its own */
+	bool in_job;
+	unsigned blocks;                        /* pool_block_begin without its end */
+	struct pool_lost lost;                  /* given up, their `expired` not yet called */
 };
 
 /* System calls that a plan asks for, made once the mutex is free. */
@@ -110,7 +103,7 @@ struct calls {
 	unsigned nwake, nspawn;
 };
 
-static _Thread_local struct pool *current;
+static _Thread_local struct worker *self;
 
 static void lock(struct pool *p) ACQUIRES(pool_role);
 static void unlock(struct pool *p) RELEASES(pool_role);
@@ -119,10 +112,13 @@ static void plan_wake(struct pool *p, struct list *node, struct calls *c) REQUIR
 static unsigned wake_width(const struct pool *p) REQUIRES(pool_role);
 static void perform(struct pool *p, struct calls *c) EXCLUDES(pool_role);
 static void unlock_and_perform(struct pool *p, uint64_t now) RELEASES(pool_role);
-static void leave_place(struct pool *p) REQUIRES(pool_role);
-static void unlink_job(struct pool *p, struct pool_job *job) REQUIRES(pool_role);
-static struct pool_job *take(struct pool *p, uint64_t now) REQUIRES(pool_role);
-static uint64_t work(struct pool *p, struct pool_job *job, uint64_t now) REQUIRES(pool_role);
+static void book_lost(struct pool *p, const struct pool_lost *lost) REQUIRES(pool_role);
+static struct pool_job *take(struct pool *p, uint64_t now, struct pool_lost *lost) REQUIRES(pool_role);
+static void set_tokens(struct pool *p) REQUIRES(pool_role);
+static void unblock(struct pool *p) REQUIRES(pool_role);
+static void book_run(struct pool *p, uint32_t tag, uint64_t ns) REQUIRES(pool_role);
+static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uint64_t now) REQUIRES(pool_role);
+static uint64_t hand_over(struct pool *p, struct worker *w, uint64_t now) REQUIRES(pool_role);
 static bool rest(struct pool *p, struct worker *w, uint64_t *now) REQUIRES(pool_role);
 static void leave(struct pool *p, uint64_t now) RELEASES(pool_role);
 static void set_limits(struct pool *p, unsigned threads, unsigned queue) REQUIRES(pool_role);
@@ -139,29 +135,13 @@ static UNCHECKED void unlock(struct pool *p)
 	pthread_mutex_unlock(&p->mutex);
 }
 
-static void hist_add(struct pool_hist *h, uint64_t ns)
-{
-	unsigned i = 0;
-
-	while (ns > pool_bucket_ns[i])
-		i++;
-	h->bucket[i]++;
-	h->count++;
-	h->sum_ns += ns;
-}
-
-static void mean_add(struct kind *k, uint64_t ns)
-{
-	int64_t sample = (int64_t)(ns < SAMPLE_NS_MAX ? ns : SAMPLE_NS_MAX), mean = (int64_t)k->mean_ns;
-
-	k->mean_ns = (uint64_t)(mean + (sample - mean) / (1 << MEAN_SHIFT));
-}
-
 /* ---- waking and starting ----------------------------------------------------------------------------------------- */
 
 static unsigned wake_width(const struct pool *p)
 {
-	return p->head && p->kinds[p->head->tag].mean_ns > LONG_NS ? WIDE : 1;
+	const struct pool_job *next = pool_queue_peek(&p->queue);
+
+	return next && pool_kind_is_long(&p->kinds[next->tag]) ? WIDE : 1;
 }
 
 static void plan_wake(struct pool *p, struct list *node, struct calls *c)
@@ -172,6 +152,7 @@ static void plan_wake(struct pool *p, struct list *node, struct calls *c)
 	/* Release: pairs with the sleeper's acquire.  What it needs to know it reads under the mutex anyway. */
 	atomic_store_explicit(&w->woken, 1, memory_order_release);
 	p->waking++;
+	p->woken++;
 	c->wake[c->nwake++] = w;
 }
 
@@ -179,16 +160,18 @@ static void plan_wake(struct pool *p, struct list *node, struct calls *c)
  * ten times as long as waking one, so a loop starts only the first and leaves the others to that. */
 static void plan(struct pool *p, uint64_t now, struct calls *c)
 {
-	unsigned width = wake_width(p), nspawn_max = current == p ? WIDE : 1;
+	unsigned width = wake_width(p), nspawn_max = self && self->pool == p ? WIDE : 1;
 
 	c->nwake = c->nspawn = 0;
-	while (p->threads - p->waking > p->limit && !list_empty(&p->idle) && c->nwake < WIDE)
+	while (p->threads - p->waking > p->threads_max && !list_empty(&p->idle) && c->nwake < WIDE)
 		plan_wake(p, p->idle.prev, c);  /* too many threads: the longest idle one will see that and end */
 
-	while (p->waking < width && p->waking < p->queued && p->running + p->waking < p->limit && c->nwake < WIDE) {
+	while (p->waking < width && p->waking < p->queue.queued &&
+		p->running + p->blocked + p->waking < p->tokens && c->nwake < WIDE) {
 		if (!list_empty(&p->idle)) {
 			plan_wake(p, p->idle.next, c);
-		} else if (p->threads < p->limit && c->nspawn < nspawn_max && now >= p->spawn_after_ns) {
+		} else if (c->nspawn < nspawn_max && now >= p->spawn_after_ns) {
+			assert(p->threads < p->threads_max);
 			p->threads++;
 			p->alive++;
 			p->starting++;
@@ -250,7 +233,7 @@ static void perform(struct pool *p, struct calls *c)
 		p->spawn_failed += failed;
 		p->spawn_after_ns = now + SPAWN_RETRY_NS;
 		/* Relaxed: a hint to try again, acted on under the mutex. */
-		atomic_store_explicit(&p->stalled, p->queued > 0, memory_order_relaxed);
+		atomic_store_explicit(&p->stalled, p->queue.queued > 0, memory_order_relaxed);
 		plan(p, now, c);
 		unlock(p);
 	}
@@ -267,61 +250,94 @@ static void unlock_and_perform(struct pool *p, uint64_t now)
 
 /* ---- the worker -------------------------------------------------------------------------------------------------- */
 
-/* Relaxed: a count alone, and the mutex keeps other writers away. */
-static void leave_place(struct pool *p)
+static void book_lost(struct pool *p, const struct pool_lost *lost)
 {
-	uint64_t left = atomic_load_explicit(&p->left, memory_order_relaxed);
-
-	atomic_store_explicit(&p->left, left + 1, memory_order_relaxed);
+	for (int why = 0; why < POOL_EXPIRIES; why++) {
+		p->expired[why] += lost->by[why].n;
+		pool_places_leave(&p->places, lost->by[why].n);
+	}
 }
 
-static void unlink_job(struct pool *p, struct pool_job *job)
+/* Calls back for what was given up, and empties it.  A job may be gone once its `expired` has begun. */
+static void tell_lost(struct pool_lost *lost)
 {
-	if (job->prev)
-		job->prev->next = job->next;
-	else
-		p->head = job->next;
-	if (job->next)
-		job->next->prev = job->prev;
-	else
-		p->tail = job->prev;
-	job->queued = false;
-	p->queued--;
+	for (int why = 0; why < POOL_EXPIRIES; why++) {
+		struct pool_job *job = lost->by[why].head, *next;
+
+		for (; job; job = next) {
+			next = job->next;
+			job->expired(job, (enum pool_expiry)why);
+		}
+	}
+	*lost = (struct pool_lost){ 0 };
 }
 
-/* The next job, which holds a token from now on; NULL when there is none.  The caller is one of at most `limit` threads
- * and does not run yet. */
-static struct pool_job *take(struct pool *p, uint64_t now)
+/* The next job, which holds a token from now on; NULL when there is none, or no token. */
+static struct pool_job *take(struct pool *p, uint64_t now, struct pool_lost *lost)
 {
-	struct pool_job *job = p->head;
+	struct pool_job *job;
 
+	if (p->running + p->blocked >= p->tokens)
+		return NULL;
+	job = pool_queue_take(&p->queue, now, lost);
+	if (pool_lost_any(lost))
+		book_lost(p, lost);
 	if (!job)
 		return NULL;
-	assert(p->running < p->limit);
-	unlink_job(p, job);
 	p->running++;
 	/* `now` may be the end of the job before, a moment older than this one. */
-	hist_add(&p->kinds[job->tag].wait, now > job->queued_ns ? now - job->queued_ns : 0);
+	pool_kind_waited(&p->kinds[job->tag], now > job->queued_ns ? now - job->queued_ns : 0);
 	return job;
 }
 
+/* Relaxed: the mutex keeps other writers away, and a reader wants a recent number. */
+static void book_run(struct pool *p, uint32_t tag, uint64_t ns)
+{
+	uint64_t mean = p->done > 0 ? atomic_load_explicit(&p->mean_ns, memory_order_relaxed) : ns;
+
+	p->done++;
+	pool_kind_ran(&p->kinds[tag], ns);
+	atomic_store_explicit(&p->mean_ns, pool_mean(mean, ns), memory_order_relaxed);
+}
+
 /* Runs a job that was taken at `now`; gives the time of its end. */
-static uint64_t work(struct pool *p, struct pool_job *job, uint64_t now)
+static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uint64_t now)
 {
 	uint32_t tag = job->tag;
 	uint64_t end;
 
 	unlock_and_perform(p, now);
+	if (pool_lost_any(&w->lost)) {
+		tell_lost(&w->lost);
+		now = clock_now_ns();
+	}
+	w->in_job = true;
 	job->run(job);
+	w->in_job = false;
 	end = clock_now_ns();
 
 	lock(p);
+	if (w->blocks > 0) {
+		w->blocks = 0;
+		unblock(p);
+	}
 	p->running--;
-	p->done++;
-	leave_place(p);
-	hist_add(&p->kinds[tag].run, end - now);
-	mean_add(&p->kinds[tag], end - now);
+	pool_places_leave(&p->places, 1);
+	book_run(p, tag, end - now);
 	return end;
+}
+
+/* Calls back for jobs that were given up while none was found to run.  The worker counts as waking meanwhile, as it
+ * will look again. */
+static uint64_t hand_over(struct pool *p, struct worker *w, uint64_t now)
+{
+	p->waking++;
+	unlock_and_perform(p, now);
+	tell_lost(&w->lost);
+	now = clock_now_ns();
+	lock(p);
+	p->waking--;
+	return now;
 }
 
 /* Goes idle.  True: woken, and *now is the time; false: idle for too long. */
@@ -374,10 +390,10 @@ static void leave(struct pool *p, uint64_t now)
 static void *worker_main(void *arg)
 {
 	struct pool *p = arg;
-	struct worker w;
+	struct worker w = { .pool = p };
 	uint64_t now;
 
-	current = p;
+	self = &w;
 	list_init(&w.node);
 	pthread_setname_np(pthread_self(), p->thread_name);
 	if (p->thread_start)
@@ -388,11 +404,13 @@ static void *worker_main(void *arg)
 	p->starting--;
 	p->waking--;
 	p->started++;
-	while (p->threads <= p->limit) {
-		struct pool_job *job = take(p, now);
+	while (p->threads <= p->threads_max) {
+		struct pool_job *job = take(p, now, &w.lost);
 
 		if (job)
-			now = work(p, job, now);
+			now = work(p, &w, job, now);
+		else if (pool_lost_any(&w.lost))
+			now = hand_over(p, &w, now);
 		else if (!rest(p, &w, &now))
 			break;
 	}
@@ -402,12 +420,23 @@ static void *worker_main(void *arg)
 
 /* ---- for the others ---------------------------------------------------------------------------------------------- */
 
+/* After limit, queue_max or blocked has changed. */
+static void set_tokens(struct pool *p)
+{
+	unsigned limit = atomic_load_explicit(&p->limit, memory_order_relaxed);
+	unsigned lent = p->blocked < p->spares ? p->blocked : p->spares;
+
+	p->tokens = limit > 0 ? limit + lent : 0;
+	p->threads_max = limit > 0 ? limit + p->spares : 0;
+	pool_places_set(&p->places, (uint64_t)p->tokens + p->queue_max);
+}
+
 static void set_limits(struct pool *p, unsigned threads, unsigned queue)
 {
-	p->limit = threads;
+	/* Relaxed: read without the mutex for an estimate only. */
+	atomic_store_explicit(&p->limit, threads, memory_order_relaxed);
 	p->queue_max = queue;
-	/* Relaxed: who admits meanwhile goes by the old bound or the new. */
-	atomic_store_explicit(&p->capacity, (uint64_t)threads + queue, memory_order_relaxed);
+	set_tokens(p);
 }
 
 static size_t stack_size(size_t wanted)
@@ -432,10 +461,10 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 	}
 	*p = (struct pool){
 		.magic = MAGIC, .name = conf->name, .stack = stack_size(conf->stack),
-		.idle_ns = conf->idle_ns != 0 ? conf->idle_ns : IDLE_NS, .tags = conf->tags,
+		.idle_ns = conf->idle_ns != 0 ? conf->idle_ns : IDLE_NS, .spares = conf->spares, .tags = conf->tags,
 		.thread_start = conf->thread_start, .thread_stop = conf->thread_stop, .arg = conf->arg,
 	};
-	p->kinds = calloc(conf->tags > 0 ? conf->tags : 1, sizeof(p->kinds[0]));
+	p->kinds = pool_kinds_new(conf->tags);
 	if (!p->kinds) {
 		free(p);
 		errno = ENOMEM;
@@ -445,8 +474,8 @@ UNCHECKED struct pool *pool_new(const struct pool_conf *conf)
 	list_init(&p->idle);
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->gone, NULL);
-	for (uint32_t i = 0; i < conf->tags; i++)
-		p->kinds[i].mean_ns = SAMPLE_NS_MAX; /* long, until a dozen runs have shown otherwise */
+	pool_queue_init(&p->queue, conf->codel, conf->codel_target_ns != 0 ? conf->codel_target_ns : TARGET_NS,
+		conf->codel_interval_ns != 0 ? conf->codel_interval_ns : INTERVAL_NS, clock_now_ns());
 	set_limits(p, conf->threads, conf->queue);
 	return p;
 }
@@ -459,7 +488,7 @@ UNCHECKED void pool_free(struct pool *p)
 	pool_resize(p, 0, 0);
 
 	lock(p);
-	assert(p->queued == 0);
+	assert(p->queue.queued == 0);
 	while (p->alive > 0)
 		pthread_cond_wait(&p->gone, &p->mutex);
 	unlock(p);
@@ -492,54 +521,48 @@ static void retry(struct pool *p)
 
 bool pool_admit(struct pool *p)
 {
-	/* `entered` is read before `left`: when they differ by the capacity, that many were inside at the second
-	 * reading. When the exchange succeeds `entered` has not moved, and `left` can only have grown.  Acquire keeps
-	 * that order; the counts carry no other data, so the rest is relaxed. */
-	uint64_t entered = atomic_load_explicit(&p->entered, memory_order_acquire);
-	uint64_t left = atomic_load_explicit(&p->left_seen, memory_order_relaxed);
-
-	for (;;) {
-		uint64_t capacity = atomic_load_explicit(&p->capacity, memory_order_relaxed);
-
-		if (entered - left >= capacity) {
-			left = atomic_load_explicit(&p->left, memory_order_relaxed);
-			atomic_store_explicit(&p->left_seen, left, memory_order_relaxed);
-			if (entered - left >= capacity)
-				break;
-		}
-		if (atomic_compare_exchange_weak_explicit(
-				&p->entered, &entered, entered + 1, memory_order_acquire, memory_order_acquire))
-			return true;
-	}
-	atomic_fetch_add_explicit(&p->rejected, 1, memory_order_relaxed); /* a statistic */
-	if (atomic_load_explicit(&p->stalled, memory_order_relaxed))
+	if (pool_places_enter(&p->places))
+		return true;
+	if (pool_stalled(p))
 		retry(p);
 	return false;
 }
 
-void pool_batch_add(struct pool_batch *b, struct pool_job *job)
+void pool_readmit(struct pool *p)
 {
-	job->next = NULL;
-	job->prev = b->tail;
-	job->queued = false;
-	if (b->tail)
-		b->tail->next = job;
-	else
-		b->head = job;
-	b->tail = job;
-	b->n++;
+	pool_places_enter_anyway(&p->places);
+}
+
+void pool_unadmit(struct pool *p)
+{
+	lock(p);
+	pool_places_leave(&p->places, 1);
+	unlock(p);
+}
+
+unsigned pool_retry_after_s(const struct pool *p)
+{
+	/* Relaxed, both: an estimate. */
+	uint64_t mean_ns = atomic_load_explicit(&p->mean_ns, memory_order_relaxed);
+	unsigned limit = atomic_load_explicit(&p->limit, memory_order_relaxed);
+	double inside = (double)pool_places_taken(&p->places);
+	double s = inside * (double)mean_ns / (double)(limit > 0 ? limit : 1) / (double)NS_PER_S;
+
+	return s < RETRY_AFTER_MAX ? (unsigned)s + 1 : RETRY_AFTER_MAX;
 }
 
 /* Of n jobs that come now, those before which jobs enough run or wait to take every token. */
 static void count_waiting(struct pool *p, unsigned n)
 {
-	unsigned before = p->running + p->queued, tokens = before < p->limit ? p->limit - before : 0;
+	unsigned before = p->running + p->blocked + p->queue.queued;
+	unsigned free_tokens = before < p->tokens ? p->tokens - before : 0;
 
-	p->waited += n > tokens ? n - tokens : 0;
+	p->waited += n > free_tokens ? n - free_tokens : 0;
 }
 
 void pool_splice(struct pool *p, struct pool_batch *b)
 {
+	struct pool_lost lost = { 0 };
 	uint64_t now;
 
 	assert(p->magic == MAGIC);
@@ -548,26 +571,36 @@ void pool_splice(struct pool *p, struct pool_batch *b)
 			retry(p);
 		return;
 	}
+	for (const struct pool_job *job = b->head; job; job = job->next)
+		assert(job->tag < p->tags);
 	now = clock_now_ns();
 
 	lock(p);
-	for (struct pool_job *job = b->head; job; job = job->next) {
-		assert(job->tag < p->tags);
-		job->queued_ns = now;
-		job->queued = true;
-	}
-	b->head->prev = p->tail;
-	if (p->tail)
-		p->tail->next = b->head;
-	else
-		p->head = b->head;
-	p->tail = b->tail;
 	count_waiting(p, b->n);
-	p->queued += b->n;
-	*b = (struct pool_batch){ 0 };
+	pool_queue_put(&p->queue, b, now);
+	if (pool_queue_due(&p->queue) <= now) {
+		pool_queue_sweep(&p->queue, now, &lost);
+		book_lost(p, &lost);
+	}
 	if (p->threads == 0)
 		p->spawn_after_ns = 0;          /* nobody else would try again */
 	unlock_and_perform(p, now);
+	if (pool_lost_any(&lost))
+		tell_lost(&lost);
+}
+
+uint64_t pool_expire(struct pool *p, uint64_t now)
+{
+	struct pool_lost lost = { 0 };
+	uint64_t due;
+
+	lock(p);
+	pool_queue_sweep(&p->queue, now, &lost);
+	book_lost(p, &lost);
+	due = pool_queue_due(&p->queue);
+	unlock(p);
+	tell_lost(&lost);
+	return due;
 }
 
 bool pool_drop(struct pool *p, struct pool_job *job)
@@ -575,14 +608,51 @@ bool pool_drop(struct pool *p, struct pool_job *job)
 	bool queued;
 
 	lock(p);
-	queued = job->queued;
+	queued = job->queue != NULL;
 	if (queued) {
-		unlink_job(p, job);
+		pool_queue_remove(&p->queue, job);
 		p->dropped++;
-		leave_place(p);
+		pool_places_leave(&p->places, 1);
 	}
 	unlock(p);
 	return queued;
+}
+
+/* A blocked job is a running one again. */
+static void unblock(struct pool *p)
+{
+	p->blocked--;
+	p->running++;
+	set_tokens(p);
+}
+
+void pool_block_begin(void)
+{
+	struct worker *w = self;
+	struct pool *p;
+	uint64_t now;
+
+	if (!w || !w->in_job || w->blocks++ > 0)
+		return;
+	p = w->pool;
+	now = clock_now_ns();
+	lock(p);
+	p->running--;
+	p->blocked++;
+	set_tokens(p);
+	unlock_and_perform(p, now);
+}
+
+/* Frees no token and wakes nobody.  A worker that was waking for the token that was lent finds none, and rests. */
+void pool_block_end(void)
+{
+	struct worker *w = self;
+
+	if (!w || w->blocks == 0 || --w->blocks > 0)
+		return;
+	lock(w->pool);
+	unblock(w->pool);
+	unlock(w->pool);
 }
 
 void pool_resize(struct pool *p, unsigned threads, unsigned queue)
@@ -597,7 +667,7 @@ void pool_resize(struct pool *p, unsigned threads, unsigned queue)
 
 struct pool *pool_current(void)
 {
-	return current;
+	return self ? self->pool : NULL;
 }
 
 const char *pool_name(const struct pool *p)
@@ -624,15 +694,17 @@ void pool_stats(const struct pool *pool, struct pool_stats *s)
 
 	lock(p);
 	*s = (struct pool_stats){
-		.limit = p->limit, .queue_max = p->queue_max,
-		.threads = p->threads, .running = p->running, .starting = p->starting,
-		.idle = p->threads - p->running - p->starting,
-		.queued = p->queued, .waking = p->waking,
-		.oldest_queued_ns = p->head ? p->head->queued_ns : 0,
-		.done = p->done, .dropped = p->dropped, .waited = p->waited,
-		.started = p->started, .spawn_failed = p->spawn_failed,
-		.rejected = atomic_load_explicit(&p->rejected, memory_order_relaxed),
+		.limit = atomic_load_explicit(&p->limit, memory_order_relaxed), .queue_max = p->queue_max,
+		.threads = p->threads, .running = p->running, .blocked = p->blocked, .starting = p->starting,
+		.idle = p->threads - p->running - p->blocked - p->starting,
+		.queued = p->queue.queued, .waking = p->waking,
+		.oldest_queued_ns = p->queue.queued > 0 ? pool_queue_oldest(&p->queue) : 0,
+		.done = p->done, .dropped = p->dropped, .waited = p->waited, .overloaded = p->queue.overloaded,
+		.started = p->started, .spawn_failed = p->spawn_failed, .woken = p->woken,
+		.rejected = pool_places_refused(&p->places),
 	};
+	for (int why = 0; why < POOL_EXPIRIES; why++)
+		s->expired[why] = p->expired[why];
 	unlock(p);
 }
 

@@ -4,12 +4,14 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "wheel.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct pool;
+struct pool_queue;
 
 /* Why a job that was queued will not run. */
 enum pool_expiry {
@@ -26,10 +28,11 @@ struct pool_job {
 	void (*run)(struct pool_job *job);
 	void (*expired)(struct pool_job *job, enum pool_expiry why); /* NULL: it never expires and is never shed */
 	uint64_t queued_ns;                         /* set by pool_splice */
-	uint64_t expires_ns;                        /* it does not start after this; 0 or NEVER: at any time */
+	uint64_t expires_ns;                        /* from then on it does not start; 0 or NEVER: at any time */
 	uint32_t tag;                               /* the caller's: which route; index of the histograms */
 	uint8_t priority;                           /* 0, or 1: before those of 0 */
-	bool queued;                                /* guarded by the pool's lock */
+	struct pool_queue *queue;                   /* the pool's: where it waits; NULL: nowhere */
+	struct timer timer;                         /* the pool's */
 };
 
 struct pool_conf {
@@ -40,7 +43,7 @@ struct pool_conf {
 	uint64_t idle_ns;                           /* an idle thread ends after this; 0: 10 s */
 	unsigned spares;                            /* threads beyond the limit while jobs are in pool_block_begin */
 	bool codel;                                 /* sheds by CoDel, newest first while overloaded */
-	uint64_t codel_target_ns, codel_interval_ns;
+	uint64_t codel_target_ns, codel_interval_ns; /* 0: 5 ms and 100 ms */
 	uint32_t tags;                              /* number of tags: jobs carry 0 .. tags-1 */
 	void (*thread_start)(void *arg), (*thread_stop)(void *arg); /* on each worker; may be NULL */
 	void *arg;
@@ -52,16 +55,19 @@ CHECKED struct pool *pool_new(const struct pool_conf *conf);
 /* Waits for running jobs and ends the threads.  Nothing may be queued.  Takes NULL. */
 void pool_free(struct pool *p);
 
-/* Takes a place for one job: false when threads + queue jobs are admitted already (counted as rejected).  A place is
- * given back when the job's run has returned or pool_drop took it.  An admitted job must reach pool_splice.  Any
- * thread. */
+/* Takes a place for one job: false when threads + queue jobs are admitted already, and one more for each token lent by
+ * pool_block_begin (counted as rejected).  A place is given back when the job's run has returned, before its `expired`
+ * is called, or when pool_drop took it.  An admitted job must reach pool_splice or pool_unadmit.  Any thread. */
 CHECKED bool pool_admit(struct pool *p);
+
+/* Takes a place beyond all bounds, for a job whose work has begun and goes on: it was let in before.  Any thread. */
+void pool_readmit(struct pool *p);
 
 /* Gives back the place of a job that will not be spliced.  Any thread. */
 void pool_unadmit(struct pool *p);
 
-/* Seconds, at least 1, after which a place will probably be free: what runs and waits now, at the pace of late.  Any
- * thread. */
+/* Seconds, 1 to 3600, after which what runs and waits now will probably be done, at the pace of late.  Cheap: takes no
+ * lock.  Any thread. */
 unsigned pool_retry_after_s(const struct pool *p);
 
 /* Jobs on their way to a pool, collected by one thread.  Zeroed memory is an empty batch. */
@@ -82,14 +88,17 @@ void pool_splice(struct pool *p, struct pool_batch *b);
 /* Jobs wait for a thread that could not be started: somebody must splice again in a while.  Any thread. */
 bool pool_stalled(const struct pool *p);
 
-/* Gives up queued jobs whose expires_ns has come, and calls their `expired`.  Returns when the next one's will come, or
- * something before that; NEVER when none has any.  A worker that meets one does the same, so this is only needed while
- * all workers are busy.  Any thread. */
+/* Gives up queued jobs whose expires_ns has come, or which CoDel gives up, and calls their `expired`.  Returns when it
+ * should be called again, always after now_ns: at most a tick of the wheel (1.05 ms) after the next expires_ns, perhaps
+ * before it; NEVER while no job that waits can be given up.  A worker that meets one does the same, and so does
+ * pool_splice, so this is only needed while all workers are busy.  Costs what it gives up, not what waits.  Any
+ * thread. */
 uint64_t pool_expire(struct pool *p, uint64_t now_ns);
 
 /* The job that the calling worker runs waits for something outside until pool_block_end: meanwhile one more may run, up
- * to `spares` of them.  Its own token it keeps.  Pairs nest; run's return closes what is open.  No effect on threads
- * that are no workers. */
+ * to `spares` of them.  Its own token it keeps, so after the end more than the limit may run for a while: nobody is
+ * preempted, and no job starts until there is a token again.  Pairs nest; run's return closes what is open.  No effect
+ * on threads that run no job. */
 void pool_block_begin(void);
 void pool_block_end(void);
 
@@ -115,12 +124,12 @@ struct pool_stats {
 	unsigned limit, queue_max;
 	unsigned threads, running, blocked, idle, starting; /* threads = the sum of the others */
 	unsigned queued, waking;
-	uint64_t oldest_queued_ns;                  /* when the head of the queue came; 0 when empty */
+	uint64_t oldest_queued_ns;                  /* when the job came that waits longest; 0 when none does */
 	uint64_t done, rejected, dropped;           /* counters since pool_new: jobs run, refused, taken back */
 	uint64_t expired[POOL_EXPIRIES];            /* counters: given up, by reason */
 	bool overloaded;                            /* by CoDel */
 	uint64_t waited;                            /* counter: jobs that came when no token was left for them */
-	uint64_t started, spawn_failed;             /* counters: threads started, threads that could not be */
+	uint64_t started, spawn_failed, woken;      /* counters: threads started, that could not be, idle ones woken */
 };
 void pool_stats(const struct pool *p, struct pool_stats *s);
 

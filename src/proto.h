@@ -105,6 +105,7 @@ struct stream;
 struct stream_ops {
 	void (*reply_ready)(struct stream *s);  /* s->reply is set, or its source has more to lend */
 	void (*want_body)(struct stream *s);    /* the body is awaited now (100-continue), or there is room for more */
+	bool (*is_sending)(const struct stream *s); /* bytes of its connection have not been taken by the kernel */
 	void (*reset)(struct stream *s);        /* break the reply off; with the connection where nothing less can */
 };
 

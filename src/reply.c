@@ -1,11 +1,11 @@
 /* reply.c: building a reply, the public ol_text ... ol_trailer_set and the server's own answers.
  *
  * A reply stays structured (status, fields, a body source) until the protocol drains it.  All of it lies in the
- * exchange's arena or is borrowed from the handler, so nothing here allocates from the heap but a stream's pipe.  A
- * handler may change its mind as often as it likes: each call that succeeds replaces the body (one that fails leaves
- * what there was), until the reply is committed, which happens when the handler returns or at the first ol_write.
- * Fields are checked when they are set (RFC 9110 §5.5): a request can never add a field, or a second reply, by what a
- * handler copies from it.
+ * exchange's arena or is borrowed from the handler, so nothing here allocates from the heap.  A handler may change its
+ * mind as often as it likes: each call that succeeds replaces the body (one that fails leaves what there was), until
+ * the reply is committed, which happens when the handler returns or at the first ol_write (stream.c).  Fields are
+ * checked when they are set (RFC 9110 §5.5): a request can never add a field, or a second reply, by what a handler
+ * copies from it.
  *
  * Everything runs on the handler's thread, except the reply_* functions that dispatch calls before a handler has
  * started (loop, which owns the exchange then).
@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define TEXT_PLAIN SLICE("text/plain; charset=utf-8")
@@ -44,21 +43,11 @@ static void run_releases(struct ol_req *r)
 	}
 }
 
-static void drop_stream(struct ol_req *r)
-{
-	if (r->out) {
-		pipe_fini(r->out);
-		free(r->out);
-		r->out = NULL;
-	}
-	r->streaming = false;
-}
-
 /* Forgets the body, keeps the fields. */
 static void drop_body(struct ol_req *r)
 {
 	run_releases(r);
-	drop_stream(r);
+	stream_drop(r);
 	r->reply.kind = BODY_NONE;
 	r->reply.length = 0;
 }
@@ -71,13 +60,22 @@ void reply_reset(struct ol_req *r)
 	r->trailers_end = &r->reply.trailers;
 	r->type_fixed = false;
 	r->reply.type = (struct slice){ NULL, 0 };
-	r->replied = false;
+	r->replied = r->error_new = false;
+	r->detail = NULL;
+}
+
+void reply_forget(struct ol_req *r)
+{
+	drop_body(r);
+	r->replied = r->error_new = false;
+	r->detail = NULL;
 }
 
 void reply_fini(struct ol_req *r)
 {
-	bool app = r->releases != NULL;
+	bool app = r->releases || r->pull;
 
+	events_fini(r);
 	if (app)
 		dispatch_enter_app(r->home, r, WATCH_HOOK);
 	drop_body(r);
@@ -85,15 +83,14 @@ void reply_fini(struct ol_req *r)
 		dispatch_leave_app(r->home);
 }
 
-/* A new reply may begin: 0, or why not. */
-static int begin(struct ol_req *r, int status, struct slice type)
+int reply_begin(struct ol_req *r, int status, struct slice type)
 {
 	OWNS(r);
-	if (r->committed)
+	if (r->committed || r->sealed || stream_is_pulling(r))
 		return -EALREADY;
 	if (status < 200 || status > 599)
 		return -EINVAL;
-	drop_body(r);
+	reply_forget(r);
 	r->reply.status = status;
 	if (!r->type_fixed)
 		r->reply.type = type;
@@ -216,7 +213,7 @@ static int put_field(struct ol_req *r, const char *name_, const char *value_, bo
 	OWNS(r);
 	if (rc < 0)
 		return rc;
-	if (r->committed)
+	if (r->committed || r->sealed)
 		return -EALREADY;
 	if (slice_eq_nocase(name, SLICE("content-type")))
 		return set_type(r, value);
@@ -265,6 +262,8 @@ int ol_trailer_set(ol_req *r, const char *name, const char *value)
 	OWNS(r);
 	if (rc < 0)
 		return rc;
+	if (r->sealed)
+		return -EALREADY;
 	if (!r->streaming)
 		return -EINVAL;
 	return append_field(r, &r->trailers_end, slice_of(name), slice_of(value));
@@ -287,7 +286,7 @@ int ol_textf_(ol_req *r, int status, const char *fmt, ...)
 	va_start(ap, fmt);
 	text = arena_vprintf(&r->arena, &n, fmt, ap);
 	va_end(ap);
-	rc = text ? begin(r, status, TEXT_PLAIN) : -ENOMEM;
+	rc = text ? reply_begin(r, status, TEXT_PLAIN) : -ENOMEM;
 	if (rc == 0)
 		set_bytes(r, text, n);
 	return rc;
@@ -306,8 +305,7 @@ int ol_bytes(ol_req *r, int status, const char *type, const void *p, size_t n)
 	return rc;
 }
 
-/* Type as given by a handler; NULL: plain text. */
-static int checked_type(struct ol_req *r, const char *type, struct slice *out)
+int reply_type(struct ol_req *r, const char *type, struct slice *out)
 {
 	*out = TEXT_PLAIN;
 	if (!type)
@@ -323,14 +321,14 @@ int ol_bytes_new(ol_req *r, int status, const char *type, const void *p, size_t 
 {
 	struct release *rel = NULL;
 	struct slice t;
-	int rc = checked_type(r, type, &t);
+	int rc = reply_type(r, type, &t);
 
 	if (rc == 0 && release) {
 		rel = arena_alloc(&r->arena, sizeof(*rel));
 		rc = rel ? 0 : -ENOMEM;
 	}
 	if (rc == 0)
-		rc = begin(r, status, t);
+		rc = reply_begin(r, status, t);
 	if (rc < 0) {
 		if (release)
 			release(arg);
@@ -353,7 +351,7 @@ int ol_json(ol_req *r, int status, const json_t *value)
 		return -ENOMEM; /* how a failed json_pack looks */
 	rc = json_write(&r->arena, value, &text);
 	if (rc == 0)
-		rc = begin(r, status, JSON_TYPE);
+		rc = reply_begin(r, status, JSON_TYPE);
 	if (rc == 0)
 		set_bytes(r, text.p, text.n);
 	return rc;
@@ -369,7 +367,7 @@ int ol_json_new(ol_req *r, int status, json_t *value)
 
 int ol_empty(ol_req *r, int status)
 {
-	return begin(r, status, (struct slice){ NULL, 0 });
+	return reply_begin(r, status, (struct slice){ NULL, 0 });
 }
 
 /* {"detail": detail} in the arena; an empty slice without memory. */
@@ -387,17 +385,20 @@ static struct slice detail_text(struct ol_req *r, const char *detail)
 	return (struct slice){ p, k };
 }
 
-static void set_text(struct ol_req *r, struct slice text)
+/* text: {"detail": ...}.  detail: what stands there, for ol_detail: a string, or the text of a list. */
+static void set_error(struct ol_req *r, struct slice text, const char *detail)
 {
 	set_bytes(r, text.p, text.n);
+	r->error_new = true;
+	r->detail = detail;
 }
 
 int ol_error(ol_req *r, int status, const char *detail)
 {
-	int rc = begin(r, status, JSON_TYPE);
+	int rc = reply_begin(r, status, JSON_TYPE);
 
 	if (rc == 0)
-		set_text(r, detail_text(r, detail));
+		set_error(r, detail_text(r, detail), arena_strndup(&r->arena, detail, strlen(detail)));
 	return rc;
 }
 
@@ -424,7 +425,42 @@ void reply_error(struct ol_req *r, int status, const char *detail)
 	r->reply.status = status;
 	r->reply.type = JSON_TYPE;
 	r->replied = true;
-	set_text(r, detail_text(r, detail));
+	set_error(r, detail_text(r, detail), detail);
+}
+
+void reply_keep(const struct ol_req *r, struct error_kept *was)
+{
+	*was = (struct error_kept){ r->reply, r->fields_end, r->detail };
+}
+
+/* Fields stay as they were, too: in the list, what came behind its end of then is cut off. */
+void reply_restore(struct ol_req *r, const struct error_kept *was)
+{
+	struct reply_field **end = &r->reply.fields;
+
+	reply_forget(r);
+	r->reply = was->reply;
+	while (*end && end != was->fields_end)
+		end = &(*end)->next;
+	*end = NULL;
+	r->fields_end = end;
+	r->type_fixed = false;
+	r->replied = true;
+	r->detail = was->detail;
+}
+
+int ol_status(const ol_req *r)
+{
+	OWNS(r);
+	if (r->broken)
+		return 500;
+	return r->replied || r->committed ? r->reply.status : 0;
+}
+
+const char *ol_detail(const ol_req *r)
+{
+	OWNS(r);
+	return r->detail ? r->detail : "";
 }
 
 void reply_latch(struct ol_req *r, int status)
@@ -499,6 +535,14 @@ static struct slice invalid_text(struct ol_req *r)
 	return (struct slice){ p, k };
 }
 
+/* The list in {"detail":[...]}, as a string of its own. */
+static const char *list_of(struct ol_req *r, struct slice text)
+{
+	static const size_t before = sizeof("{\"detail\":") - 1;
+
+	return text.p ? arena_strndup(&r->arena, text.p + before, text.n - before - 1) : NULL;
+}
+
 static const char *latched_detail(int status)
 {
 	switch (status) {
@@ -518,62 +562,10 @@ void reply_latched(struct ol_req *r)
 	int status = r->latched;
 
 	reply_error(r, status, latched_detail(status));
-	if (status == 422 && r->invalid)
-		set_text(r, invalid_text(r));
+	if (status == 422 && r->invalid) {
+		struct slice text = invalid_text(r);
+
+		set_error(r, text, list_of(r, text));
+	}
 	r->reply.close = status == 408 || status == 413 || status == 400;
-}
-
-/* ---- streams ----------------------------------------------------------------------------------------------------- */
-
-int ol_stream(ol_req *r, int status, const char *type)
-{
-	struct pipe *p = malloc(sizeof(*p));
-	struct slice t;
-	int rc = p ? checked_type(r, type, &t) : -ENOMEM;
-
-	if (rc == 0)
-		rc = begin(r, status, t);
-	if (rc < 0) {
-		free(p);
-		return rc;
-	}
-	pipe_init(p, r->home->loop, r, dispatch_stream_ready);
-	r->out = p;
-	r->streaming = true;
-	r->reply.kind = BODY_PULL;
-	r->reply.body.source = &p->source;
-	return 0;
-}
-
-/* Whether what is written is sent at all (RFC 9110 §6.4.1). */
-static bool has_content(const struct ol_req *r)
-{
-	return r->head.method != OL_METHOD_HEAD && r->reply.status != 204 && r->reply.status != 304;
-}
-
-/* Nobody is sent these bytes, so nobody's pace holds the handler up; but a stream that has no end must neither keep its
- * loop from others nor outlive its client. */
-static int write_nothing(struct ol_req *r, size_t n)
-{
-	r->unsent += n;
-	if (r->unsent < PIPE_HIGH)
-		return 0;
-	r->unsent = 0;
-	(void)park_wait(r->park, 0); /* a turn of the loop */
-	return ol_cancelled(r) ? -ECANCELED : 0;
-}
-
-int ol_write(ol_req *r, const void *p, size_t n)
-{
-	OWNS(r);
-	if (!r->streaming)
-		return -EINVAL;
-	if (!has_content(r))
-		return write_nothing(r, n); /* the head is sent when the handler returns */
-	if (!r->committed) {
-		if (!exchange_claim(r, CLAIM_HANDLER))
-			return -ECANCELED;
-		r->committed = true;
-	}
-	return n > 0 ? pipe_write(r->out, r->park, p, n) : 0;
 }

@@ -149,15 +149,14 @@ int request_params(struct ol_req *r, const struct route_match *m)
 	return r->invalid ? -EINVAL : 0;
 }
 
-static void latch_undeclared(ol_req *r, const char *name)
+void request_undeclared(struct ol_req *r, const char *why, const char *what, const char *name)
 {
 	struct log_field fields[] = {
 		LOG_FIELD_STR("route", slice_of(r->endpoint->name)),
-		LOG_FIELD_STR("parameter", slice_of(name)),
+		LOG_FIELD_STR(what, slice_of(name)),
 	};
 
-	log_line(r->home->shared->log, LOG_ERROR, SLICE("handler asked for a parameter its route does not declare"),
-		fields, 2);
+	log_line(r->home->shared->log, LOG_ERROR, slice_of(why), fields, 2);
 	reply_latch(r, 500);
 }
 
@@ -169,7 +168,7 @@ const char *ol_param(ol_req *r, const char *name)
 	for (unsigned i = 0; i < p->nparams; i++)
 		if (slice_eq(p->params[i].name, slice_of(name)))
 			return r->params[i];
-	latch_undeclared(r, name);
+	request_undeclared(r, "handler asked for a parameter its route does not declare", "parameter", name);
 	return NULL;
 }
 
@@ -381,6 +380,8 @@ ssize_t ol_body_read(ol_req *r, void *buf, size_t n)
 	ssize_t got;
 
 	OWNS(r);
+	if (!r->park && r->head.has_body)
+		return -EDEADLK;
 	if (r->body_error)
 		return r->body_error;
 	if (!r->in || r->body.n > 0) { /* buffered, by the loop or by ol_body */
@@ -430,6 +431,8 @@ const char *ol_body(ol_req *r, size_t *n)
 	OWNS(r);
 	if (n)
 		*n = 0;
+	if (!r->park && r->head.has_body)
+		return NULL; /* an admit hook: it has not been read */
 	if (r->in && collect(r) < 0)
 		return NULL;
 	end = buf_reserve(&r->body, 1);

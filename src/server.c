@@ -7,7 +7,8 @@
  *
  * Draining, on each loop: the listener turns deaf and is closed when for 50 ms nothing more of what had completed its
  * handshake has been accepted; connections without a request end within a second; the others after their reply.  The
- * thread ends when it has neither connections nor requests left, and the last one tells server_wait.
+ * thread ends when it has neither connections nor requests left, nor work that these have left for after their reply,
+ * and the last one tells server_wait.
  *
  * A loop that has its share of --connections-max closes idle connections to make room for the next, lets replies end
  * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
@@ -122,14 +123,13 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 		return fail(err, err_n, "out of memory");
 	s->shared.npools = n;
 	for (unsigned i = 0; i < n; i++) {
-		const struct ol_pool *p = &s->endpoints.pools[i];
-		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
-			.idle_ns = c->idle_thread_ms * NS_PER_MS, .tags = s->endpoints.n };
+		struct pool_conf pc = endpoints_pool_conf(&s->endpoints, i);
+		int rc;
 
-		int rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
-
+		pc.idle_ns = c->idle_thread_ms * NS_PER_MS;
+		rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
 		if (rc < 0)
-			return fail(err, err_n, "pool \"%s\": %s", p->name, strerror(-rc));
+			return fail(err, err_n, "pool \"%s\": %s", pc.name, strerror(-rc));
 	}
 	return 0;
 }
@@ -150,11 +150,13 @@ static void set_shared(ol_server *s)
 {
 	const struct config *c = s->setup.config;
 
+	s->shared.server = s;
 	s->shared.config = c;
 	s->shared.log = s->setup.log;
 	s->shared.router = s->endpoints.router;
 	s->shared.endpoints = s->endpoints.all;
 	s->shared.nendpoints = s->endpoints.n;
+	s->shared.admit = s->endpoints.admit;
 	s->shared.requests_max = share(c->requests_max, s->nloops);
 	s->shared.fibers_max = share(c->fibers_max, s->nloops);
 	atomic_init(&s->shared.data, s->setup.app->data);
@@ -215,18 +217,11 @@ static int make_loop(ol_server *s, unsigned i, bool uring)
 	return metrics_loop_init(&l->metrics, s->endpoints.n);
 }
 
-static const char *route_name(void *arg, uint32_t route)
-{
-	const ol_server *s = arg;
-
-	return s->endpoints.all[route].name;
-}
-
 static int make_watch(ol_server *s, char *err, size_t err_n)
 {
 	const struct config *c = s->setup.config;
 	struct watch_conf wc = { .loops = s->nloops, .nroutes = s->endpoints.n, .limit_ns = c->stall_ms * NS_PER_MS,
-		.log = s->setup.log, .name = route_name, .arg = s };
+		.log = s->setup.log, .name = endpoints_name, .arg = &s->endpoints };
 
 	if (c->monitor == SWITCH_OFF)
 		return 0;
@@ -416,7 +411,8 @@ static void on_abandon(struct loop_msg *m)
 
 static bool over(const struct server_loop *l)
 {
-	return l->draining && l->server->listen.fds[l->index] < 0 && l->home.nconns == 0 && l->dispatch.nlive == 0;
+	return l->draining && l->server->listen.fds[l->index] < 0 && l->home.nconns == 0 && l->dispatch.nlive == 0 &&
+		l->dispatch.nafter == 0;
 }
 
 static void before_wait(struct loop *loop)
@@ -591,14 +587,14 @@ static unsigned name_stuck(const ol_server *s, char *names, size_t n)
 	size_t at = 0;
 
 	names[0] = '\0';
-	for (uint32_t i = 0; i <= s->endpoints.n; i++) {
-		bool routed = i < s->endpoints.n;
-		unsigned k = routed ? in_flight(s, i) : heads_pending(s);
+	for (uint32_t i = 0; i <= s->endpoints.n + 1; i++) { /* behind the routes: those of none, and those to come */
+		bool begun = i <= s->endpoints.n;
+		unsigned k = begun ? in_flight(s, i) : heads_pending(s);
 
 		sum += k;
 		if (k > 0 && at < n)
 			at += (size_t)snprintf(names + at, n - at, "%s%s: %u request%s", at ? "\n" : "",
-				routed ? s->endpoints.all[i].name : "heads that are not complete", k,
+				begun ? s->endpoints.all[i].name : "heads that are not complete", k,
 				k == 1 ? "" : "s");
 	}
 	return sum;
@@ -670,11 +666,16 @@ struct pool *server_pool(const ol_server *s, unsigned i)
 
 void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n)
 {
+	struct dispatch_pool *p = &s->shared.pools[i];
 	struct pool_stats stats;
 
-	pool_stats(s->shared.pools[i].pool, &stats);
+	pool_stats(p->pool, &stats);
 	*n = (struct server_refused){ .queue_full = stats.rejected,
-		.streams = atomic_load_explicit(&s->shared.pools[i].streams_refused, memory_order_relaxed) };
+		.streams = atomic_load_explicit(&p->streams_refused, memory_order_relaxed),
+		.queue_timeout = stats.expired[POOL_TIMED_OUT], .codel = stats.expired[POOL_SHED],
+		.left = atomic_load_explicit(&p->dropped[DROP_CLIENT_LEFT], memory_order_relaxed),
+		.deadline = atomic_load_explicit(&p->dropped[DROP_DEADLINE], memory_order_relaxed),
+		.shutdown = atomic_load_explicit(&p->dropped[DROP_SHUTDOWN], memory_order_relaxed) };
 	for (uint32_t k = 0; k < s->endpoints.n; k++)
 		if (s->endpoints.all[k].sync && s->endpoints.all[k].pool_index == i)
 			n->max_inflight += server_route_refused(s, k);
@@ -694,6 +695,28 @@ unsigned server_route_inflight_max(const ol_server *s, uint32_t index)
 	return in ? in->max : 0;
 }
 
+const struct ol_pool *server_pool_declared(const ol_server *s, unsigned i)
+{
+	return &s->endpoints.pools[i];
+}
+
+unsigned server_route_timeout_ms(const ol_server *s, uint32_t index)
+{
+	return (unsigned)(s->endpoints.all[index].timeout_ns / NS_PER_MS);
+}
+
+unsigned server_route_queue_timeout_ms(const ol_server *s, uint32_t index)
+{
+	return (unsigned)(s->endpoints.all[index].queue_timeout_ns / NS_PER_MS);
+}
+
+const char *server_route_priority(const ol_server *s, uint32_t index)
+{
+	const struct endpoint *e = &s->endpoints.all[index];
+
+	return !e->sync ? NULL : e->priority ? "high" : "normal";
+}
+
 int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by)
 {
 	return dispatch_resize(&s->shared, pool, threads, queue, by);
@@ -707,6 +730,16 @@ void server_step(ol_server *s, int threads, const char *by)
 int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue)
 {
 	return dispatch_resize(&s->shared, name, threads, queue, "ol_pool_resize");
+}
+
+int ol_pool_look(ol_server *s, const char *name, struct ol_pool_info *info)
+{
+	return dispatch_look(&s->shared, name, info);
+}
+
+ol_server *ol_server_of(const ol_req *r)
+{
+	return r->home->shared->server;
 }
 
 const char *server_route_pool(const ol_server *s, uint32_t index)

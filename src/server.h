@@ -67,11 +67,19 @@ struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.
 const char *server_route_pool(const ol_server *s, uint32_t index);  /* the pool's name; NULL for an async route */
 unsigned server_route_inflight_max(const ol_server *s, uint32_t index); /* its .max_inflight; 0: none */
 
-/* Requests that were not let in, and why; those of a route: by its .max_inflight. */
+unsigned server_route_timeout_ms(const ol_server *s, uint32_t index);   /* its .timeout; 0: none */
+unsigned server_route_queue_timeout_ms(const ol_server *s, uint32_t index); /* its own or its pool's; 0: none */
+const char *server_route_priority(const ol_server *s, uint32_t index);  /* "normal", "high"; NULL for an async route */
+
+/* Requests that were not let in, or not kept, and why; those of a route: by its .max_inflight.  And work that was taken
+ * back before it ran. */
 struct server_refused {
-	uint64_t queue_full, max_inflight, streams;
+	uint64_t queue_full, max_inflight, streams, queue_timeout, codel;
+	uint64_t left, deadline, shutdown;
 };
 void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n);
+/* What the app's table and the options say of pool i, completed. */
+const struct ol_pool *server_pool_declared(const ol_server *s, unsigned i);
 uint64_t server_route_refused(const ol_server *s, uint32_t index);
 
 /* Changes a pool (NULL: the default one) while it runs; 0 leaves threads or queue as it is.  by: who wants it, for the

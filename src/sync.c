@@ -65,6 +65,8 @@ int ol_sem_wait(ol_req *r, ol_sem *s, int64_t timeout_ms)
 	int rc = 0;
 
 	OWNS(r);
+	if (!r->park)
+		return -EDEADLK;
 	pthread_mutex_lock(&s->lock_);
 	if (s->count_ > 0) {
 		s->count_--;

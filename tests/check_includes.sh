@@ -42,7 +42,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("2 json", "json")
 		put("2 watch", "watch monitor stall")
 		put("3 park", "park pipe")
-		put("4 exchange", "exchange request reply dispatch sync wait")
+		put("4 exchange", "after chain exchange request reply stream events dispatch sync wait")
 		put("5 conn", "conn")
 		put("6 server", "app server endpoints listen control dashboard options signals")
 	}

@@ -5,7 +5,7 @@
 # build/fuzz.  Wire scripts and scenarios find the programs of a build by TEST_BUILD, the folder's absolute path, and
 # run with OFFLOOP_BACKEND=uring or libevent; where io_uring is not to be had, the steps for it are skipped.
 
-quick_steps='build unit wire-uring wire-libevent scenario-uring scenario-libevent docs'
+quick_steps='build unit wire-uring wire-libevent scenario-uring scenario-libevent sidebyside docs'
 all_steps="$quick_steps clang
 	asan-build asan-unit asan-wire-uring asan-wire-libevent asan-scenario-uring asan-scenario-libevent
 	tsan-build tsan-unit tsan-wire-uring tsan-wire-libevent tsan-scenario-uring tsan-scenario-libevent
@@ -122,10 +122,27 @@ wire() {
 
 # Scenarios mostly wait, each for servers of its own, so more of them run at once than there are CPUs.
 scenario() {
-	local status=0
 	backend "$@"
-	TEST_TIMEOUT=900 tests/run "$(find_python pytest,xdist)" -m pytest -p no:cacheprovider -q -ra -n $((2 * jobs)) \
-		tests/scenario >"$logs/pytest.out" 2>&1 || status=$?
+	pytest_in tests/scenario "$(find_python pytest,xdist)" 900 -n $((2 * jobs))
+}
+
+# The same scenarios on FastAPI and on offloop, one by one, since some of them measure.
+step_sidebyside() {
+	local python
+	if ! python=$(find_python pytest,fastapi,uvicorn); then
+		say "skipped: FastAPI or its server is not installed (python3-fastapi, python3-uvicorn)"
+		return 77
+	fi
+	backend plain auto
+	pytest_in tests/sidebyside "$python" 300
+}
+
+# pytest_in FOLDER PYTHON SECONDS [ARG...]: the tests of a folder, once the stage is set, and how many did what.
+pytest_in() {
+	local folder=$1 python=$2 seconds=$3 status=0
+	shift 3
+	TEST_TIMEOUT=$seconds tests/run "$python" -m pytest -p no:cacheprovider -q -ra "$@" "$folder" \
+		>"$logs/pytest.out" 2>&1 || status=$?
 	cat "$logs/pytest.out"
 	sed -nE 's/^SKIPPED .*] /skipped: /p' "$logs/pytest.out"
 	tail -n 1 "$logs/pytest.out" | awk '
@@ -216,6 +233,7 @@ test_all() {
 
 	need test_needs
 	need_tools
+	[[ " ${chosen[*]} " != *" sidebyside "* ]] || want sidebyside_needs
 	for name in "${chosen[@]}"; do
 		step "$name" run_step "$name"
 		p=0 f=0 s=0
@@ -236,6 +254,9 @@ test_all() {
 	printf '%s' "$rows"
 	for name in "${chosen[@]}"; do
 		sed -n "s/^skipped: /skipped in $name: /p" "$logs/$name.log"
+	done
+	for name in "${chosen[@]}"; do
+		awk 'sub(/^table: /, "") { if (!shown++) print ""; print }' "$logs/$name.log"
 	done
 	say
 	say "$((SECONDS - start)) seconds; logs are in build/log"

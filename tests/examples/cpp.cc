@@ -10,6 +10,7 @@
 #include <offloop.h>
 
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <new>
@@ -123,7 +124,49 @@ void unforeseen(ol_req *r)
 	throw std::out_of_range("a secret of the program's");
 }
 
+/* A need is acquired before the handler and released after it, so it may be an object of C++. */
+int meet_visitor(ol_req *r, void **value) noexcept
+{
+	const char *name = ol_header(r, "X-Name");
+
+	if (!name)
+		return ol_error(r, 401, "Who is there?");
+	try {
+		*value = new std::string(name);
+		return 0;
+	} catch (const std::bad_alloc &) {
+		return -ENOMEM;
+	}
+}
+
+void part_with_visitor(ol_req *, void *value)
+{
+	delete static_cast<std::string *>(value);
+}
+
+const struct ol_need visitor = { .name = "visitor", .acquire = meet_visitor, .release = part_with_visitor };
+
+void greet(ol_req *r)
+{
+	const auto &name = *static_cast<std::string *>(ol_need_value(r, "visitor"));
+
+	check(ol_textf(r, 200, "Hello, %s!\n", name.c_str()));
+}
+
+/* Middleware: tells the client how long the handler took. */
+int timed(ol_req *r, ol_next *next) noexcept
+{
+	const auto begun = std::chrono::steady_clock::now();
+	const int rc = ol_next_run(next, r);
+	const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begun;
+	const char *text = ol_printf(r, "handler;dur=%.3f", took.count());
+
+	return rc < 0 ? rc : text ? ol_header_set(r, "Server-Timing", text) : -ENOMEM;
+}
+
 const struct ol_route routes[] = {
+	OL_GET("/greet", .async = guarded<greet>, .needs = { &visitor }, .middleware = { timed }),
+	OL_GET("/sync/greet", .sync = guarded<greet>, .needs = { &visitor }, .middleware = { timed }),
 	OL_GET("/words", .async = guarded<words>),
 	OL_POST("/sum", .sync = guarded<sum>),
 	OL_POST("/async/sum", .async = guarded<sum>),

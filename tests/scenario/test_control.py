@@ -139,11 +139,13 @@ def test_routes_and_pools_are_json(serve):
     routes = json.loads(app.ask_control("/routes")[1])
     by_name = {(r["method"], r["route"]): r for r in routes}
     assert len(by_name) == len(routes) > 60
-    assert by_name["GET", "/a/text"] == {"method": "GET", "route": "/a/text", "lane": "async", "pool": None, "requests": 1}
+    assert by_name["GET", "/a/text"] == {"method": "GET", "route": "/a/text", "lane": "async", "pool": None, "requests": 1,
+                                         "timeout": 0, "queue_timeout": 0, "priority": None}
     assert by_name["GET", "/one"]["lane"] == "sync" and by_name["GET", "/one"]["pool"] == "one"
     pools = json.loads(app.ask_control("/pools")[1])
     assert [(p["name"], p["limit"], p["queue"]) for p in pools] == [
-        ("default", 40, 1024), ("one", 1, 1), ("second", 8, 1024), ("third", 4, 1024)]
+        ("default", 40, 1024), ("one", 1, 1), ("second", 8, 1024), ("third", 4, 1024),
+        ("background", 4, 1024)]
     assert all(p["running"] == p["queued"] == 0 for p in pools)
 
 

@@ -25,6 +25,15 @@ def test_an_exception_of_the_handlers_is_its_answer(cpp, path):
     assert cpp.ask(path, method="POST", body="{")[0] == 422
 
 
+@pytest.mark.parametrize("path", ["/greet", "/sync/greet"])
+def test_needs_and_middleware_work_in_cpp(cpp, path):
+    status, headers, body = cpp.ask(path, headers={"X-Name": "you"})
+    assert (status, body) == (200, b"Hello, you!\n")
+    assert headers["Server-Timing"].startswith("handler;dur=")
+    status, headers, _ = cpp.ask(path)
+    assert status == 401 and "Server-Timing" in headers
+
+
 @pytest.mark.parametrize("path", ["/unforeseen", "/sync/unforeseen"])
 def test_an_exception_nobody_foresaw_is_a_500_and_a_line_in_the_log(cpp, path):
     assert cpp.ask_json(path) == (500, {"detail": "Internal Server Error"})

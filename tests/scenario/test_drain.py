@@ -177,7 +177,7 @@ def test_a_stuck_worker_alone_keeps_it_from_ending_well(serve):
     app = serve("testapp", "--loops", "1", "--grace", "1")
     with app.client() as c:
         c.send(get("/s/block?ms=60000"))
-        wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 1)
+        wait_until(lambda: app.metric("offloop_pool_threads", pool="second", state="running") == 1)
         c.reset()
         wait_until(lambda: app.metric("offloop_loop_connections") == 0)
         assert app.stop(expect=None) == 1

@@ -13,7 +13,7 @@ from conftest import program_path, PATIENCE, get, post, wait_until
 LANES = ["/a", "/s"]
 
 DEFAULTS = {
-    "pool": "40", "queue": "1024", "pool-idle": "10", "sync-streams-max": "0", "grace": "30",
+    "pool": "40", "queue": "1024", "background": "4", "background-queue": "1024", "pool-idle": "10", "sync-streams-max": "0", "grace": "30",
     "connections-max": "10000", "requests-max": "10000", "fibers-max": "10000",
     "target-max": "8k", "head-max": "16k", "fields-max": "100", "body-max": "1M", "body-total-max": "256M",
     "head-timeout": "10", "body-grace": "5", "body-rate-min": "240", "keepalive-timeout": "75", "write-timeout": "30",

@@ -116,7 +116,7 @@ def test_a_resize_is_logged_with_who_and_from_and_to(app):
 
 def test_the_start_lines_say_what_threads_may_cost_in_stack(app):
     total = 0
-    for name, threads in (("default", 40), ("one", 1), ("second", 8), ("third", 4)):
+    for name, threads in (("default", 40), ("one", 1), ("second", 8), ("third", 4), ("background", 4)):
         line = app.wait_log(rf"name={name} threads={threads} queue=\d+ stack_bytes=(\d+) stack_bytes_max=(\d+)")
         each, most = int(line.group(1)), int(line.group(2))
         assert each >= 16384 and most == threads * each
@@ -266,10 +266,10 @@ def test_the_states_of_threads_add_up_at_every_look(app):
         for i in range(60):
             patch(app, "second", {"threads": 1 + i % 7})
             p = pool(app, "second")
-            assert p["threads"] == p["running"] + p["idle"] + p["starting"], p
+            assert p["threads"] == p["running"] + p["blocked"] + p["idle"] + p["starting"], p
             text = app.ask_control("/metrics")[1]
             states = dict(re.findall(r'offloop_pool_threads\{pool="second",state="(\w+)"\} (\d+)', text))
-            assert set(states) == {"running", "idle", "starting"}
+            assert set(states) == {"running", "blocked", "idle", "starting"}
             assert sum(map(int, states.values())) <= 8
     finally:
         over.set()

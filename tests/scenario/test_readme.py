@@ -1,4 +1,5 @@
 """The README's programs, as they stand there: compiled as C11 and as C++20, run, and asked."""
+import json
 import os
 import re
 import subprocess
@@ -29,7 +30,7 @@ def compiled(tmp_path, source, language):
 
 
 def test_hello_is_at_most_twenty_lines():
-    assert len(PROGRAMS) == 2
+    assert len(PROGRAMS) == 3
     assert len(PROGRAMS[0].splitlines()) <= 20
 
 
@@ -53,3 +54,15 @@ def test_the_second_program_does_what_it_says(serve, tmp_path, language):
     assert s.ask("/nap?ms=5")[2] == b"rested\n"
     assert s.ask("/nap?ms=-1")[0] == 422
     assert s.ask("/upload", method="POST", body=b"x" * 100_000)[::2] == (201, b"100000 bytes\n")
+
+
+@pytest.mark.parametrize("language", ["c11", "c++20"])
+def test_the_third_program_does_what_it_says(serve, tmp_path, language):
+    s = serve(compiled(tmp_path, PROGRAMS[2], language))
+    status, headers, body = s.ask("/orders/7", method="POST")
+    assert (status, json.loads(body)) == (201, {"order": "7"})
+    assert headers["x-served-by"] == "orders"
+    s.wait_log("order 7 is confirmed")
+    status, headers, body = s.ask("/ticks")
+    assert (status, headers["content-type"]) == (200, "text/event-stream")
+    assert body.count(b"event: tick\ndata: one\ndata: more\n\n") == 3

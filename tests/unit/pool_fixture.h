@@ -34,7 +34,7 @@ static struct pool_job jobs[MANY];
 static struct pool_job *order[MANY];    /* as they began */
 static atomic_uint begun, ended, inside, peak;
 static sem_t letting_go;
-static pthread_t ran_on;
+static _Atomic pthread_t ran_on;
 static atomic_uint hooks_started, hooks_stopped;
 
 static inline void set_up(void)
@@ -67,12 +67,24 @@ static inline void hook_stop(void *arg)
 	atomic_fetch_add(&hooks_stopped, 1);
 }
 
+/* With the fixture's hooks and stack, unless told otherwise. */
+static inline void make_pool_of(struct pool_conf conf)
+{
+	conf.name = "test";
+	conf.stack = STACK;
+	conf.tags = TAGS;
+	if (!conf.thread_start) {
+		conf.thread_start = hook_start;
+		conf.thread_stop = hook_stop;
+		conf.arg = &hooks_started;
+	}
+	pool = pool_new(&conf);
+	ck_assert_ptr_nonnull(pool);
+}
+
 static inline void make_pool(unsigned threads, unsigned queue, uint64_t idle_ns)
 {
-	pool = pool_new(&(struct pool_conf){ .name = "test", .threads = threads, .queue = queue, .stack = STACK,
-		.idle_ns = idle_ns, .tags = TAGS, .thread_start = hook_start, .thread_stop = hook_stop,
-		.arg = &hooks_started });
-	ck_assert_ptr_nonnull(pool);
+	make_pool_of((struct pool_conf){ .threads = threads, .queue = queue, .idle_ns = idle_ns });
 }
 
 static inline struct pool_stats stats(void)
@@ -80,7 +92,7 @@ static inline struct pool_stats stats(void)
 	struct pool_stats s;
 
 	pool_stats(pool, &s);
-	ck_assert_uint_eq(s.threads, s.running + s.idle + s.starting);
+	ck_assert_uint_eq(s.threads, s.running + s.blocked + s.idle + s.starting);
 	ck_assert_uint_le(s.waking, s.idle + s.starting);
 	ck_assert_uint_ge(s.waking, s.starting);
 	ck_assert((s.oldest_queued_ns != 0) == (s.queued != 0));
@@ -108,7 +120,7 @@ static inline void enter(struct pool_job *job)
 static inline void run_at_once(struct pool_job *job)
 {
 	enter(job);
-	ran_on = pthread_self();
+	atomic_store(&ran_on, pthread_self());
 	atomic_fetch_sub(&inside, 1);
 	atomic_fetch_add(&ended, 1);
 }

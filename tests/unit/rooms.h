@@ -55,11 +55,12 @@ struct rooms {
 
 static inline struct config rooms_config(void)
 {
-	return (struct config){ .loops = 1, .pool_threads = 2, .pool_queue = 4, .target_max = 8192, .head_max = 16384,
-		.fields_max = 100, .body_max = 1 << 20, .body_total_max = 1 << 24, .head_timeout_ms = 10000,
-		.body_rate_min = 240, .body_grace_ms = 5000, .keepalive_ms = 75000, .write_timeout_ms = 30000,
-		.linger_ms = 5000, .connections_max = 100, .requests_max = 100, .fibers_max = 100,
-		.idle_thread_ms = 10000 };
+	return (struct config){ .loops = 1, .pool_threads = 2, .pool_queue = 4, .background_threads = 1,
+		.background_queue = 2, .target_max = 8192, .head_max = 16384, .fields_max = 100, .body_max = 1 << 20,
+		.body_total_max = 1 << 24, .head_timeout_ms = 10000, .body_rate_min = 240, .body_grace_ms = 5000,
+		.keepalive_ms = 75000, .write_timeout_ms = 30000, .write_rate_min = 240, .write_grace_ms = 60000,
+		.linger_ms = 5000, .events_keepalive_ms = 15000, .connections_max = 100, .requests_max = 100,
+		.fibers_max = 100, .idle_thread_ms = 10000 };
 }
 
 static inline struct rooms *rooms_of(struct loop *l)
@@ -94,9 +95,7 @@ static inline void rooms_pools(struct rooms *r)
 	r->shared.npools = r->endpoints.npools;
 	r->shared.pools = calloc(r->endpoints.npools, sizeof(*r->shared.pools));
 	for (unsigned i = 0; i < r->shared.npools; i++) {
-		const struct ol_pool *p = &r->endpoints.pools[i];
-		struct pool_conf pc = { .name = p->name, .threads = p->threads, .queue = p->queue,
-			.tags = r->endpoints.n };
+		struct pool_conf pc = endpoints_pool_conf(&r->endpoints, i);
 
 		ck_assert_int_eq(dispatch_pool_init(&r->shared.pools[i], &pc, 0), 0);
 	}
@@ -122,6 +121,7 @@ static inline void rooms_up(struct rooms *r, const struct ol_app *app, const str
 	r->shared.router = r->endpoints.router;
 	r->shared.endpoints = r->endpoints.all;
 	r->shared.nendpoints = r->endpoints.n;
+	r->shared.admit = r->endpoints.admit;
 	r->shared.requests_max = r->config.requests_max;
 	r->shared.fibers_max = r->config.fibers_max;
 	atomic_init(&r->shared.data, app->data);
@@ -148,7 +148,7 @@ static inline void rooms_down(struct rooms *r)
 {
 	script_hold(r->loop, false, false);
 	conn_home_abort(&r->home);
-	UNTIL(r, r->home.nconns == 0 && r->dispatch.nlive == 0);
+	UNTIL(r, r->home.nconns == 0 && r->dispatch.nlive == 0 && r->dispatch.nafter == 0);
 	ck_assert_uint_eq(atomic_load(&r->shared.body_bytes), 0);
 	for (uint32_t i = 0; i < r->endpoints.n; i++) {
 		struct inflight *in = r->endpoints.all[i].inflight;

@@ -437,12 +437,14 @@ START_TEST(limits_without_bound_never_come)
 {
 	struct config c = rooms_config();
 
-	c.head_timeout_ms = c.body_grace_ms = c.keepalive_ms = c.write_timeout_ms = c.linger_ms = INT64_MAX;
+	c.head_timeout_ms = c.body_grace_ms = c.keepalive_ms = INT64_MAX;
+	c.write_timeout_ms = c.write_grace_ms = c.linger_ms = INT64_MAX;
 	check_with(&c);
-	c.head_timeout_ms = c.body_grace_ms = c.keepalive_ms = c.write_timeout_ms = c.linger_ms = UINT64_MAX;
-	c.body_rate_min = UINT64_MAX;
+	c.head_timeout_ms = c.body_grace_ms = c.keepalive_ms = UINT64_MAX;
+	c.write_timeout_ms = c.write_grace_ms = c.linger_ms = UINT64_MAX;
+	c.body_rate_min = c.write_rate_min = UINT64_MAX;
 	check_with(&c);
-	c.body_rate_min = 1;
+	c.body_rate_min = c.write_rate_min = 1;
 	check_with(&c);
 	c = rooms_config();
 	c.body_rate_min = 0;

@@ -292,9 +292,10 @@ START_TEST(routes_and_pools_tell_what_happened)
 	drain();
 	ck_assert_int_eq(get("/routes", "localhost"), 200);
 	ck_assert_ptr_nonnull(strstr(reply,
-		"{\"method\":\"GET\",\"route\":\"/quick\",\"lane\":\"async\",\"pool\":null,\"requests\":2}"));
+		"{\"method\":\"GET\",\"route\":\"/quick\",\"lane\":\"async\",\"pool\":null,\"requests\":2,"
+		"\"timeout\":0,\"queue_timeout\":0,\"priority\":null}"));
 	ck_assert_ptr_nonnull(strstr(reply, "{\"method\":\"GET\",\"route\":\"/items/{id:int}\",\"lane\":\"sync\","
-		"\"pool\":\"narrow\",\"requests\":1}"));
+		"\"pool\":\"narrow\",\"requests\":1,\"timeout\":0,"));
 	ck_assert_int_eq(number_of("route", "/quick", "POST", "requests"), 0);
 	ck_assert_int_eq(get("/pools", "localhost"), 200);
 	ck_assert_int_eq(number_of("name", "narrow", NULL, "limit"), 1);

@@ -140,6 +140,43 @@ static int pour(ol_req *r)
 	return rc < 0 ? rc : ol_trailer_set(r, "X-End", "yes");
 }
 
+static ssize_t pull(ol_req *r, void *arg, void *buf, size_t n)
+{
+	size_t *left = arg;
+
+	(void)r;
+	n = n < *left ? n : *left;
+	memcpy(buf, big, n);
+	*left -= n;
+	return (ssize_t)n;
+}
+
+static void close_source(void *arg)
+{
+	(void)arg;
+	released++;
+}
+
+static int pulled(ol_req *r)
+{
+	size_t *left = ol_alloc(r, sizeof(*left));
+
+	if (!left)
+		return -ENOMEM;
+	*left = 200000;
+	begun++;
+	return ol_pull(r, 200, "text/x-long", pull, close_source, left);
+}
+
+static int events(ol_req *r)
+{
+	int rc = ol_events(r, 100);
+
+	for (int i = 0; i < 3 && rc == 0; i++)
+		rc = ol_event(r, "tick", "1", "one\ntwo");
+	return rc;
+}
+
 static int add_one(void *arg)
 {
 	++*(int *)arg;
@@ -153,7 +190,49 @@ static int offload(ol_req *r)
 	return rc < 0 ? rc : ol_textf(r, 200, "%d\n", n);
 }
 
+/* So much of the request's first memory is gone that each of those after it needs more. */
+static int eat(ol_req *r, ol_next *next)
+{
+	if (!ol_alloc(r, 3500) || ol_value_set(r, "eaten", r) < 0)
+		return -ENOMEM;
+	return ol_next_run(next, r);
+}
+
+static int acquire(ol_req *r, void **value)
+{
+	*value = ol_alloc(r, 5000);
+	begun += *value != NULL;
+	return *value ? 0 : -ENOMEM;
+}
+
+static void give_back(ol_req *r, void *value)
+{
+	(void)r;
+	released += value != NULL;
+}
+
+static const struct ol_need need = { .name = "need", .acquire = acquire, .release = give_back };
+
+static int needy(ol_req *r)
+{
+	(void)ol_alloc(r, 5000);
+	return ol_need_value(r, "need") ? ol_error(r, 418, "short and stout") : -EIO;
+}
+
+static int on_error(ol_req *r)
+{
+	(void)ol_alloc(r, 5000);
+	return ol_textf(r, ol_status(r), "[%s]\n", ol_detail(r));
+}
+
+static int admit(ol_req *r)
+{
+	return ol_query(r, "x") ? ol_value_set(r, "admitted", r) : 0;
+}
+
 static const struct ol_route routes[] = {
+	OL_GET("/async/needy", .async = needy, .needs = { &need }, .middleware = { eat }),
+	OL_GET("/sync/needy", .sync = needy, .needs = { &need }, .middleware = { eat }),
 	OL_GET("/async/hello/{name}", .async = hello),      OL_GET("/sync/hello/{name}", .sync = hello),
 	OL_GET("/async/big", .async = borrowed),            OL_GET("/sync/big", .sync = borrowed),
 	OL_POST("/async/echo", .async = echo),              OL_POST("/sync/echo", .sync = echo),
@@ -162,10 +241,15 @@ static const struct ol_route routes[] = {
 	OL_POST("/async/count", .async = count, .stream = 1), OL_POST("/sync/count", .sync = count, .stream = 1),
 	OL_POST("/async/buffered", .async = count),
 	OL_GET("/async/pour", .async = pour),               OL_GET("/sync/pour", .sync = pour),
+	OL_GET("/async/pulled", .async = pulled),           OL_GET("/sync/pulled", .sync = pulled),
+	OL_GET("/async/events", .async = events),           OL_GET("/sync/events", .sync = events),
 	OL_GET("/async/offload", .async = offload),         OL_GET("/sync/offload", .sync = offload),
 	OL_GET("/int/{n:int}", .async = hello),
 };
-static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes) };
+static const struct ol_on_error on_errors[] = { { 418, on_error }, { 404, on_error }, { 422, on_error } };
+static const struct ol_override overrides[] = { { "need", &need } };
+static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), .admit = { admit }, OL_ON_ERROR(on_errors),
+	OL_OVERRIDES(overrides) };
 
 #define POST(path, n, body) "POST " path " HTTP/1.1\r\nHost: a\r\nContent-Length: " #n "\r\n\r\n" body
 #define CHUNKS                                                                                  \
@@ -179,7 +263,8 @@ static const char *const talks[] = {
 	POST("/sync/json", 9, "{\"a\":[1]}"), GET("/async/large"), GET("/sync/large"),
 	"POST /async/buffered" CHUNKS, "POST /async/count" CHUNKS, "POST /sync/count" CHUNKS,
 	"POST /async/echo" CHUNKS, GET("/async/pour"), GET("/sync/pour"), GET("/async/offload"),
-	GET("/sync/offload"), GET("/int/x"), GET("/nowhere"),
+	GET("/async/pulled"), GET("/sync/pulled"), GET("/async/events"), GET("/sync/events"),
+	GET("/sync/offload"), GET("/int/x"), GET("/nowhere"), GET("/async/needy"), GET("/sync/needy"),
 	"DELETE /async/big HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
 	GET("/async/hello/a") GET("/async/hello/b") POST("/sync/echo", 3, "abc"),
 };
@@ -234,11 +319,34 @@ START_TEST(any_allocation_may_fail)
 }
 END_TEST
 
+START_TEST(an_apps_tables_may_lack_memory_anywhere)
+{
+	struct config config = rooms_config();
+	struct endpoints e;
+	char err[200];
+	bool whole;
+	long n = 0;
+	int rc;
+
+	do {
+		err[0] = '\0';
+		atomic_store(&countdown, ++n);
+		rc = endpoints_build(&e, &app, &config, err, sizeof(err));
+		whole = atomic_exchange(&countdown, 0) > 0;
+		ck_assert_msg(rc == 0 || strstr(err, "memory"), "%s", err);
+		endpoints_free(&e);
+	} while (!whole);
+	ck_assert_int_eq(rc, 0);
+	ck_assert_int_gt(n, 30);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *nth = tcase_create("nth"), *all[] = { nth };
 
 	json_set_alloc_funcs(__wrap_malloc, free);
 	tcase_add_loop_test(nth, any_allocation_may_fail, 0, NTALKS);
+	tcase_add_test(nth, an_apps_tables_may_lack_memory_anywhere);
 	return rooms_suite("memory", all, 1);
 }

@@ -122,12 +122,20 @@ START_TEST(the_tables_defaults_are_what_config_h_says)
 	ck_assert_uint_eq(c->keepalive_ms, 75000);
 	ck_assert_uint_eq(c->write_timeout_ms, 30000);
 	ck_assert_uint_eq(c->linger_ms, 5000);
+	ck_assert_uint_eq(c->events_keepalive_ms, 15000);
+	ck_assert_uint_eq(c->write_rate_min, 240);
+	ck_assert_uint_eq(c->write_grace_ms, 60000);
 	ck_assert_uint_eq(c->connections_max, 10000);
 	ck_assert_uint_eq(c->requests_max, 10000);
 	ck_assert_uint_eq(c->fibers_max, 10000);
 	ck_assert_uint_eq(c->streams_sync_max, 0);
 	ck_assert_uint_eq(c->backlog, 4096);
 	ck_assert_uint_eq(c->idle_thread_ms, 10000);
+	ck_assert_uint_eq(c->queue_timeout_ms, 30000);
+	ck_assert(!c->codel);
+	ck_assert_uint_eq(c->codel_target_ms, 5);
+	ck_assert_uint_eq(c->codel_interval_ms, 100);
+	ck_assert_uint_eq(c->pool_spares, 0);
 }
 END_TEST
 

@@ -19,7 +19,7 @@ static struct loop *loop;
 static struct fiber_pool *fibers;
 static struct pipe pipe_;
 static struct park park;
-static unsigned notices;
+static unsigned notices, refills;
 static char pattern[4 * PIPE_HIGH], got[4 * PIPE_HIGH];
 
 static void ready(struct pipe *p)
@@ -29,6 +29,13 @@ static void ready(struct pipe *p)
 	notices++;
 }
 
+static void refill(struct pipe *p)
+{
+	ck_assert_ptr_eq(p, &pipe_);
+	ck_assert(!p->left);
+	refills++;
+}
+
 static void set_up(void)
 {
 	loop = loop_new_script(NULL);
@@ -36,7 +43,8 @@ static void set_up(void)
 	ck_assert_ptr_nonnull(fibers);
 	pipe_init(&pipe_, loop, NULL, ready);
 	park_init_thread(&park);
-	notices = 0;
+	pipe_.refill = refill;
+	notices = refills = 0;
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (char)(i * 7 + i / 251);
 }
@@ -211,6 +219,143 @@ START_TEST(a_notice_on_its_way_is_not_sent_again)
 }
 END_TEST
 
+/* ---- room -------------------------------------------------------------------------------------------------------- */
+
+/* Fills as much of what is reserved as n allows, with the pattern from `at` on: how much. */
+static size_t fill(size_t at, size_t n)
+{
+	void *room;
+	ssize_t size = pipe_reserve(&pipe_, &park, &room);
+
+	ck_assert_int_ge(size, 4096);
+	n = n < (size_t)size ? n : (size_t)size;
+	memcpy(room, pattern + at, n);
+	pipe_added(&pipe_, n);
+	return n;
+}
+
+START_TEST(what_is_put_into_room_is_lent_where_it_lies)
+{
+	struct iovec iov;
+	unsigned n = 1;
+	void *room;
+	int rc;
+
+	ck_assert_int_ge(pipe_reserve(&pipe_, &park, &room), 4096);
+	memcpy(room, pattern, 100);
+	pipe_added(&pipe_, 100);
+	ck_assert_int_eq(pipe_.source.lend(&pipe_.source, &iov, &n, 1000), 1);
+	ck_assert_ptr_eq(iov.iov_base, room);
+	taken(100);
+	for (size_t at = 100; at < 3 * BLOCK;)
+		at += fill(at, 3000);
+	ck_assert_uint_gt(lend(100, 2 * BLOCK, 16, &rc), BLOCK);
+	script_turns(loop, 2);
+	ck_assert_uint_eq(notices, 1);
+}
+END_TEST
+
+START_TEST(room_stays_while_all_before_it_is_sent)
+{
+	void *room;
+	ssize_t n;
+	int rc;
+
+	write_now(0, 10);
+	n = pipe_reserve(&pipe_, &park, &room);         /* behind the ten, in the same block */
+	ck_assert_uint_eq(lend(0, 100, 4, &rc), 10);
+	taken(10);
+	ck_assert_uint_eq(lend(10, 100, 4, &rc), 0);
+	memset(room, 'r', (size_t)n);                   /* ASan: the block is there yet */
+	memcpy(room, pattern + 10, 20);
+	pipe_added(&pipe_, 20);
+	script_turns(loop, 2);
+	ck_assert_uint_eq(lend(10, 100, 4, &rc), 20);
+	taken(20);
+	fill(30, 0);
+	ck_assert_uint_eq(lend(30, 100, 4, &rc), 0);
+	write_now(30, 2 * BLOCK);                       /* goes on behind a block without bytes */
+	ck_assert_uint_eq(lend(30, 4 * BLOCK, 4, &rc), 2 * BLOCK);
+	taken(2 * BLOCK);
+	ck_assert_uint_eq(pipe_.bytes, 0);
+}
+END_TEST
+
+/* Fills the pipe until it is full, and leaves: the bytes in it. */
+static size_t fill_and_leave(void)
+{
+	size_t at = 0;
+	void *room;
+
+	while (at < PIPE_HIGH)
+		at += fill(at, BLOCK);
+	ck_assert_int_eq(pipe_reserve(&pipe_, NULL, &room), -EAGAIN);
+	return at;
+}
+
+START_TEST(who_has_left_is_called_back_once_below_the_low_mark)
+{
+	size_t n = fill_and_leave(), at = 0;
+	void *room;
+	int rc;
+
+	while (at < n) {
+		size_t k = lend(at, 1000, 4, &rc);
+
+		taken(k);
+		at += k;
+		ck_assert_uint_eq(refills, pipe_.bytes < PIPE_LOW);
+	}
+	pipe_end(&pipe_, -ECANCELED);
+	ck_assert_uint_eq(refills, 1);
+	ck_assert_int_eq(pipe_reserve(&pipe_, NULL, &room), -ECANCELED);
+}
+END_TEST
+
+START_TEST(who_has_left_is_called_back_at_the_end)
+{
+	fill_and_leave();
+	pipe_end(&pipe_, -ECANCELED);
+	pipe_end(&pipe_, -ECANCELED);
+	ck_assert_uint_eq(refills, 1);
+}
+END_TEST
+
+START_TEST(what_is_held_is_told_at_its_end_or_when_it_must_wait)
+{
+	pipe_hold(&pipe_);
+	write_now(0, 10);
+	script_turns(loop, 2);
+	ck_assert_uint_eq(notices, 0);
+	pipe_tell(&pipe_);
+	script_turns(loop, 2);
+	ck_assert_uint_eq(notices, 1);
+}
+END_TEST
+
+START_TEST(nothing_is_put_between_what_is_held_nor_before_what_waits)
+{
+	int rc;
+
+	ck_assert(pipe_interject(&pipe_, (struct slice){ pattern, 3 }));
+	ck_assert(!pipe_interject(&pipe_, SLICE("abc")));       /* the first is there yet */
+	ck_assert_uint_eq(lend(0, 10, 4, &rc), 3);
+	taken(3);
+	pipe_hold(&pipe_);
+	ck_assert(!pipe_interject(&pipe_, SLICE("abc")));
+	write_now(3, 4);
+	ck_assert_uint_eq(lend(3, 10, 4, &rc), 4);
+	taken(4);
+	ck_assert(!pipe_interject(&pipe_, SLICE("abc")));       /* empty, but in the midst */
+	pipe_tell(&pipe_);
+	ck_assert(pipe_interject(&pipe_, (struct slice){ pattern + 7, 3 }));
+	ck_assert_uint_eq(lend(7, 10, 4, &rc), 3);
+	taken(3);
+	pipe_end(&pipe_, 0);
+	ck_assert(!pipe_interject(&pipe_, SLICE("abc")));
+}
+END_TEST
+
 /* ---- a handler that waits ---------------------------------------------------------------------------------------- */
 
 struct handler {
@@ -309,6 +454,19 @@ START_TEST(one_large_write_waits_in_the_middle)
 		script_turns(loop, 2);
 	}
 	ck_assert_uint_eq(at, 3 * PIPE_HIGH);
+}
+END_TEST
+
+START_TEST(a_held_write_that_must_wait_tells_the_loop_first)
+{
+	pipe_hold(&pipe_);
+	run_on_fiber(write_main, 2 * PIPE_HIGH, 1000);
+	ck_assert(!handler.ended);
+	script_turns(loop, 2);
+	ck_assert_uint_eq(notices, 1);
+	pipe_end(&pipe_, -ECANCELED);
+	script_turns(loop, 2);
+	ck_assert(handler.ended);
 }
 END_TEST
 
@@ -517,6 +675,13 @@ int main(void)
 	tcase_add_test(out, many_writes_are_one_notice);
 	tcase_add_test(out, no_notice_is_given_while_bytes_are_on_their_way_out);
 	tcase_add_test(out, a_notice_on_its_way_is_not_sent_again);
+	tcase_add_test(out, what_is_put_into_room_is_lent_where_it_lies);
+	tcase_add_test(out, room_stays_while_all_before_it_is_sent);
+	tcase_add_test(out, who_has_left_is_called_back_once_below_the_low_mark);
+	tcase_add_test(out, who_has_left_is_called_back_at_the_end);
+	tcase_add_test(out, what_is_held_is_told_at_its_end_or_when_it_must_wait);
+	tcase_add_test(out, nothing_is_put_between_what_is_held_nor_before_what_waits);
+	tcase_add_test(fiber, a_held_write_that_must_wait_tells_the_loop_first);
 	tcase_add_test(fiber, a_writer_waits_at_the_high_mark_and_goes_on_below_the_low_one);
 	tcase_add_test(fiber, one_large_write_waits_in_the_middle);
 	tcase_add_test(fiber, a_writer_that_waits_is_told_that_it_broke);

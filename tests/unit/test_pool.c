@@ -99,6 +99,39 @@ START_TEST(threads_that_admit_at_once_share_exactly_the_places_there_are)
 }
 END_TEST
 
+static void *come_and_go(void *arg)
+{
+	unsigned refused = 0;
+
+	pthread_barrier_wait(&start_line);
+	for (unsigned i = 0; i < *(unsigned *)arg; i++) {
+		if (pool_admit(pool))
+			pool_unadmit(pool);
+		else
+			refused++;
+	}
+	atomic_fetch_add(&admitted, *(unsigned *)arg - refused);
+	return NULL;
+}
+
+START_TEST(nobody_is_refused_while_there_is_a_place_for_each)
+{
+	pthread_t threads[3];
+	unsigned times = 100000;
+
+	atomic_store(&admitted, 0);
+	pthread_barrier_init(&start_line, NULL, 3);
+	make_pool(1, 2, 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, come_and_go, &times), 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&start_line);
+	ck_assert_uint_eq(atomic_load(&admitted), 300000);
+	ck_assert_uint_eq(stats().rejected, 0);
+}
+END_TEST
+
 #define CHURN_JOBS 2000
 
 struct churn_job {
@@ -437,6 +470,7 @@ int main(void)
 	tcase_add_test(admission, admission_stops_exactly_at_threads_plus_queue);
 	tcase_add_test(admission, resizing_moves_the_bound_of_admission);
 	tcase_add_test(admission, threads_that_admit_at_once_share_exactly_the_places_there_are);
+	tcase_add_test(admission, nobody_is_refused_while_there_is_a_place_for_each);
 	tcase_add_test(admission, the_bound_holds_while_jobs_come_and_go);
 
 	tcase_add_test(limit, raising_the_limit_starts_waiting_jobs_at_once);

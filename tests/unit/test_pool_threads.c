@@ -52,12 +52,12 @@ START_TEST(the_last_worker_to_go_idle_is_woken_first)
 	submit(0, 1, run_at_once);
 	EVENTUALLY(stats().done == 9);
 	EVENTUALLY(resting(8));
-	first = ran_on;
+	first = atomic_load(&ran_on);
 	for (unsigned i = 0; i < 50; i++) {
 		submit(0, 1, run_at_once);
 		EVENTUALLY(stats().done == 10 + i);
 		EVENTUALLY(resting(8));
-		ck_assert(pthread_equal(first, ran_on));
+		ck_assert(pthread_equal(first, atomic_load(&ran_on)));
 	}
 }
 END_TEST
@@ -71,6 +71,7 @@ START_TEST(one_job_after_the_other_takes_one_thread)
 		EVENTUALLY(resting(1));
 	}
 	ck_assert_uint_eq(stats().started, 1);
+	ck_assert_uint_eq(stats().woken, 99);
 }
 END_TEST
 
@@ -140,7 +141,7 @@ static void held_start(void *arg)
 static void make_held_pool(void)
 {
 	atomic_store(&hold_starting, false);
-	pool = pool_new(&(struct pool_conf){ .name = "test", .threads = 8, .queue = 100, .tags = TAGS,
+	pool = pool_new(&(struct pool_conf){ .name = "test", .threads = 8, .queue = MANY, .tags = TAGS,
 		.thread_start = held_start });
 	ck_assert_ptr_nonnull(pool);
 }
@@ -175,6 +176,46 @@ START_TEST(for_jobs_known_as_short_a_worker_starts_one_thread_at_a_time)
 	EVENTUALLY(stats().starting > 0);
 	ck_assert_uint_eq(stats().starting, 1);
 	let_threads_start_and_jobs_end(7);
+}
+END_TEST
+
+/* The thread that the first worker starts is held back, so that one runs them all, and asks for no third. */
+START_TEST(a_batch_of_short_jobs_wakes_one_worker_and_starts_one)
+{
+	make_held_pool();
+	make_kind_short(1);
+	EVENTUALLY(resting(1));
+	ck_assert_uint_eq(stats().started, 1);
+	ck_assert_uint_eq(stats().woken, 99);
+	atomic_store(&hold_starting, true);
+	submit(0, 64, run_at_once);
+	EVENTUALLY(atomic_load(&ended) == 64);
+	EVENTUALLY(stats().running == 0);
+	ck_assert_uint_eq(stats().woken, 100);
+	ck_assert_uint_eq(stats().starting, 1);
+	ck_assert_uint_eq(stats().threads, 2);
+	atomic_store(&hold_starting, false);
+	EVENTUALLY(resting(2));
+}
+END_TEST
+
+/* Two or three a batch are usual; the bound leaves room for threads that are preempted while they wake the next. */
+START_TEST(batches_of_short_jobs_wake_few_of_many_idle_workers)
+{
+	uint64_t woken;
+
+	make_pool(40, MANY, 0);
+	fill_and_rest(40);
+	make_kind_short(40);
+	woken = stats().woken;
+	for (unsigned i = 1; i <= 50; i++) {
+		submit(0, 64, run_at_once);
+		EVENTUALLY(atomic_load(&ended) == 64 * i);
+		EVENTUALLY(resting(40));
+	}
+	ck_assert_uint_ge(stats().woken - woken, 50);
+	ck_assert_uint_le(stats().woken - woken, 50 * 8);
+	ck_assert_uint_eq(stats().started, 40);
 }
 END_TEST
 
@@ -591,6 +632,8 @@ int main(void)
 	tcase_add_test(threads, blocking_jobs_of_a_kind_known_as_short_still_get_all_threads);
 	tcase_add_test(threads, a_splice_starts_one_thread_and_leaves_the_others_to_that);
 	tcase_add_test(threads, for_jobs_known_as_short_a_worker_starts_one_thread_at_a_time);
+	tcase_add_test(threads, a_batch_of_short_jobs_wakes_one_worker_and_starts_one);
+	tcase_add_test(threads, batches_of_short_jobs_wake_few_of_many_idle_workers);
 	tcase_add_test(threads, for_jobs_that_may_run_long_a_worker_starts_several_threads);
 	tcase_add_test(threads, a_worker_has_its_name_its_stack_its_pool_and_no_signals);
 	tcase_add_test(threads, a_stack_too_small_to_live_on_is_made_larger);

@@ -262,9 +262,10 @@ START_TEST(what_the_setup_gives_is_what_is_asked_for)
 	ol_server_stop(server);
 	ck_assert_int_eq(stops, 1);
 	ck_assert_uint_eq(info.loops, 2);
-	ck_assert_uint_eq(info.pools, 1);
+	ck_assert_uint_eq(info.pools, 2);
 	ck_assert(!info.ready);
 	ck_assert_str_eq(pool_name(server_pool(server, 0)), "default");
+	ck_assert_str_eq(pool_name(server_pool(server, 1)), "background");
 	ck_assert_ptr_null(server_route_pool(server, 0));
 	ck_assert_str_eq(server_route_pool(server, 1), "default");
 	server_free(server);

@@ -1,0 +1,49 @@
+/* dispatch_internal.h: what the files of dispatch tell each other.  On the loop's thread. */
+#ifndef OL_DISPATCH_INTERNAL_H
+#define OL_DISPATCH_INTERNAL_H
+
+#include "base/checked.h"
+#include "dispatch.h"
+
+/* The pool of a sync route's request. */
+static inline struct dispatch_pool *dispatch_pool_of(const struct ol_req *r)
+{
+	return &r->home->shared->pools[r->endpoint->pool_index];
+}
+
+/* ---- dispatch_home.c --------------------------------------------------------------------------------------------- */
+
+/* An exchange for what has begun on s; NULL without memory. */
+CHECKED struct ol_req *dispatch_new(struct dispatch *d, struct stream *s, const struct head *h);
+/* Ends r when nothing holds it any more; else does nothing. */
+void dispatch_release(struct ol_req *r);
+/* Requests of r's route that have begun and not ended: read by whoever names the routes that are stuck. */
+void dispatch_count_in_flight(struct ol_req *r, int n);
+
+/* ---- dispatch_queue.c -------------------------------------------------------------------------------------------- */
+
+void dispatch_queue_init(struct dispatch *d);
+void dispatch_queue_fini(struct dispatch *d);
+
+/* ---- dispatch_end.c ---------------------------------------------------------------------------------------------- */
+
+/* The reply is complete, and no handler runs or will. */
+void dispatch_answer(struct ol_req *r);
+void dispatch_answer_error(struct ol_req *r, int status, const char *detail);
+/* Tells those who work for r, or may soon, that nobody waits for it. */
+void dispatch_tell(struct ol_req *r, enum dispatch_drop why);
+/* 503: a limit is reached; the other: of its pool, which knows when to come again. */
+void dispatch_shed(struct ol_req *r, const char *detail);
+void dispatch_shed_pool(struct ol_req *r, const char *detail);
+/* The handler may start from now on: its route's .timeout begins. */
+void dispatch_await(struct ol_req *r);
+
+/* ---- after.c ----------------------------------------------------------------------------------------------------- */
+
+/* The reply of r, which has left work, is over.  True: the work begins, and ends with another dispatch_release; false:
+ * none is to run. */
+CHECKED bool after_begin(struct ol_req *r);
+/* The grace is over: what has not begun is dropped, and what runs is told. */
+void after_abandon(struct dispatch *d);
+
+#endif

@@ -222,11 +222,24 @@ static const struct ol_route routes[] = {
 	BOTH("/500", leave_and_500), BOTH("/latch", leave_and_latch), BOTH("/404", leave_404),
 	BOTH("/stream", leave_stream), BOTH("/borrowed", leave_borrowed), BOTH("/nowhere", nowhere),
 	OL_GET("/held/{name}", .sync = leave_held),
+	OL_GET("/late/{name}", .sync = leave_held, .timeout = 50),
+	OL_GET("/turned-away/{name}", .sync = leave),
 	OL_POST("/unread/{name}", .async = leave, .stream = 1),
 	OL_POST("/body/{name}", .sync = leave),
 };
 static const struct ol_pool pools[] = { { .name = "one", .threads = 1, .queue = 1 } };
-static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };
+
+/* Turns some requests away, having left work of its own. */
+static int turn_away(ol_req *r)
+{
+	static char letter = 'h';
+
+	if (strncmp(ol_path(r), "/turned-away/", 13) != 0)
+		return 0;
+	return ol_after(r, NULL, note, &letter) < 0 ? -1 : ol_error(r, 429, "not now");
+}
+
+static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools), .admit = { turn_away } };
 
 /* ---- fixture ----------------------------------------------------------------------------------------------------- */
 
@@ -574,6 +587,34 @@ START_TEST(work_runs_though_the_client_left_while_the_reply_was_sent)
 }
 END_TEST
 
+START_TEST(work_runs_behind_a_504_when_its_handler_succeeds_late)
+{
+	struct script_peer *p = ask(NULL, "/late/x%%20y?work=b"), *q;
+
+	UNTIL(&rooms, has_begun());
+	q = ask(NULL, "/late/x%%20y?work=b&fails");
+	UNTIL(&rooms, has_begun());
+	pass_ms(&rooms, 60);
+	ck_assert(heard_of(p, "HTTP/1.1 504 ") && heard_of(q, "HTTP/1.1 504 "));
+	ck_assert_uint_eq(nran, 0);
+	sem_post(&handler_let_go);
+	sem_post(&handler_let_go);
+	UNTIL(&rooms, at_rest());                       /* note() has seen that it is not cancelled */
+	ck_assert_str_eq(ran, "b");
+	ck_assert_uint_eq(counted(&rooms, METRIC_AFTER_DROPPED), 1);
+}
+END_TEST
+
+START_TEST(an_admit_hook_may_leave_work_behind_its_answer)
+{
+	struct script_peer *p = ask(NULL, "/turned-away/x%%20y?work=b");
+
+	ck_assert(heard_of(p, "HTTP/1.1 429 "));
+	UNTIL(&rooms, nran == 1 && at_rest());
+	ck_assert_str_eq(ran, "h");
+}
+END_TEST
+
 START_TEST(a_client_that_leaves_while_work_runs_changes_nothing)
 {
 	struct script_peer *p = ask(NULL, "%s/leave/x%%20y?work=Bb", lanes[_i]);
@@ -706,6 +747,8 @@ int main(void)
 	tcase_add_test(one, work_runs_though_the_client_left_before_the_reply);
 	tcase_add_test(one, nothing_runs_when_the_client_left_and_the_handler_failed);
 	tcase_add_loop_test(one, work_runs_though_the_client_left_while_the_reply_was_sent, 0, 2);
+	tcase_add_test(one, work_runs_behind_a_504_when_its_handler_succeeds_late);
+	tcase_add_test(one, an_admit_hook_may_leave_work_behind_its_answer);
 	tcase_add_loop_test(one, a_client_that_leaves_while_work_runs_changes_nothing, 0, 2);
 	tcase_add_test(one, a_drain_lets_work_end);
 	tcase_add_test(one, at_the_end_of_the_grace_what_runs_is_told_and_what_waits_is_dropped);

@@ -33,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <time.h>
 
 #define PERIOD_MIN NS_PER_MS
@@ -475,12 +476,24 @@ static void set_due(struct monitor *m)
 		m->due_ns = now;
 }
 
+/* Has the names of the program, of this library and of libc read: at the first stall there is no time for it. */
+static void warm_up(struct monitor *m)
+{
+	const uintptr_t addresses[] = { (uintptr_t)getauxval(AT_ENTRY), (uintptr_t)warm_up,
+		(uintptr_t)clock_nanosleep };
+	char text[SYMBOL_TEXT_MAX];
+
+	for (size_t i = 0; m->symbols && i < sizeof(addresses) / sizeof(addresses[0]); i++)
+		(void)symbols_format(m->symbols, addresses[i], text, sizeof(text));
+}
+
 static void *monitor_thread(void *arg)
 {
 	struct monitor *m = arg;
 
 	pthread_setname_np(pthread_self(), "ol-monitor");
 	m->self = capture_thread_new();
+	warm_up(m);
 	m->suspended_ns = suspended();
 	m->due_ns = NEVER;
 	while (!stopped(m)) {

@@ -1,0 +1,62 @@
+/* figures.h: a page of Prometheus's text, and what two of them say together. */
+#ifndef OL_CLI_FIGURES_H
+#define OL_CLI_FIGURES_H
+
+#include "base/checked.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sample {
+	const char *name;
+	char *labels;           /* what stands between the braces, still escaped; "" without any */
+	double value;
+};
+
+struct figures {
+	char *text;
+	struct sample *samples;
+	size_t n;
+	uint64_t at_ns;         /* when it was asked for; clock_now_ns */
+};
+
+/* Steals text, which is the caller's no more, also on an error: -ENOMEM.  Lines that are no samples are left out. */
+CHECKED int figures_parse(struct figures *f, char *text, uint64_t at_ns);
+
+/* The figures are empty then. */
+void figures_fini(struct figures *f);
+
+/* Which samples are meant: those whose label `label` is `value`; all, when label is NULL. */
+struct where {
+	const char *label, *value;
+};
+
+/* The value of a sample's label into dst, cut off at n; false when it has none of that name. */
+bool sample_label(const struct sample *s, const char *label, char *dst, size_t n);
+
+/* The sum of a metric's samples; false when there is none. */
+bool figures_sum(const struct figures *f, const char *name, struct where where, double *sum);
+
+/* How much that sum has grown a second; then may be NULL: 0. */
+double figures_rate(const struct figures *now, const struct figures *then, const char *name, struct where where);
+
+/* What a family of histograms has gained between two pages.  Counts are cumulative, and le[n - 1] is infinite. */
+#define SPREAD_MAX 40
+
+struct spread {
+	unsigned n;
+	double le[SPREAD_MAX], count[SPREAD_MAX];
+	double sum;
+};
+
+/* name without _bucket.  Of samples whose label `status` begins with `status`, unless that is NULL. */
+void figures_gain(const struct figures *now, const struct figures *then, const char *name, struct where where,
+	const char *status, struct spread *out);
+
+/* How many it has counted. */
+double spread_count(const struct spread *s);
+
+/* A quantile in seconds: below 0 when nothing was counted.  *bound is '<' or '>' when it is only a limit, else 0. */
+double spread_quantile(const struct spread *s, double q, char *bound);
+
+#endif

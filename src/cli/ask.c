@@ -2,8 +2,8 @@
  *
  * One question, one connection, one thread that waits: a blocking socket with time-outs needs no event loop.  The
  * question is HTTP/1.0, so the reply's body ends where the connection does and is never chunked; a Content-Length must
- * be kept, else the reply has been cut off.  Bounds: a second to connect or to wait for more, PATIENCE_NS for all of it,
- * BODY_MAX of memory.
+ * be kept, else the reply has been cut off.  Bounds: a second to connect or to wait for more, PATIENCE_NS for all of
+ * it, BODY_MAX of memory.
  *
  * What goes wrong is told in one line that names the address and, where there is a likely reason, asks about it.
  */

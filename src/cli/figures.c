@@ -1,9 +1,9 @@
 /* figures.c: a page of Prometheus's text, and what two of them say together.
  *
  * The text is cut where it lies: names and labels are NUL-terminated in place, so a page costs its text and an array.
- * Counters mean little by themselves, so what is asked for is mostly the difference between two pages, per second.  A
- * histogram knows a time only within its bucket; inside it we interpolate, and what lies in the first or behind the last
- * bound is told as "less than" or "more than", never as a number that nobody has measured.
+ * Counters mean little by themselves, so what is asked for is mostly the difference between two pages, per second.
+ * A histogram knows a time only within its bucket; inside it we interpolate, and what lies in the first or behind the
+ * last bound is told as "less than" or "more than", never as a number that nobody has measured.
  *
  * Buckets of several histograms are added by their bound, so families may be asked for over all labels.  Numbers are
  * read by strtod in the C locale, which the program never leaves.

@@ -178,7 +178,7 @@ void screen_end_line(struct screen *s)
 	s->column = 0;
 	/* behind the last line of a terminal an end of line would scroll */
 	if (screen_left(s) > 0)
-		append_text(s, s->terminal ? "\r\n" : "\n");
+		append_text(s, "\n");
 }
 
 int screen_show(struct screen *s, int fd)

@@ -8,7 +8,7 @@
 
 enum style { PLAIN, BOLD, QUIET, GOOD, WARN, BAD, STYLES };
 
-/* A picture in the making.  Nothing is wider than `width` columns or lower than `height` lines: what is, is left out. */
+/* A picture in the making.  What is wider than `width` columns or lower than `height` lines is left out. */
 struct screen {
 	unsigned width, height; /* height 0: as many lines as come */
 	bool colour;

@@ -270,7 +270,8 @@ static void lose(struct top *t, const char *why)
 	struct tm local;
 
 	if (!*t->lost && localtime_r(&now, &local))
-		snprintf(t->lost, sizeof(t->lost), "since %02d:%02d:%02d %s", local.tm_hour, local.tm_min, local.tm_sec, why);
+		snprintf(t->lost, sizeof(t->lost), "since %02d:%02d:%02d %s", local.tm_hour, local.tm_min,
+			local.tm_sec, why);
 	t->told.lost = t->lost;
 }
 
@@ -355,7 +356,8 @@ static int read_arguments(int argc, char **argv, struct top *t)
 		if (counted)
 			continue;
 		if (argv[i][0] == '-' || t->address) {
-			fprintf(stderr, "offloop top: \"%s\" is one argument too many: offloop %s\n", argv[i], command_top.usage);
+			fprintf(stderr, "offloop top: \"%s\" is one argument too many: offloop %s\n", argv[i],
+				command_top.usage);
 			return 2;
 		}
 		t->address = argv[i];

@@ -31,7 +31,9 @@ static bool is_low(const struct screen *s)
 
 static const char *count_text(char *dst, size_t n, double v)
 {
-	if (v >= 1e6)
+	if (v < 0)
+		snprintf(dst, n, "-");
+	else if (v >= 1e6)
 		snprintf(dst, n, "%.3g M", v / 1e6);
 	else if (v >= 1e4)
 		snprintf(dst, n, "%.3g k", v / 1e3);
@@ -213,7 +215,7 @@ static void count_item(struct screen *s, const char *name, double v, const char 
 {
 	char number[32], text[40];
 
-	snprintf(text, sizeof(text), "%s%s", count_text(number, sizeof(number), v), unit);
+	snprintf(text, sizeof(text), "%s%s", count_text(number, sizeof(number), v), v < 0 ? "" : unit);
 	item(s, name, text, v >= 0.05 ? when_not_zero : PLAIN);
 }
 
@@ -243,12 +245,12 @@ static void about(struct screen *s, const struct top_told *t)
 	}
 }
 
-/* What all limits have turned away; counters overlap, and each leaves something out, so it is the largest. */
+/* What all limits have turned away: counters overlap, and each leaves something out, so it is the largest. */
 static double turned_away(const struct top_told *t)
 {
 	static const char *const names[] = { "offloop_requests_shed_total", "offloop_pool_rejected_total",
 		"offloop_route_rejected_total" };
-	double most = 0;
+	double most = t->then ? 0 : -1;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		double v = figures_rate(&t->now, t->then, names[i], EVERYWHERE);
@@ -258,24 +260,25 @@ static double turned_away(const struct top_told *t)
 	return most;
 }
 
-static double seconds_between(const struct top_told *t)
+/* How many of them a second; below 0, shown as "-", while there is one page only. */
+static double per_second(const struct top_told *t, double gained)
 {
-	return t->then ? (double)(t->now.at_ns - t->then->at_ns) / 1e9 : 1;
+	return t->then ? gained * 1e9 / (double)(t->now.at_ns - t->then->at_ns) : -1;
 }
 
 static void totals(struct screen *s, const struct top_told *t)
 {
 	struct spread all, failed, away;
 	char text[32];
-	double v, per = seconds_between(t);
+	double v;
 
 	figures_gain(&t->now, t->then, DURATION, EVERYWHERE, NULL, &all);
 	figures_gain(&t->now, t->then, DURATION, EVERYWHERE, "5", &failed);
 	figures_gain(&t->now, t->then, DURATION, EVERYWHERE, "503", &away);
-	count_item(s, "requests", spread_count(&all) / per, "/s", BOLD);
+	count_item(s, "requests", per_second(t, spread_count(&all)), "/s", BOLD);
 	item(s, "p50", quantile_text(text, sizeof(text), &all, 0.5), PLAIN);
 	item(s, "p99", quantile_text(text, sizeof(text), &all, 0.99), PLAIN);
-	count_item(s, "errors", (spread_count(&failed) - spread_count(&away)) / per, "/s", BAD);
+	count_item(s, "errors", per_second(t, spread_count(&failed) - spread_count(&away)), "/s", BAD);
 	count_item(s, "turned away", turned_away(t), "/s", WARN);
 	if (figures_sum(&t->now, "offloop_loop_requests_in_flight", EVERYWHERE, &v))
 		count_item(s, "in flight", v, "", PLAIN);
@@ -286,7 +289,7 @@ static void totals(struct screen *s, const struct top_told *t)
 		struct spread of;
 
 		figures_gain(&t->now, t->then, DURATION, (struct where){ "lane", lane }, NULL, &of);
-		count_item(s, lane, spread_count(&of) / per, "/s", PLAIN);
+		count_item(s, lane, per_second(t, spread_count(&of)), "/s", PLAIN);
 		item(s, "p99", quantile_text(text, sizeof(text), &of, 0.99), PLAIN);
 	}
 	screen_end_line(s);
@@ -352,8 +355,8 @@ static void loops(struct screen *s, const struct top_told *t)
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
 
 static const struct column pool_columns[] = { { "POOL", 0, 0, true }, { "BUSY", 6, 0, false }, { "OF", 6, 0, false },
-	{ "WAITING", 8, 0, false }, { "OF", 9, 70, false }, { "WAIT P99", 9, 50, false }, { "RUN P99", 9, 66, false },
-	{ "DONE/S", 8, 80, false }, { "AWAY/S", 7, 40, false } };
+	{ "WAITING", 8, 0, false }, { "OF", 9, 76, false }, { "WAIT P99", 9, 54, false }, { "RUN P99", 9, 66, false },
+	{ "DONE/S", 8, 90, false }, { "AWAY/S", 7, 44, false } };
 #define POOL_COLUMNS (sizeof(pool_columns) / sizeof(pool_columns[0]))
 
 static double number(const json_t *object, const char *key)
@@ -377,7 +380,7 @@ static void pools(struct screen *s, const struct top_told *t)
 	table_head(s, pool_columns, POOL_COLUMNS);
 	json_array_foreach(t->pools, i, pool) {
 		struct where mine = { "pool", text_of(pool, "name") };
-		double running = number(pool, "running"), limit = number(pool, "limit"), queued = number(pool, "queued");
+		double running = number(pool, "running"), limit = number(pool, "limit");
 		struct bar bar = { running >= limit ? WARN : GOOD, running, limit };
 		struct spread wait, run;
 
@@ -386,11 +389,11 @@ static void pools(struct screen *s, const struct top_told *t)
 		set(&cells[0], PLAIN, mine.value);
 		set_count(&cells[1], running, running >= limit ? WARN : PLAIN);
 		set_count(&cells[2], limit, PLAIN);
-		set_count(&cells[3], queued, WARN);
+		set_count(&cells[3], number(pool, "queued"), WARN);
 		set_count(&cells[4], number(pool, "queue"), PLAIN);
 		set_quantile(&cells[5], &wait, 0.99, 0.1);
 		set_quantile(&cells[6], &run, 0.99, 0);
-		set_count(&cells[7], spread_count(&run) / seconds_between(t), PLAIN);
+		set_count(&cells[7], per_second(t, spread_count(&run)), PLAIN);
 		set_count(&cells[8], figures_rate(&t->now, t->then, "offloop_pool_rejected_total", mine), BAD);
 		table_line(s, pool_columns, cells, POOL_COLUMNS, &bar);
 	}
@@ -569,7 +572,7 @@ static size_t gather(const struct top_told *t, struct route *all)
 static void route_line(struct screen *s, const struct top_told *t, const struct route *r, double loops_n)
 {
 	struct where mine = { "route", r->text };
-	double per = seconds_between(t), v;
+	double v;
 	struct cell cells[ROUTE_COLUMNS];
 	struct spread failed, hold;
 
@@ -581,13 +584,13 @@ static void route_line(struct screen *s, const struct top_told *t, const struct 
 	else
 		set(&cells[0], PLAIN, "(no route)");
 	set(&cells[1], QUIET, r->lane);
-	set_count(&cells[2], spread_count(&r->told) / per, BOLD);
+	set_count(&cells[2], per_second(t, spread_count(&r->told)), BOLD);
 	set_quantile(&cells[3], &r->told, 0.5, 0);
 	set_quantile(&cells[4], &r->told, 0.99, 0);
-	set_count(&cells[5], spread_count(&failed) / per, BAD);
+	set_count(&cells[5], per_second(t, spread_count(&failed)), BAD);
 	set(&cells[6], PLAIN, "-");
 	if (spread_count(&hold) > 0)
-		set_share(&cells[6], hold.sum / per / loops_n);
+		set_share(&cells[6], per_second(t, hold.sum) / loops_n);
 	set_quantile(&cells[7], &hold, 0.99, LONG_HOLD);
 	figures_sum(&t->now, "offloop_loop_stalls_total", mine, &v);
 	set_count(&cells[8], v, BAD);

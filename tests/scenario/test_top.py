@@ -1,0 +1,258 @@
+"""offloop top: what a running server does, in a terminal or as plain text."""
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import threading
+import time
+
+import pytest
+
+from conftest import PATIENCE, program_path, wait_until
+
+
+def run(*args, env=None):
+    done = subprocess.run([program_path("offloop"), "top", *map(str, args)], capture_output=True, text=True, timeout=PATIENCE,
+                          env={**os.environ, "LANG": "C.UTF-8", "LC_ALL": "", **(env or {})}, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Terminal:
+    """The command on a terminal of its own; `screen` is what a person would see."""
+
+    def __init__(self, *args, columns=100, lines=40, env=None):
+        self.master, slave = pty.openpty()
+        self.sized(columns, lines)
+        self.before = termios.tcgetattr(slave)
+        self.process = subprocess.Popen(
+            [program_path("offloop"), "top", *map(str, args)], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env={**os.environ, "TERM": "xterm", "LANG": "C.UTF-8", "LC_ALL": "", **(env or {})},
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.slave, self.seen = slave, b""
+
+    def sized(self, columns, lines):
+        self.columns, self.lines = columns, lines
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def read(self, seconds=0.05):
+        while select.select([self.master], [], [], seconds)[0]:
+            try:
+                piece = os.read(self.master, 65536)
+            except OSError:
+                break
+            self.seen += piece
+            seconds = 0.05
+        return self.seen
+
+    def screen(self):
+        """The last whole picture, line by line, without colours."""
+        pictures = self.read().decode("utf-8", "replace").split("\033[H")
+        whole = [p for p in pictures if "\033[?7h" in p]
+        last = re.sub(r"\033\[[?\d;]*[A-Za-z]", "", whole[-1]) if whole else ""
+        return last.split("\r\n")
+
+    def wait(self, condition):
+        wait_until(lambda: condition("\n".join(self.screen())))
+
+    def press(self, key):
+        os.write(self.master, key)
+
+    def end(self):
+        """Its exit status; the terminal is as it was."""
+        code = self.process.wait(PATIENCE)
+        self.read()
+        assert b"\033[?25h" in self.seen and self.seen.rstrip().endswith(b"\033[?1049l")
+        assert termios.tcgetattr(self.slave) == self.before
+        return code
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def terminal():
+    opened = []
+
+    def start(*args, **kwargs):
+        opened.append(Terminal(*args, **kwargs))
+        return opened[-1]
+
+    yield start
+    for t in opened:
+        t.close()
+
+
+@pytest.fixture
+def control(app):
+    return f"127.0.0.1:{app.control}"
+
+
+def load(app, path, until):
+    def ask():
+        while not until.is_set():
+            app.ask(path)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+def test_where_there_is_no_terminal_it_prints_plain_text_once(app, control):
+    stop = threading.Event()
+    threads = [load(app, "/a/text", stop), load(app, "/one?ms=5", stop)]
+    try:
+        wait_until(lambda: app.metric("http_server_request_duration_seconds_count", route="/one") > 0)
+        status, text, error = run(control)
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert (status, error) == (0, "")
+    assert "\033" not in text and text.count("ROUTE") == 1
+    assert re.search(r"^offloop \S+ on \w+ at 127\.0\.0\.1:\d+, up ", text)
+    assert re.search(r"requests [1-9]\S*/s", text)
+    assert re.search(r"^one +\S* +\d +1 ", text, re.M), text
+    routes = text[text.index("ROUTE"):].splitlines()[1:]
+    assert {" ".join(line.split()[:2]) for line in routes[:2]} == {"GET /a/text", "GET /one"}     # by load
+    assert not any(line.endswith(" ") for line in text.splitlines())
+
+
+def test_it_prints_as_often_as_it_is_told(control):
+    start = time.monotonic()
+    status, text, _ = run("-n", 2, control)
+    assert status == 0 and text.count("ROUTE") == 2 and time.monotonic() - start >= 1.9
+
+
+def test_a_unix_socket_will_do(serve, tmp_path):
+    where = f"unix:{tmp_path}/control"
+    app = serve("testapp", "--loops", "1", "--control", where)
+    wait_until(lambda: os.path.exists(f"{tmp_path}/control"))
+    status, text, _ = run(where)
+    assert status == 0 and f"at {where}" in text
+    app.stop()
+    assert run(where)[0] == 1
+
+
+def test_it_shows_a_stall_with_its_stack(app, control):
+    app.ask("/a/block?ms=60")
+    text = run(control)[1]
+    assert re.search(r"^GET /a/block +\d\d:\d\d:\d\d blocked +[\d.]+ ms", text, re.M), text
+    if not os.environ.get("SANITIZERS"):
+        assert re.search(r"^  block\b.*", text, re.M), text
+
+
+def test_what_goes_wrong_is_told_in_one_line():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        free = s.getsockname()[1]
+    said = [run(f"127.0.0.1:{free}"), run("unix:/nonesuch/socket"), run("nonsense"), run("-n", "0"), run("a:1", "b:2")]
+    assert [s[0] for s in said] == [1, 1, 2, 2, 2]
+    assert all(s[1] == "" and s[2].count("\n") == 1 and s[2].startswith("offloop top: ") for s in said)
+    assert said[0][2].endswith(f"cannot connect to 127.0.0.1:{free}: Connection refused: "
+                               "is a server running with --control?\n")
+    assert "HOST:PORT" in said[2][2]
+
+
+@pytest.mark.parametrize("reply, word", [
+    (b"SSH-2.0-x\r\n", "does not speak HTTP"), (b"", "does not speak HTTP"),
+    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", "cut off")])
+def test_what_is_no_control_plane_is_told_so(reply, word):
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        def answer():
+            c, _ = s.accept()
+            c.recv(4096)
+            c.sendall(reply)
+            c.close()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        status, _, error = run("127.0.0.1:%d" % s.getsockname()[1])
+        thread.join()
+    assert status == 1 and word in error and error.count("\n") == 1
+
+
+def test_names_cannot_steer_the_terminal():
+    page = b'offloop_build_info{version="\x1b[2J\xc2\x9b1m",backend="x"} 1\noffloop_loop_connections{loop="0"} 1\n'
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        def answer():
+            for _ in range(10):
+                c, _ = s.accept()
+                path = c.recv(4096).split(b" ")[1]
+                body = page if path == b"/metrics" else b"[]"
+                c.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+                c.close()
+        threading.Thread(target=answer, daemon=True).start()
+        status, text, error = run("127.0.0.1:%d" % s.getsockname()[1])
+    assert (status, error) == (0, "")
+    assert "\033" not in text and "\x9b" not in text and "?[2J" in text
+
+
+def test_on_a_terminal_it_fills_the_screen_until_q(terminal, control):
+    t = terminal(control)
+    t.wait(lambda s: "ROUTE" in s)
+    assert b"\033[?1049h" in t.seen
+    assert len(t.screen()) <= t.lines
+    first = t.screen()[0]
+    t.wait(lambda s: first not in s)        # the clock goes on
+    t.press(b"q")
+    assert t.end() == 0
+
+
+def test_ctrl_c_and_signals_restore_the_terminal(terminal, control):
+    for end in (lambda t: t.press(b"\x03"), lambda t: t.process.send_signal(signal.SIGTERM)):
+        t = terminal(control)
+        t.wait(lambda s: "ROUTE" in s)
+        end(t)
+        assert t.end() == 0
+
+
+@pytest.mark.parametrize("columns, lines", [(30, 10), (60, 20), (80, 24), (200, 60)])
+def test_no_picture_is_wider_or_higher_than_the_terminal(app, terminal, control, columns, lines):
+    app.ask("/a/block?ms=30")
+    t = terminal("-n", "2", control, columns=columns, lines=lines)
+    t.wait(lambda s: "offloop" in s)
+    assert t.end() == 0
+    shown = t.screen()
+    assert len(shown) <= lines and all(len(line) <= columns for line in shown), shown
+
+
+def test_it_follows_the_size_of_the_window(terminal, control):
+    t = terminal(control)
+    t.wait(lambda s: "LAG P50" in s)
+    t.sized(40, 20)
+    t.wait(lambda s: "LAG P50" not in s and "P99" in s)
+    assert all(len(line) <= 40 for line in t.screen())
+    t.press(b"q")
+    assert t.end() == 0
+
+
+def test_colours_may_be_left_out(app, terminal, control):
+    app.ask("/a/block?ms=30")
+    coloured, plain = terminal("-n", "1", control), terminal("-n", "1", control, env={"NO_COLOR": "1"})
+    for t in (coloured, plain):
+        t.wait(lambda s: "ROUTE" in s)
+        assert t.end() == 0
+    assert b"\033[31m" in coloured.seen and not re.search(rb"\033\[\d+m", plain.seen)
+
+
+def test_a_lost_server_is_told_of_and_found_again(serve, terminal, tmp_path):
+    where = f"unix:{tmp_path}/control"
+    app = serve("testapp", "--loops", "1", "--control", where)
+    wait_until(lambda: os.path.exists(f"{tmp_path}/control"))
+    t = terminal(where)
+    t.wait(lambda s: "ROUTE" in s)
+    app.stop()
+    t.wait(lambda s: re.search(r"since \d\d:\d\d:\d\d cannot connect", s) and "ROUTE" in s)
+    serve("testapp", "--loops", "1", "--control", where)
+    t.wait(lambda s: "cannot connect" not in s)
+    t.press(b"q")
+    assert t.end() == 0

@@ -6,7 +6,7 @@
 # run with OFFLOOP_BACKEND=uring or libevent; where io_uring is not to be had, the steps for it are skipped.
 
 quick_steps='build unit wire-uring wire-libevent scenario-uring scenario-libevent sidebyside docs'
-all_steps="$quick_steps clang
+all_steps="$quick_steps dashboard clang
 	asan-build asan-unit asan-wire-uring asan-wire-libevent asan-scenario-uring asan-scenario-libevent
 	tsan-build tsan-unit tsan-wire-uring tsan-wire-libevent tsan-scenario-uring tsan-scenario-libevent
 	fuzz nouring install distcheck"
@@ -137,6 +137,20 @@ step_sidebyside() {
 	pytest_in tests/sidebyside "$python" 300
 }
 
+# The control plane's page in a headless Chromium, which is fetched where somebody waits for it: in CI, or for who names
+# this step.
+step_dashboard() {
+	backend plain libevent
+	case "${CI:-}$named" in
+	true* | *' dashboard '*) have_chromium || fetch_chromium ;;
+	esac
+	if ! have_chromium; then
+		say "skipped: there is no Chromium; ./dev test dashboard fetches one (100 MB) into build/tools"
+		return 77
+	fi
+	pytest_in tests/dashboard "$(find_python pytest,xdist)" 300 -n "$jobs"
+}
+
 # pytest_in FOLDER PYTHON SECONDS [ARG...]: the tests of a folder, once the stage is set, and how many did what.
 pytest_in() {
 	local folder=$1 python=$2 seconds=$3 status=0
@@ -204,7 +218,7 @@ step_docs() {
 }
 
 test_all() {
-	local chosen=() name wanted word passed=0 failed=0 skipped=0 p f s rows='' start=$SECONDS
+	local named=" $* " chosen=() name wanted word passed=0 failed=0 skipped=0 p f s rows='' start=$SECONDS
 	case ${1:-} in
 	-l)
 		tr -s ' \t' '\n' <<<"$all_steps"

@@ -17,6 +17,9 @@
  *    the pool.
  *  - if a job is queued and busy + waking < tokens, then a worker is waking, or no thread could be started.
  *  - a worker whose `woken` is set never ends before it has taken that wake.
+ * Each worker has a line of its own (work_line.h) that says which job it runs and since when, for others to look at
+ * without its help; one run in POOL_SAMPLED is looked at for whether the thread slept in it.
+ *
  * Who finds jobs to give up takes them out under the mutex, as pool_drop does, and calls back without it.  Admission
  * is pool_places.c's.
  */
@@ -34,6 +37,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define MAGIC 0x6f6c706fu               /* "olpo" */
@@ -58,7 +62,8 @@ struct pool {
 	uint64_t idle_ns;
 	unsigned spares;
 	uint32_t tags;
-	void (*thread_start)(void *arg), (*thread_stop)(void *arg);
+	void (*thread_start)(void *arg, const struct work_line *line);
+	void (*thread_stop)(void *arg, const struct work_line *line);
 	void *arg;
 
 	atomic_bool stalled;                    /* jobs are queued, and a thread for them could not be started */
@@ -73,6 +78,8 @@ struct pool {
 	unsigned waking GUARDED_BY(pool_role);
 	atomic_uint_fast64_t mean_ns;           /* of run, all kinds, the recent ones counting more; read without it */
 	uint64_t done GUARDED_BY(pool_role), dropped GUARDED_BY(pool_role), waited GUARDED_BY(pool_role);
+	uint64_t run_ns GUARDED_BY(pool_role);
+	unsigned busy_max GUARDED_BY(pool_role);
 	struct pool_kind *kinds GUARDED_BY(pool_role);
 
 	atomic_uint limit;                      /* written under the mutex */
@@ -89,11 +96,13 @@ struct pool {
 
 /* On its thread's own stack.  A wake may come when that is gone, see futex.h. */
 struct worker {
+	struct work_line line;                  /* which job it runs, for others to see */
 	struct list node;                       /* in pool.idle; guarded by the pool's lock */
 	_Atomic uint32_t woken;
 	struct pool *pool;                      /* this and what follows is its own */
 	bool in_job;
 	unsigned blocks;                        /* pool_block_begin without its end */
+	unsigned jobs;                          /* begun, counted to know which to sample */
 	struct pool_lost lost;                  /* given up, their `expired` not yet called */
 };
 
@@ -120,7 +129,7 @@ static void book_run(struct pool *p, uint32_t tag, uint64_t ns) REQUIRES(pool_ro
 static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uint64_t now) REQUIRES(pool_role);
 static uint64_t hand_over(struct pool *p, struct worker *w, uint64_t now) REQUIRES(pool_role);
 static bool rest(struct pool *p, struct worker *w, uint64_t *now) REQUIRES(pool_role);
-static void leave(struct pool *p, uint64_t now) RELEASES(pool_role);
+static void leave(struct pool *p, struct worker *w, uint64_t now) RELEASES(pool_role);
 static void set_limits(struct pool *p, unsigned threads, unsigned queue) REQUIRES(pool_role);
 static void count_waiting(struct pool *p, unsigned n) REQUIRES(pool_role);
 static void retry(struct pool *p) EXCLUDES(pool_role);
@@ -285,6 +294,8 @@ static struct pool_job *take(struct pool *p, uint64_t now, struct pool_lost *los
 	if (!job)
 		return NULL;
 	p->running++;
+	if (p->running + p->blocked > p->busy_max)
+		p->busy_max = p->running + p->blocked;
 	/* `now` may be the end of the job before, a moment older than this one. */
 	pool_kind_waited(&p->kinds[job->tag], now > job->queued_ns ? now - job->queued_ns : 0);
 	return job;
@@ -296,24 +307,39 @@ static void book_run(struct pool *p, uint32_t tag, uint64_t ns)
 	uint64_t mean = p->done > 0 ? atomic_load_explicit(&p->mean_ns, memory_order_relaxed) : ns;
 
 	p->done++;
+	p->run_ns += ns;
 	pool_kind_ran(&p->kinds[tag], ns);
 	atomic_store_explicit(&p->mean_ns, pool_mean(mean, ns), memory_order_relaxed);
+}
+
+/* How often the calling thread has gone to sleep. */
+static long sleeps(void)
+{
+	struct rusage use;
+
+	return getrusage(RUSAGE_THREAD, &use) == 0 ? use.ru_nvcsw : 0;
 }
 
 /* Runs a job that was taken at `now`; gives the time of its end. */
 static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uint64_t now)
 {
+	bool sampled = w->jobs++ % POOL_SAMPLED == 0;
 	uint32_t tag = job->tag;
 	uint64_t end;
+	long slept;
 
 	unlock_and_perform(p, now);
 	if (pool_lost_any(&w->lost)) {
 		tell_lost(&w->lost);
 		now = clock_now_ns();
 	}
+	slept = sampled ? sleeps() : 0;
 	w->in_job = true;
+	work_begin(&w->line, tag, now);
 	job->run(job);
+	work_end(&w->line);
 	w->in_job = false;
+	slept = sampled ? sleeps() - slept : 0;
 	end = clock_now_ns();
 
 	lock(p);
@@ -324,6 +350,8 @@ static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uin
 	p->running--;
 	pool_places_leave(&p->places, 1);
 	book_run(p, tag, end - now);
+	if (sampled)
+		pool_kind_sampled(&p->kinds[tag], slept > 0);
 	return end;
 }
 
@@ -365,7 +393,7 @@ static bool rest(struct pool *p, struct worker *w, uint64_t *now)
 }
 
 /* Ends the calling thread's part in the pool.  Each thread that ends joins the one that ended before it. */
-static void leave(struct pool *p, uint64_t now)
+static void leave(struct pool *p, struct worker *w, uint64_t now)
 {
 	pthread_t before;
 	bool has_before;
@@ -373,7 +401,7 @@ static void leave(struct pool *p, uint64_t now)
 	p->threads--;
 	unlock_and_perform(p, now);
 	if (p->thread_stop)
-		p->thread_stop(p->arg);
+		p->thread_stop(p->arg, &w->line);
 
 	lock(p);
 	has_before = p->has_ended;
@@ -397,7 +425,7 @@ static void *worker_main(void *arg)
 	list_init(&w.node);
 	pthread_setname_np(pthread_self(), p->thread_name);
 	if (p->thread_start)
-		p->thread_start(p->arg);
+		p->thread_start(p->arg, &w.line);
 	now = clock_now_ns();
 
 	lock(p);
@@ -414,7 +442,7 @@ static void *worker_main(void *arg)
 		else if (!rest(p, &w, &now))
 			break;
 	}
-	leave(p, now);
+	leave(p, &w, now);
 	return NULL;
 }
 
@@ -701,6 +729,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *s)
 		.oldest_queued_ns = p->queue.queued > 0 ? pool_queue_oldest(&p->queue) : 0,
 		.done = p->done, .dropped = p->dropped, .waited = p->waited, .overloaded = p->queue.overloaded,
 		.started = p->started, .spawn_failed = p->spawn_failed, .woken = p->woken,
+		.run_ns = p->run_ns, .busy_max = p->busy_max,
 		.rejected = pool_places_refused(&p->places),
 	};
 	for (int why = 0; why < POOL_EXPIRIES; why++)
@@ -717,4 +746,16 @@ void pool_hist(const struct pool *pool, uint32_t tag, struct pool_hist *wait, st
 	*wait = p->kinds[tag].wait;
 	*run = p->kinds[tag].run;
 	unlock(p);
+}
+
+struct pool_sleeps pool_sleeps(const struct pool *pool, uint32_t tag)
+{
+	struct pool *p = (struct pool *)pool;
+	struct pool_sleeps s;
+
+	assert(tag < p->tags);
+	lock(p);
+	s = p->kinds[tag].sleeps;
+	unlock(p);
+	return s;
 }

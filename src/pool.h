@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "wheel.h"
+#include "work_line.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,7 +46,9 @@ struct pool_conf {
 	bool codel;                                 /* sheds by CoDel, newest first while overloaded */
 	uint64_t codel_target_ns, codel_interval_ns; /* 0: 5 ms and 100 ms */
 	uint32_t tags;                              /* number of tags: jobs carry 0 .. tags-1 */
-	void (*thread_start)(void *arg), (*thread_stop)(void *arg); /* on each worker; may be NULL */
+	/* On each worker, first and last; may be NULL.  line: what it says of itself, until thread_stop returns. */
+	void (*thread_start)(void *arg, const struct work_line *line), (*thread_stop)(void *arg,
+		const struct work_line *line);
 	void *arg;
 };
 
@@ -129,6 +132,8 @@ struct pool_stats {
 	uint64_t expired[POOL_EXPIRIES];            /* counters: given up, by reason */
 	bool overloaded;                            /* by CoDel */
 	uint64_t waited;                            /* counter: jobs that came when no token was left for them */
+	uint64_t run_ns;                            /* counter: time that the jobs of `done` ran */
+	unsigned busy_max;                          /* the most that were running or blocked at once, ever */
 	uint64_t started, spawn_failed, woken;      /* counters: threads started, that could not be, idle ones woken */
 };
 void pool_stats(const struct pool *p, struct pool_stats *s);
@@ -142,5 +147,13 @@ struct pool_hist {
 };
 /* The histograms of one tag.  Any thread. */
 void pool_hist(const struct pool *p, uint32_t tag, struct pool_hist *wait, struct pool_hist *run);
+
+/* Of the jobs of one tag: how many were looked at for that, the first of each thread and from then on one in
+ * POOL_SAMPLED of it; and in how many of these the thread slept, in whatever.  Any thread. */
+#define POOL_SAMPLED 64
+struct pool_sleeps {
+	uint64_t sampled, slept;
+};
+struct pool_sleeps pool_sleeps(const struct pool *p, uint32_t tag);
 
 #endif

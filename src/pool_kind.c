@@ -55,6 +55,12 @@ void pool_kind_ran(struct pool_kind *k, uint64_t ns)
 	k->mean_ns = pool_mean(k->mean_ns, ns < SAMPLE_NS_MAX ? ns : SAMPLE_NS_MAX);
 }
 
+void pool_kind_sampled(struct pool_kind *k, bool slept)
+{
+	k->sleeps.sampled++;
+	k->sleeps.slept += slept;
+}
+
 bool pool_kind_is_long(const struct pool_kind *k)
 {
 	return k->mean_ns > LONG_NS;

@@ -6,6 +6,7 @@
 
 struct pool_kind {
 	struct pool_hist wait, run;
+	struct pool_sleeps sleeps;
 	uint64_t mean_ns;                       /* of run, the recent ones counting more, long ones as if shorter */
 };
 
@@ -14,6 +15,7 @@ CHECKED struct pool_kind *pool_kinds_new(uint32_t n);
 
 void pool_kind_waited(struct pool_kind *k, uint64_t ns);
 void pool_kind_ran(struct pool_kind *k, uint64_t ns);
+void pool_kind_sampled(struct pool_kind *k, bool slept);
 
 /* True: it runs so long that many workers may be woken at once; so until a dozen runs have shown otherwise. */
 bool pool_kind_is_long(const struct pool_kind *k);

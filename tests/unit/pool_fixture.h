@@ -56,14 +56,16 @@ static inline void tear_down(void)
 	sem_destroy(&letting_go);
 }
 
-static inline void hook_start(void *arg)
+static inline void hook_start(void *arg, const struct work_line *line)
 {
+	(void)line;
 	atomic_fetch_add((atomic_uint *)arg, 1);
 }
 
-static inline void hook_stop(void *arg)
+static inline void hook_stop(void *arg, const struct work_line *line)
 {
 	(void)arg;
+	(void)line;
 	atomic_fetch_add(&hooks_stopped, 1);
 }
 

@@ -131,9 +131,10 @@ END_TEST
 
 static atomic_bool hold_starting;
 
-static void held_start(void *arg)
+static void held_start(void *arg, const struct work_line *line)
 {
 	(void)arg;
+	(void)line;
 	while (atomic_load(&hold_starting))
 		usleep(100);
 }

@@ -283,6 +283,12 @@ const char *ol_route_path(const ol_req *r);
 const void *ol_route_data(const ol_req *r);
 const char *ol_remote(ol_req *r);
 
+/* The trace that the client says the request is part of, and the client's own span in it: 32 and 16 hex digits of its
+ * traceparent field (W3C Trace Context); NULL when it has none that is valid.  Lines of the access log and of ol_log
+ * tell the first as trace_id. */
+const char *ol_trace_id(ol_req *r);
+const char *ol_span_id(ol_req *r);
+
 /* A parameter of the route, percent-decoded.  A name the route does not declare: NULL (0 for the numbers) and a latched
  * 500 that names it in the log. */
 const char *ol_param(ol_req *r, const char *name);

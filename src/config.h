@@ -62,6 +62,7 @@ struct config {
 	uint64_t idle_thread_ms;        /* --pool-idle 10 s */
 	enum config_switch monitor;     /* --monitor on */
 	uint64_t stall_ms;              /* --stall-ms 10: a hold of a loop from here on is a stall */
+	uint64_t worker_stall_ms;       /* --worker-stall-ms 30000: a job on a pool's thread from here on is one, too */
 };
 
 #endif

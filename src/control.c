@@ -17,7 +17,9 @@
  * Threads: control_start and control_stop on the main thread, handlers on the control loop.
  */
 #include "control.h"
+#include "adviser.h"
 #include "base/clock.h"
+#include "exchange.h"
 #include "dashboard.h"
 #include "options_value.h"
 
@@ -98,7 +100,8 @@ static int show_index(ol_req *r)
 		"/metrics  Prometheus text\n"
 		"/routes   routes, their lanes and requests, as JSON\n"
 		"/pools    pools, their threads and queues, as JSON\n"
-		"/stalls   the latest stalls of the loops: route, cause, stack, as JSON\n"
+		"/stalls   the latest stalls, of loops, threads and pools: route, cause, stack, as JSON\n"
+		"/advice   what to change, and the evidence for it, as JSON\n"
 		"PATCH /pools/{name}  resizes one, by {\"threads\": 80, \"queue\": 512} as application/json\n");
 }
 
@@ -132,12 +135,12 @@ static int show_metrics(ol_req *r)
 
 static json_t *route_json(const ol_server *s, const struct route_pattern *p, uint64_t requests)
 {
-	const char *pool = server_route_pool(s, p->index);
+	const struct endpoint *e = server_route(s, p->index);
 
 	return json_pack("{ss ss ss ss? sI si si ss?}", "method", metrics_method(p->method), "route", p->text, "lane",
-		pool ? "sync" : "async", "pool", pool, "requests", (json_int_t)requests, "timeout",
-		(int)server_route_timeout_ms(s, p->index), "queue_timeout",
-		(int)server_route_queue_timeout_ms(s, p->index), "priority", server_route_priority(s, p->index));
+		e->pool_name ? "sync" : "async", "pool", e->pool_name, "requests", (json_int_t)requests, "timeout",
+		(int)(e->timeout_ns / NS_PER_MS), "queue_timeout", (int)(e->queue_timeout_ns / NS_PER_MS),
+		"priority", !e->sync ? NULL : e->priority ? "high" : "normal");
 }
 
 static int show_routes(ol_req *r)
@@ -199,6 +202,13 @@ static int show_stalls(ol_req *r)
 	const struct control *c = ol_app_data(r);
 
 	return ol_json_new(r, 200, control_stalls(c->watch));
+}
+
+static int show_advice(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+
+	return ol_json_new(r, 200, adviser_json(server_adviser(c->main)));
 }
 
 /* ---- what they may tell ------------------------------------------------------------------------------------------ */
@@ -293,7 +303,7 @@ static int enter(ol_req *r)
 
 static const struct view view_index = { show_index }, view_live = { show_live }, view_ready = { show_ready },
 	view_metrics = { show_metrics }, view_routes = { show_routes }, view_pools = { show_pools },
-	view_stalls = { show_stalls }, view_resize = { resize_pool },
+	view_stalls = { show_stalls }, view_advice = { show_advice }, view_resize = { resize_pool },
 	view_file = { dashboard_file };
 
 static const struct ol_route control_routes[] = {
@@ -305,6 +315,7 @@ static const struct ol_route control_routes[] = {
 	OL_GET("/routes", .async = enter, .data = &view_routes),
 	OL_GET("/pools", .async = enter, .data = &view_pools),
 	OL_GET("/stalls", .async = enter, .data = &view_stalls),
+	OL_GET("/advice", .async = enter, .data = &view_advice),
 	OL_PATCH("/pools/{name}", .async = enter, .data = &view_resize),
 };
 

@@ -14,6 +14,7 @@
  */
 #include "control.h"
 #include "base/clock.h"
+#include "crew.h"
 #include "loop.h"
 #include "stall.h"
 #include "watch.h"
@@ -209,6 +210,47 @@ static int victims(const struct stall_book *book, const struct router *r, struct
 	return rc;
 }
 
+/* ---- pools ------------------------------------------------------------------------------------------------------- */
+
+static int pool_stalls(const struct control_watch *w, const struct crew *crew, const struct router *r, unsigned pool,
+	struct buf *b)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i <= router_count(r); i++) {
+		const char *const labels[] = { "pool", pool_name(server_pool(w->server, pool)), "route", text_of(r, i),
+			NULL };
+		uint64_t n = 0;
+
+		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j))
+			n += crew_stalls(crew, pool, (uint32_t)j);
+		if (n > 0)
+			rc = metrics_text_sample(b, "offloop_pool_stalls_total", labels, (double)n);
+	}
+	return rc;
+}
+
+static int workers(const struct control_watch *w, const struct crew *crew, const struct router *r, struct buf *b)
+{
+	static const char starvations[] = "offloop_pool_starvations_total";
+	struct server_info info;
+	int rc = metrics_text_family(b, "offloop_pool_stalls_total", METRIC_TYPE_COUNTER,
+		"Jobs that held a thread of their pool over --worker-stall-ms.");
+
+	server_info(w->server, &info);
+	for (unsigned i = 0; !rc && i < info.pools; i++)
+		rc = pool_stalls(w, crew, r, i, b);
+	if (!rc)
+		rc = metrics_text_family(b, starvations, METRIC_TYPE_COUNTER,
+			"Times that all threads of a pool were busy while a job waited for over a second.");
+	for (unsigned i = 0; !rc && i < info.pools; i++) {
+		const char *const labels[] = { "pool", pool_name(server_pool(w->server, i)), NULL };
+
+		rc = metrics_text_sample(b, starvations, labels, (double)crew_starvations(crew, i));
+	}
+	return rc;
+}
+
 int control_watch_metrics(struct control_watch *w, struct buf *b)
 {
 	struct watch *watch = server_watch(w->server);
@@ -218,7 +260,8 @@ int control_watch_metrics(struct control_watch *w, struct buf *b)
 
 	if (rc || (rc = lag(w, b)) || !watch)
 		return rc;
-	if ((rc = holds(watch, r, b)) || (rc = stalls(book, r, b)) || (rc = victims(book, r, b)))
+	if ((rc = holds(watch, r, b)) || (rc = stalls(book, r, b)) || (rc = victims(book, r, b)) ||
+		(rc = workers(w, watch_crew(watch), r, b)))
 		return rc;
 	rc = metrics_text_family(b, "offloop_loop_stalls_unlogged_total", METRIC_TYPE_COUNTER,
 		"Lines about stalls that the log was spared, because there were too many.");
@@ -261,14 +304,17 @@ static json_t *stall_json(const struct control_watch *w, const struct stall *s)
 	char time[ISO_TIME_LEN + 1] = "";
 
 	iso_time_format(time, s->began);
-	return json_pack("{sI ss si so so so ss so ss s{so so so so} so so so si sb}", "id", (json_int_t)s->id,
-		"time", time, "loop", (int)s->loop, "name", text_or_null(s->name),
+	return json_pack("{sI ss ss so ss? so so so ss? so ss s{so so so so} so so so so si sb}", "id",
+		(json_int_t)s->id, "time", time, "kind", stall_kind_name(s->kind),
+		"loop", s->kind == STALL_LOOP ? json_integer(s->loop) : json_null(), "pool", s->pool,
+		"name", text_or_null(s->name),
 		"method", text_or_null(p ? metrics_method(p->method) : NULL), "route", text_or_null(p ? p->text : NULL),
 		"in", s->what, "ms", milliseconds(s->parts.wall), "cause", stall_cause_name(s->cause),
 		"parts", "cpu_ms", milliseconds(s->parts.cpu), "runnable_ms", milliseconds(s->parts.waited),
 		"blocked_ms", milliseconds(s->parts.blocked), "late_ms", milliseconds(s->parts.lost),
 		"state", text_or_null(p ? state_name(s->state) : NULL), "syscall", text_or_null(p ? s->syscall : NULL),
-		"stack", stack_json(s), "victims", (int)s->victims, "ongoing", s->ongoing);
+		"stack", stack_json(s), "text", text_or_null(s->text), "victims", (int)s->victims,
+		"ongoing", s->ongoing);
 }
 
 json_t *control_stalls(struct control_watch *w)

@@ -16,6 +16,7 @@
  * The loop's thread only.
  */
 #include "dispatch_internal.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -81,6 +82,8 @@ static void log_access(struct ol_req *r, const struct reply *reply, uint64_t ns)
 {
 	struct dispatch *d = r->home;
 	char remote[PEER_TEXT_MAX];
+	struct trace t;
+	bool traced = trace_of(r, &t);
 	uint64_t bytes = reply->kind == BODY_PULL ? r->out->total : reply->length;
 	struct log_field fields[] = {
 		LOG_FIELD_STR("method", head_slice(&r->head, r->head.method_at, r->head.method_n)),
@@ -91,9 +94,10 @@ static void log_access(struct ol_req *r, const struct reply *reply, uint64_t ns)
 		LOG_FIELD_STR("remote", ((struct slice){ remote, peer_format(remote, &r->peer) })),
 		LOG_FIELD_STR("route", slice_of(r->endpoint ? r->endpoint->pattern->text : "")),
 		LOG_FIELD_STR("lane", slice_of(!r->endpoint ? "" : r->endpoint->sync ? "sync" : "async")),
+		LOG_FIELD_STR("trace_id", slice_of(traced ? t.trace_id : "")), /* last: left out where there is none */
 	};
 
-	log_line(d->shared->log, LOG_INFO, SLICE("request"), fields, sizeof(fields) / sizeof(fields[0]));
+	log_line(d->shared->log, LOG_INFO, SLICE("request"), fields, sizeof(fields) / sizeof(fields[0]) - !traced);
 }
 
 void dispatch_sent(struct dispatch *d, struct stream *s)

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "capture.h"
+#include "crew.h"
 #include "stall.h"
 #include "symbols.h"
 #include "syscalls.h"
@@ -30,7 +31,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -39,6 +39,7 @@
 #define PERIOD_MIN NS_PER_MS
 #define PERIOD_MAX (5 * NS_PER_MS)
 #define SELF_LOOKS 16
+#define TICK_NS NS_PER_S
 #define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
 #define VICTIMS_NS (20 * NS_PER_MS)     /* after a hold, when only connections that were accepted late may add some */
 #define VICTIMS_MAX_NS (200 * NS_PER_MS)
@@ -81,6 +82,7 @@ struct monitor {
 	uint64_t suspended_ns;          /* BOOTTIME - MONOTONIC, then */
 	uint64_t lost_ns;               /* all the time the machine stood still, as far as this thread noticed */
 	uint64_t due_ns;                /* NEVER: it slept */
+	uint64_t tick_ns;               /* the next tick */
 	pthread_t thread;
 	bool started;
 	_Atomic uint32_t stop;
@@ -179,27 +181,6 @@ static const char *what_name(enum watch_what what)
 	return what == WATCH_POST ? "ol_post" : what == WATCH_HOOK ? "hook" : "handler";
 }
 
-/* When a moment of the monotonic clock was. */
-static struct timespec real_time(uint64_t at_ns)
-{
-	uint64_t real = clock_ns(CLOCK_REALTIME) - (clock_now_ns() - at_ns);
-
-	return (struct timespec){ .tv_sec = (time_t)(real / NS_PER_S), .tv_nsec = (long)(real % NS_PER_S) };
-}
-
-/* The names of the frames, as many as there is room for. */
-static void write_stack(struct monitor *m, struct stall *s, const struct capture *c)
-{
-	size_t at = 0;
-	unsigned i = 0;
-
-	for (; m->symbols && i < c->nframes && at + SYMBOL_TEXT_MAX < sizeof(s->stack); i++)
-		at += symbols_format(m->symbols, c->frames[i], s->stack + at, SYMBOL_TEXT_MAX) + 1;
-	s->nframes = i;
-	s->probable = c->probable;
-	s->state = c->state;
-}
-
 /* Sets what the parts come to.  Who is not blamed is not named. */
 static void judge(const struct monitor *m, struct stall *s, const struct stall_parts *parts, uint32_t route,
 	enum watch_what what)
@@ -219,7 +200,7 @@ static struct stall *new_stall(const struct monitor *m, const struct monitored *
 
 	if (s) {
 		s->loop = (unsigned)(l - m->loops);
-		s->began = real_time(start_ns);
+		s->began = stall_real_time(start_ns);
 	}
 	return s;
 }
@@ -305,10 +286,8 @@ static void goes_on(struct monitor *m, struct monitored *l, const struct watch_v
 		return;
 	judge(m, s->stall, &parts, v->route, v->what);
 	s->stall->ongoing = true;
-	if (rc == 0) {
-		write_stack(m, s->stall, &c);
-		snprintf(s->stall->syscall, sizeof(s->stall->syscall), "%s", call);
-	}
+	if (rc == 0)
+		stall_look(s->stall, m->symbols, &c, call);
 	if (s->stall->id)
 		stall_change(m->conf.book, s->stall);
 	else
@@ -427,6 +406,17 @@ static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 	return fetch(m, l) || moved || v.seq;
 }
 
+/* What is looked at more rarely: the pools' workers, and what others want to do on this thread now and then. */
+static void look_besides(struct monitor *m)
+{
+	if (m->looked_ns >= crew_due(m->conf.crew))
+		crew_look(m->conf.crew, m->capturer, m->symbols, m->looked_ns, m->lost_ns);
+	if (m->conf.tick && m->looked_ns >= m->tick_ns) {
+		m->conf.tick(m->conf.tick_arg, m->looked_ns);
+		m->tick_ns = m->looked_ns + TICK_NS;
+	}
+}
+
 /* Looks at all of them; whether there was anything to see.  *due: when to look again. */
 static bool look_around(struct monitor *m, uint64_t *due)
 {
@@ -436,6 +426,9 @@ static bool look_around(struct monitor *m, uint64_t *due)
 	*due = m->looked_ns + m->period_ns;
 	for (unsigned i = 0; i < m->conf.loops; i++)
 		busy |= look(m, &m->loops[i], due);
+	look_besides(m);
+	if (crew_due(m->conf.crew) < *due)
+		*due = crew_due(m->conf.crew);
 	if (*due < m->looked_ns + ASK_AGAIN)
 		*due = m->looked_ns + ASK_AGAIN;
 	return busy;
@@ -448,8 +441,8 @@ static bool stopped(const struct monitor *m)
 	return atomic_load_explicit(&m->stop, memory_order_seq_cst) != 0;
 }
 
-/* Sleeps until a loop enters code of the app's.  What an entry that did not see `asleep` began is seen by the look that
- * is made a period after. */
+/* Sleeps until a loop enters code of the app's, but for looks at workers.  What an entry that did not see `asleep`
+ * began is seen by the look that is made a period after; so is a first worker. */
 static void sleep_long(struct monitor *m)
 {
 	_Atomic uint32_t *asleep = &m->conf.shared->asleep;
@@ -459,8 +452,13 @@ static void sleep_long(struct monitor *m)
 	if (!stopped(m) && futex_wait(asleep, 1, m->due_ns))
 		goto woken;
 	busy = look_around(m, &m->due_ns);
-	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1)
-		(void)futex_wait(asleep, 1, NEVER);
+	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1) {
+		m->due_ns = crew_due(m->conf.crew);
+		if (!futex_wait(asleep, 1, m->due_ns)) {
+			look_at_clock(m);
+			look_besides(m);
+		}
+	}
 	if (!busy)
 		m->due_ns = NEVER;
 woken:
@@ -538,17 +536,23 @@ int monitor_start(struct monitor *m)
 	return -rc;
 }
 
+void monitor_stop(struct monitor *m)
+{
+	if (!m->started)
+		return;
+	atomic_store_explicit(&m->stop, 1, memory_order_seq_cst);
+	futex_wake(&m->stop);
+	if (atomic_exchange_explicit(&m->conf.shared->asleep, 0, memory_order_seq_cst))
+		futex_wake(&m->conf.shared->asleep);
+	pthread_join(m->thread, NULL);
+	m->started = false;
+}
+
 void monitor_free(struct monitor *m)
 {
 	if (!m)
 		return;
-	if (m->started) {
-		atomic_store_explicit(&m->stop, 1, memory_order_seq_cst);
-		futex_wake(&m->stop);
-		if (atomic_exchange_explicit(&m->conf.shared->asleep, 0, memory_order_seq_cst))
-			futex_wake(&m->conf.shared->asleep);
-		pthread_join(m->thread, NULL);
-	}
+	monitor_stop(m);
 	for (unsigned i = 0; i < m->conf.loops; i++) {
 		free(m->loops[i].now.stall);
 		for (unsigned k = 0; k < WATCH_LONG; k++)

@@ -83,6 +83,11 @@ const void *ol_route_data(const ol_req *r)
 	return r->endpoint->data;
 }
 
+ol_server *ol_server_of(const ol_req *r)
+{
+	return r->home->shared->server;
+}
+
 void *ol_app_data(const ol_req *r)
 {
 	OWNS(r);

@@ -18,12 +18,14 @@
  * loop's.
  */
 #include "server.h"
+#include "adviser.h"
 #include "base/thread.h"
 #include "conn.h"
 #include "dispatch.h"
 #include "endpoints.h"
 #include "listen.h"
 #include "loop.h"
+#include "server_crew.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -73,6 +75,8 @@ struct ol_server {
 	struct dispatch_shared shared;
 	struct listen listen;
 	struct watch *watch;            /* NULL: --monitor off */
+	struct server_crew *crews;      /* by pool */
+	struct adviser *adviser;
 	struct server_loop *loops;
 	unsigned nloops;
 	const char *backend;
@@ -122,11 +126,15 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 	if (!s->shared.pools)
 		return fail(err, err_n, "out of memory");
 	s->shared.npools = n;
+	s->crews = calloc(n, sizeof(*s->crews));
+	if (!s->crews)
+		return fail(err, err_n, "out of memory");
 	for (unsigned i = 0; i < n; i++) {
 		struct pool_conf pc = endpoints_pool_conf(&s->endpoints, i);
 		int rc;
 
 		pc.idle_ns = c->idle_thread_ms * NS_PER_MS;
+		server_crew_hook(&pc, &s->crews[i], s, i);
 		rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
 		if (rc < 0)
 			return fail(err, err_n, "pool \"%s\": %s", pc.name, strerror(-rc));
@@ -217,16 +225,14 @@ static int make_loop(ol_server *s, unsigned i, bool uring)
 	return metrics_loop_init(&l->metrics, s->endpoints.n);
 }
 
+/* The monitor, unless it is off, and who gives advice. */
 static int make_watch(ol_server *s, char *err, size_t err_n)
 {
-	const struct config *c = s->setup.config;
-	struct watch_conf wc = { .loops = s->nloops, .nroutes = s->endpoints.n, .limit_ns = c->stall_ms * NS_PER_MS,
-		.log = s->setup.log, .name = endpoints_name, .arg = &s->endpoints };
+	int rc = s->setup.config->monitor == SWITCH_OFF ? 0 : server_crew_watch(s, &s->endpoints, &s->watch);
 
-	if (c->monitor == SWITCH_OFF)
-		return 0;
-	s->watch = watch_new(&wc);
-	return s->watch ? 0 : fail(err, err_n, "the monitor: %s", strerror(errno));
+	if (rc == 0 && !(s->adviser = adviser_new(s)))
+		rc = -errno;
+	return rc < 0 ? fail(err, err_n, "the monitor: %s", strerror(-rc)) : 0;
 }
 
 int server_listen(ol_server *s, char *err, size_t err_n)
@@ -620,10 +626,12 @@ void server_free(ol_server *s)
 	for (unsigned i = 0; s->loops && i < s->nloops; i++)
 		if (s->loops[i].threaded)
 			pthread_join(s->loops[i].thread, NULL);
-	watch_free(s->watch);
+	watch_stop(s->watch); /* it looks at pools */
 	/* A worker may still be waking the loop it has just handed its work back to: pools first. */
 	for (unsigned i = 0; i < s->shared.npools; i++)
 		dispatch_pool_fini(&s->shared.pools[i]);
+	adviser_free(s->adviser);
+	watch_free(s->watch);
 	for (unsigned i = 0; s->loops && i < s->nloops; i++) {
 		if (s->loops[i].ended)
 			loop_run_late(s->loops[i].loop); /* posts to requests that had ended */
@@ -633,6 +641,7 @@ void server_free(ol_server *s)
 	listen_close(&s->listen);
 	free(s->loops);
 	free(s->shared.pools);
+	free(s->crews);
 	endpoints_free(&s->endpoints);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
@@ -700,23 +709,6 @@ const struct ol_pool *server_pool_declared(const ol_server *s, unsigned i)
 	return &s->endpoints.pools[i];
 }
 
-unsigned server_route_timeout_ms(const ol_server *s, uint32_t index)
-{
-	return (unsigned)(s->endpoints.all[index].timeout_ns / NS_PER_MS);
-}
-
-unsigned server_route_queue_timeout_ms(const ol_server *s, uint32_t index)
-{
-	return (unsigned)(s->endpoints.all[index].queue_timeout_ns / NS_PER_MS);
-}
-
-const char *server_route_priority(const ol_server *s, uint32_t index)
-{
-	const struct endpoint *e = &s->endpoints.all[index];
-
-	return !e->sync ? NULL : e->priority ? "high" : "normal";
-}
-
 int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by)
 {
 	return dispatch_resize(&s->shared, pool, threads, queue, by);
@@ -737,11 +729,6 @@ int ol_pool_look(ol_server *s, const char *name, struct ol_pool_info *info)
 	return dispatch_look(&s->shared, name, info);
 }
 
-ol_server *ol_server_of(const ol_req *r)
-{
-	return r->home->shared->server;
-}
-
 const char *server_route_pool(const ol_server *s, uint32_t index)
 {
 	return s->endpoints.all[index].pool_name;
@@ -752,9 +739,24 @@ struct watch *server_watch(const ol_server *s)
 	return s->watch;
 }
 
+struct adviser *server_adviser(const ol_server *s)
+{
+	return s->adviser;
+}
+
+const struct server_setup *server_setup(const ol_server *s)
+{
+	return &s->setup;
+}
+
 const struct loop *server_loop_of(const ol_server *s, unsigned loop)
 {
 	return s->loops[loop].loop;
+}
+
+const struct endpoint *server_route(const ol_server *s, uint32_t index)
+{
+	return &s->endpoints.all[index];
 }
 
 const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop)

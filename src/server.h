@@ -14,6 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct adviser;
+struct endpoint;
+
 /* What server_new needs to know beyond the app.  Everything is borrowed until server_free. */
 struct server_setup {
 	const struct ol_app *app;
@@ -65,11 +68,8 @@ void server_info(const ol_server *s, struct server_info *info);
 const struct router *server_router(const ol_server *s);             /* patterns' data: const struct ol_route * */
 struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.pools; 0 is the default pool */
 const char *server_route_pool(const ol_server *s, uint32_t index);  /* the pool's name; NULL for an async route */
+const struct endpoint *server_route(const ol_server *s, uint32_t index);    /* exchange.h: its name, its lane */
 unsigned server_route_inflight_max(const ol_server *s, uint32_t index); /* its .max_inflight; 0: none */
-
-unsigned server_route_timeout_ms(const ol_server *s, uint32_t index);   /* its .timeout; 0: none */
-unsigned server_route_queue_timeout_ms(const ol_server *s, uint32_t index); /* its own or its pool's; 0: none */
-const char *server_route_priority(const ol_server *s, uint32_t index);  /* "normal", "high"; NULL for an async route */
 
 /* Requests that were not let in, or not kept, and why; those of a route: by its .max_inflight.  And work that was taken
  * back before it ran. */
@@ -88,6 +88,8 @@ uint64_t server_route_refused(const ol_server *s, uint32_t index);
 CHECKED int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by);
 void server_step(ol_server *s, int threads, const char *by);
 
+struct adviser *server_adviser(const ol_server *s);
+const struct server_setup *server_setup(const ol_server *s);        /* what it was made with */
 struct watch *server_watch(const ol_server *s);                     /* NULL: --monitor off */
 const struct loop *server_loop_of(const ol_server *s, unsigned i);  /* for loop_load and its counts */
 const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop);

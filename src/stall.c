@@ -1,4 +1,4 @@
-/* stall.c: stalls as numbers, as records, and as lines of the log.
+/* stall.c: stalls as numbers, as records, and as lines of the log: of loops, of workers, and of pools that starve.
  *
  * Judging is pure: numbers in, a verdict out.  A hold's time has three parts: on a CPU, runnable without one, and
  * blocked, which is the rest.  The greatest names the cause, with these exceptions, all in favour of the route: what
@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,7 +80,7 @@ static uint64_t without(uint64_t a, uint64_t b)
 
 const char *stall_cause_name(enum stall_cause cause)
 {
-	static const char *const names[] = { "cpu", "blocked", "runnable", "late" };
+	static const char *const names[] = { "cpu", "blocked", "runnable", "late", "unknown" };
 
 	return names[cause];
 }
@@ -137,6 +138,40 @@ uint64_t stall_lost(uint64_t late_ns, uint64_t waited_ns, uint64_t suspended_ns)
 }
 
 /* ---- remembering ------------------------------------------------------------------------------------------------- */
+
+const char *stall_kind_name(enum stall_kind kind)
+{
+	static const char *const names[] = { "loop", "worker", "pool" };
+
+	return names[kind];
+}
+
+/* The names of the frames, as many as there is room for. */
+void stall_look(struct stall *s, struct symbols *symbols, const struct capture *look, const char *call)
+{
+	size_t at = 0;
+	unsigned i = 0;
+
+	for (; symbols && i < look->nframes && at + SYMBOL_TEXT_MAX < sizeof(s->stack); i++)
+		at += symbols_format(symbols, look->frames[i], s->stack + at, SYMBOL_TEXT_MAX) + 1;
+	s->nframes = i;
+	s->probable = look->probable;
+	s->state = look->state;
+	snprintf(s->syscall, sizeof(s->syscall), "%s", call);
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+struct timespec stall_real_time(uint64_t at_ns)
+{
+	return clock_timespec(clock_ns(CLOCK_REALTIME) - (clock_now_ns() - at_ns));
+}
 
 struct stall_book *stall_book_new(uint32_t nroutes, const char *(*name)(void *arg, uint32_t route), void *arg,
 	struct log *log)
@@ -203,6 +238,29 @@ unsigned stall_latest(struct stall_book *b, struct stall *out)
 			out[n++] = b->kept[id % STALL_KEPT];
 	unlock(b);
 	return n;
+}
+
+static double harm(const struct stall *s)
+{
+	return (double)s->parts.wall * ((double)s->victims + 1);
+}
+
+bool stall_worst(struct stall_book *b, uint32_t route, enum stall_cause cause, struct stall *out)
+{
+	const struct stall *worst = NULL;
+
+	lock(b);
+	for (unsigned i = 0; i < STALL_KEPT; i++) {
+		const struct stall *s = &b->kept[i];
+
+		if (s->id && s->kind == STALL_LOOP && s->route == route && s->cause == cause &&
+			(!worst || harm(s) > harm(worst)))
+			worst = s;
+	}
+	if (worst)
+		*out = *worst;
+	unlock(b);
+	return worst != NULL;
 }
 
 const char *stall_frame(const struct stall *s, unsigned i)
@@ -280,6 +338,10 @@ static bool may_tell(struct stall_book *b, uint64_t now_ns)
 
 static const char *message(const struct stall *s)
 {
+	if (s->kind == STALL_POOL)
+		return "all threads of a pool are busy, and requests wait";
+	if (s->kind == STALL_WORKER)
+		return s->ongoing ? "a route holds a thread of its pool" : "a route held a thread of its pool";
 	if (!s->name)
 		return s->cause == STALL_RUNNABLE ? "a loop had no CPU: no route is to blame" :
 			"a loop stood still, unwatched: no route is to blame";
@@ -316,30 +378,50 @@ static void add(struct log_field *fields, size_t *n, struct log_field field)
 #define TIME(name_, ns_) ((struct log_field)LOG_FIELD_US(name_, (int64_t)((ns_) / NS_PER_US)))
 #define NUMBER(name_, n_) ((struct log_field)LOG_FIELD_INT(name_, (int64_t)(n_)))
 
+/* Where its time went, as far as that is known. */
+static void add_parts(struct log_field *fields, size_t *n, const struct stall *s)
+{
+	add(fields, n, TEXT("cause", slice_of(stall_cause_name(s->cause))));
+	if (s->cause == STALL_UNKNOWN)
+		return;
+	add(fields, n, TIME("cpu", s->parts.cpu));
+	add(fields, n, TIME("runnable", s->parts.waited));
+	add(fields, n, TIME("blocked", s->parts.blocked));
+	if (s->parts.lost > 0)
+		add(fields, n, TIME("late", s->parts.lost));
+}
+
+/* What is told of a route, loop or thread. */
+static void add_hold(struct log_field *fields, size_t *n, const struct stall *s)
+{
+	if (s->name)
+		add(fields, n, TEXT("route", slice_of(s->name)));
+	if (s->kind == STALL_LOOP)
+		add(fields, n, NUMBER("loop", s->loop));
+	else
+		add(fields, n, TEXT("pool", slice_of(s->pool)));
+	add(fields, n, TIME("held", s->parts.wall));
+	add_parts(fields, n, s);
+	if (s->name && s->syscall[0])
+		add(fields, n, TEXT("syscall", slice_of(s->syscall)));
+	if (s->kind == STALL_LOOP && !s->ongoing)
+		add(fields, n, NUMBER("victims", s->victims));
+	if (s->kind == STALL_LOOP && s->name && strcmp(s->what, "handler") != 0)
+		add(fields, n, TEXT("in", slice_of(s->what)));
+}
+
 void stall_tell(struct stall_book *b, const struct stall *s, uint64_t now_ns)
 {
 	struct log_field fields[16];
 	char frames[1024];
 	size_t n = 0;
 
-	if (!may_tell(b, now_ns))
+	if (s->kind != STALL_POOL && !may_tell(b, now_ns)) /* there are few pools, and much depends on each */
 		return;
-	if (s->name)
-		add(fields, &n, TEXT("route", slice_of(s->name)));
-	add(fields, &n, NUMBER("loop", s->loop));
-	add(fields, &n, TIME("held", s->parts.wall));
-	add(fields, &n, TEXT("cause", slice_of(stall_cause_name(s->cause))));
-	add(fields, &n, TIME("cpu", s->parts.cpu));
-	add(fields, &n, TIME("runnable", s->parts.waited));
-	add(fields, &n, TIME("blocked", s->parts.blocked));
-	if (s->parts.lost > 0)
-		add(fields, &n, TIME("late", s->parts.lost));
-	if (s->name && s->syscall[0])
-		add(fields, &n, TEXT("syscall", slice_of(s->syscall)));
-	if (!s->ongoing)
-		add(fields, &n, NUMBER("victims", s->victims));
-	if (s->name && strcmp(s->what, "handler") != 0)
-		add(fields, &n, TEXT("in", slice_of(s->what)));
+	if (s->kind == STALL_POOL)
+		add(fields, &n, TEXT("waiting_for", slice_of(s->text)));
+	else
+		add_hold(fields, &n, s);
 	if (s->name && s->nframes > 0)
 		add(fields, &n, TEXT("stack", ((struct slice){ frames, top_frames(s, frames, sizeof(frames)) })));
 	if (b->untold > 0)

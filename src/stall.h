@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "capture.h"
+#include "symbols.h"
 #include "syscalls.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +20,8 @@ enum stall_cause {
 	STALL_BLOCKED,      /* it waited in the kernel */
 	STALL_RUNNABLE,     /* it could have gone on, but had no CPU: a starved host; nobody's fault */
 	STALL_LATE,         /* nobody was watching: the machine was suspended, or the monitor itself had no CPU */
-	STALL_CAUSES
+	STALL_CAUSES,
+	STALL_UNKNOWN = STALL_CAUSES    /* /proc did not tell; never of a loop's */
 };
 
 const char *stall_cause_name(enum stall_cause cause);
@@ -54,14 +56,25 @@ uint64_t stall_lost(uint64_t late_ns, uint64_t waited_ns, uint64_t suspended_ns)
 
 #define STALL_KEPT 64
 #define STALL_STACK 3072
+#define STALL_TEXT 1024
+
+enum stall_kind {
+	STALL_LOOP,             /* a loop is held */
+	STALL_WORKER,           /* a pool's worker runs one job for very long */
+	STALL_POOL,             /* all workers of a pool are busy, and jobs wait: nobody is blamed */
+};
+
+const char *stall_kind_name(enum stall_kind kind);
 
 struct stall {
 	uint64_t id;            /* from 1; 0: the place is empty */
 	struct timespec began;  /* CLOCK_REALTIME */
-	unsigned loop;
+	enum stall_kind kind;
+	unsigned loop;          /* of STALL_LOOP */
+	const char *pool;       /* of the others; borrowed */
 	uint32_t route;         /* nroutes: of none, as when nobody is blamed */
 	const char *name;       /* "GET /x"; NULL: nobody is blamed */
-	const char *what;       /* "handler", "ol_post", "hook" */
+	const char *what;       /* "handler", "ol_post", "hook"; "job" on a worker */
 	struct stall_parts parts;
 	enum stall_cause cause;
 	uint32_t victims;
@@ -71,7 +84,14 @@ struct stall {
 	unsigned nframes;
 	uint32_t probable;
 	char stack[STALL_STACK];        /* a NUL-terminated line for each frame */
+	char text[STALL_TEXT];  /* of STALL_POOL: what its workers wait for */
 };
+
+/* Takes over what a look at its thread has found; call: the text of the system call.  symbols may be NULL. */
+void stall_look(struct stall *s, struct symbols *symbols, const struct capture *look, const char *call);
+
+/* When a moment of the monotonic clock was, by CLOCK_REALTIME. */
+struct timespec stall_real_time(uint64_t at_ns);
 
 struct stall_book;
 
@@ -99,6 +119,8 @@ uint32_t stall_no_route(const struct stall_book *b);
 
 /* Any thread.  The latest, newest first: at most STALL_KEPT into out; how many. */
 unsigned stall_latest(struct stall_book *b, struct stall *out);
+/* The worst among them of a loop, that route and cause, by its length and its victims; false when there is none. */
+CHECKED bool stall_worst(struct stall_book *b, uint32_t route, enum stall_cause cause, struct stall *out);
 uint64_t stall_total(const struct stall_book *b, uint32_t route, enum stall_cause cause);
 uint64_t stall_victims(const struct stall_book *b, uint32_t route);
 /* Lines the log was spared. */

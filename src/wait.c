@@ -21,6 +21,7 @@
  * behind those who want it.
  */
 #include "dispatch.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -335,11 +336,14 @@ char *ol_printf_(ol_req *r, const char *fmt, ...)
 
 void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...)
 {
-	struct log_field route = LOG_FIELD_STR("route", slice_of(r->endpoint->name));
+	struct trace t;
+	bool traced = trace_of(r, &t);
+	struct log_field fields[] = { LOG_FIELD_STR("route", slice_of(r->endpoint->name)),
+		LOG_FIELD_STR("trace_id", slice_of(traced ? t.trace_id : "")) };
 	va_list ap;
 
 	OWNS(r);
 	va_start(ap, fmt);
-	log_vprintf(r->home->shared->log, (enum log_level)level, &route, 1, fmt, ap);
+	log_vprintf(r->home->shared->log, (enum log_level)level, fields, traced ? 2 : 1, fmt, ap);
 	va_end(ap);
 }

@@ -22,6 +22,7 @@
 #include "watch.h"
 #include "base/futex.h"
 #include "capture.h"
+#include "crew.h"
 #include "monitor.h"
 #include "stall.h"
 
@@ -42,6 +43,7 @@ struct watch {
 	uint32_t nroutes;
 	uint64_t limit_ns;
 	struct stall_book *book;
+	struct crew *crew;
 	struct monitor *monitor;
 };
 
@@ -150,10 +152,20 @@ static int init_loop(struct watch *w, struct watch_loop *l)
 	return l->holds ? 0 : -ENOMEM;
 }
 
+static struct crew *make_crew(struct watch *w, const struct watch_conf *conf)
+{
+	struct crew_conf cc = { .pools = conf->pools, .nroutes = conf->nroutes, .limit_ns = conf->worker_limit_ns,
+		.pool_name = conf->pool_name, .pool_look = conf->pool_look, .arg = conf->pools_arg, .book = w->book,
+		.shared = &w->shared };
+
+	return crew_new(&cc);
+}
+
 struct watch *watch_new(const struct watch_conf *conf)
 {
 	struct watch *w = aligned_alloc(_Alignof(struct watch), sizeof(*w));
-	struct monitor_conf mc = { .loops = conf->loops, .limit_ns = conf->limit_ns };
+	struct monitor_conf mc = { .loops = conf->loops, .limit_ns = conf->limit_ns, .tick = conf->tick,
+		.tick_arg = conf->pools_arg };
 	int rc = -ENOMEM;
 
 	if (!w)
@@ -172,10 +184,12 @@ struct watch *watch_new(const struct watch_conf *conf)
 	if (rc < 0)
 		goto failed;
 	w->book = stall_book_new(conf->nroutes, conf->name, conf->arg, conf->log);
+	w->crew = w->book ? make_crew(w, conf) : NULL;
 	mc.watched = w->loops;
 	mc.shared = &w->shared;
 	mc.book = w->book;
-	w->monitor = w->book ? monitor_new(&mc) : NULL;
+	mc.crew = w->crew;
+	w->monitor = w->crew ? monitor_new(&mc) : NULL;
 	if (w->monitor)
 		return w;
 	rc = -errno;
@@ -185,11 +199,18 @@ failed:
 	return NULL;
 }
 
+void watch_stop(struct watch *w)
+{
+	if (w && w->monitor)
+		monitor_stop(w->monitor);
+}
+
 void watch_free(struct watch *w)
 {
 	if (!w)
 		return;
 	monitor_free(w->monitor);
+	crew_free(w->crew);
 	for (unsigned i = 0; i < w->nloops; i++) {
 		free(w->loops[i].holds);
 		pthread_mutex_destroy(&w->loops[i].looking);
@@ -246,4 +267,9 @@ void watch_hist(const struct watch *w, uint32_t route, struct watch_hist *sum)
 struct stall_book *watch_book(struct watch *w)
 {
 	return w->book;
+}
+
+struct crew *watch_crew(struct watch *w)
+{
+	return w ? w->crew : NULL;
 }

@@ -16,6 +16,8 @@
 #include <stdint.h>
 
 struct capture_thread;
+struct crew;
+struct crew_pool;
 struct log;
 struct stall_book;
 
@@ -181,12 +183,21 @@ struct watch_conf {
 	struct log *log;
 	const char *(*name)(void *arg, uint32_t route); /* "GET /x"; kept for the watch's life */
 	void *arg;
+	unsigned pools;                 /* and how to ask about them; the rest may be left out with 0 */
+	uint64_t worker_limit_ns;       /* a job from here on is a stall of its worker */
+	const char *(*pool_name)(void *arg, unsigned pool);
+	void (*pool_look)(void *arg, unsigned pool, struct crew_pool *now);
+	void (*tick)(void *arg, uint64_t now_ns);       /* see monitor.h; may be NULL */
+	void *pools_arg;                /* of these three */
 };
 
 /* Everything is borrowed until watch_free.  NULL with errno. */
 CHECKED struct watch *watch_new(const struct watch_conf *conf);
 
-/* Ends the monitor's thread.  No loop may enter code of the app's any more.  Takes NULL. */
+/* Ends the monitor's thread: nobody is looked at any more.  Takes NULL. */
+void watch_stop(struct watch *w);
+
+/* Stops it.  No loop may enter code of the app's any more, and all workers have left.  Takes NULL. */
 void watch_free(struct watch *w);
 
 /* On the thread of loop i, once, before it serves: makes it known.  What cannot be had (no /proc) is done without.
@@ -210,5 +221,8 @@ void watch_hist(const struct watch *w, uint32_t route, struct watch_hist *sum);
 
 /* The stalls: the latest of them, and their counts. */
 struct stall_book *watch_book(struct watch *w);
+
+/* The workers; NULL for a NULL w. */
+struct crew *watch_crew(struct watch *w);
 
 #endif

@@ -27,6 +27,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 	}
 	BEGIN {
 		put("1 wheel", "wheel")
+		put("1 work", "work")
 		put("1 fiber", "fiber")
 		put("1 percent", "percent")
 		put("1 config", "config")
@@ -40,11 +41,12 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("2 route", "route")
 		put("2 pool", "pool")
 		put("2 json", "json")
-		put("2 watch", "watch monitor stall")
+		put("2 advice", "advice")
+		put("2 watch", "watch crew monitor stall")
 		put("3 park", "park pipe")
-		put("4 exchange", "after chain exchange request reply stream events dispatch sync wait")
+		put("4 exchange", "after chain exchange request reply stream events dispatch sync trace wait")
 		put("5 conn", "conn")
-		put("6 server", "app server endpoints listen control dashboard options signals")
+		put("6 server", "adviser app server endpoints listen control dashboard options signals")
 	}
 	{
 		file = $1

@@ -553,7 +553,7 @@ static size_t gather(const struct top_told *t, struct route *all)
 	json_t *told;
 
 	json_array_foreach(t->routes, i, told) {
-		const char *text = text_of(told, "route"), *pool = text_of(told, "pool");
+		const char *text = text_of(told, "route");
 
 		for (j = 0; j < n && strcmp(all[j].text, text) != 0; j++)
 			;
@@ -561,7 +561,8 @@ static size_t gather(const struct top_told *t, struct route *all)
 		if (j < n)
 			continue;
 		all[n].text = text;
-		snprintf(all[n].lane, sizeof(all[n].lane), "%s %s", text_of(told, "lane"), pool);
+		snprintf(all[n].lane, sizeof(all[n].lane), "%s %s", text_of(told, "lane"),
+			strcmp(text_of(told, "lane"), "sync") == 0 ? text_of(told, "pool") : "");
 		figures_gain(&t->now, t->then, DURATION, (struct where){ "route", text }, NULL, &all[n++].told);
 	}
 	all[n].text = "none";

@@ -51,11 +51,12 @@ function decades(low, high, format) {
 }
 
 export class Chart {
-	/* series: [{name, colour (a custom property), dashed}]; format: a value as text; options: max (a fixed upper end),
-	 * floor (makes it logarithmic, from there on up), least (the upper end is at least that), steps. */
+	/* series: [{name, full (its name by itself), colour (a custom property), dashed}]; format: a value as text; options:
+	 * max (a fixed upper end), floor (makes it logarithmic, from there on up), least (the upper end is at least that),
+	 * steps. */
 	constructor(figure, series, format, options = {}) {
 		this.figure = figure;
-		this.series = series;
+		this.series = series.map(s => ({ full: s.name, ...s }));
 		this.format = format;
 		this.options = options;
 		this.rows = [];
@@ -98,7 +99,7 @@ export class Chart {
 
 	makeGraph() {
 		this.graph = new window.Dygraph(this.canvas, this.rows, {
-			labels: ["time", ...this.series.map(s => s.name)],
+			labels: ["time", ...this.series.map(s => s.full)],
 			interactionModel: {},
 			resizable: "passive",
 			stepPlot: Boolean(this.options.steps),
@@ -112,7 +113,7 @@ export class Chart {
 			axes: {
 				x: { drawGrid: false, ticker: minutes },
 				y: {
-					axisLabelWidth: 52, pixelsPerLabel: 28, axisLabelFormatter: v => rounded(this.format(v)),
+					axisLabelWidth: 52, pixelsPerLabel: this.options.steps ? 20 : 28, axisLabelFormatter: v => rounded(this.format(v)),
 					...(this.options.floor ? { ticker: (a, b) => decades(a, b, this.format) } : {}),
 				},
 			},
@@ -124,7 +125,7 @@ export class Chart {
 	look() {
 		const series = {};
 		for (const s of this.series)
-			series[s.name] = { strokePattern: s.dashed ? [4, 3] : null, strokeWidth: s.dashed ? 1 : 1.5 };
+			series[s.full] = { strokePattern: s.dashed ? [4, 3] : null, strokeWidth: s.dashed ? 1 : 1.5 };
 		return {
 			colors: this.series.map(s => colour(s.colour)),
 			gridLineWidth: 1,
@@ -186,7 +187,7 @@ export class Chart {
 		thead.append(head);
 		this.body = element("tbody");
 		this.cells = this.series.map(s => {
-			const row = element("tr"), name = element("th", "", s.name);
+			const row = element("tr"), name = element("th", "words", s.full);
 			name.scope = "row";
 			const cells = [0, 1, 2].map(() => element("td", "", NONE));
 			row.append(name, ...cells);

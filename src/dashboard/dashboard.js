@@ -14,7 +14,7 @@ import { Chart, drawn } from "./charts.js";
 
 const PERIOD = 1000, PERIOD_HIDDEN = 5000, PATIENCE = 4000, WINDOW = 10000, RESORT = 5000;
 const DURATION = "http_server_request_duration_seconds";
-const LANES = ["async", "sync", "none"];
+const LANES = ["async", "sync"];
 const byId = id => document.getElementById(id);
 
 function element(name, className, text) {
@@ -210,10 +210,10 @@ function makeCharts() {
 	const perSecond = v => f.short(v), seconds = v => f.time(v);
 	charts.rate = new Chart(byId("chart-rate"), [
 		{ name: "async", colour: "--async" }, { name: "sync", colour: "--sync" },
-		{ name: "no route", colour: "--other" }], perSecond, { least: 1 });
+		{ name: "other", colour: "--other" }], perSecond, { least: 1 });
 	charts.latency = new Chart(byId("chart-latency"), [
-		{ name: "async p99", colour: "--async" }, { name: "p50", colour: "--async", dashed: true },
-		{ name: "sync p99", colour: "--sync" }, { name: "p50 ", colour: "--sync", dashed: true }],
+		{ name: "async p99", colour: "--async" }, { name: "p50", full: "async p50", colour: "--async", dashed: true },
+		{ name: "sync p99", colour: "--sync" }, { name: "p50", full: "sync p50", colour: "--sync", dashed: true }],
 	seconds, { floor: 0.00005, least: 0.1 });
 	charts.load = new Chart(byId("chart-load"), [
 		{ name: "busiest", colour: "--async" }, { name: "mean", colour: "--async", dashed: true }],
@@ -225,20 +225,29 @@ function makeCharts() {
 	byId("licence").hidden = !drawn;
 }
 
+let ended = null;       /* ids of the stalls that were over when last looked at */
+
+/* A histogram knows the longest lag's bucket only; the stalls since the last look, and those that go on, know better. */
+function longestLag(lag, stalls) {
+	const fresh = (stalls || []).filter(s => s.ongoing || (ended && !ended.has(s.id))).map(s => s.ms / 1000);
+	const exact = Math.max(0, ...fresh), bucket = f.longest(lag);
+	ended = new Set((stalls || []).filter(s => !s.ongoing).map(s => s.id));
+	if (!bucket)
+		return exact || null;
+	return exact > f.below(lag, bucket.value) ? exact : bucket.value;
+}
+
 function showCharts(now, then, { stalls }) {
 	const date = new Date();
-	const of = lane => requests(now, then, labels => labels.lane === lane);
+	const lanes = LANES.map(lane => requests(now, then, labels => labels.lane === lane));
+	const other = requests(now, then, labels => !LANES.includes(labels.lane));      /* of no route, mostly */
 	const value = q => (q ? q.value : null);
 	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
 	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
-	const held = goingOn(stalls).map(s => s.ms / 1000);
-	const longest = Math.max(0, ...held, value(f.longest(lag)) || 0);
-
-	charts.rate.add(date, LANES.map(lane => of(lane).count / f.seconds(now, then)));
-	charts.latency.add(date, LANES.slice(0, 2).flatMap(lane =>
-		[value(f.quantile(of(lane), 0.99)), value(f.quantile(of(lane), 0.5))]));
+	charts.rate.add(date, [...lanes, other].map(hist => hist.count / f.seconds(now, then)));
+	charts.latency.add(date, lanes.flatMap(hist => [value(f.quantile(hist, 0.99)), value(f.quantile(hist, 0.5))]));
 	charts.load.add(date, load.length ? [Math.max(...load), load.reduce((a, b) => a + b) / load.length] : [null, null]);
-	charts.lag.add(date, [longest || null, value(f.quantile(lag, 0.99))]);
+	charts.lag.add(date, [longestLag(lag, stalls), value(f.quantile(lag, 0.99))]);
 }
 
 /* ---- stalls ---- */
@@ -483,14 +492,15 @@ class PoolCard {
 
 		this.sizers.threads.follow(told.limit);
 		this.sizers.queue.follow(told.queue);
-		put(this.facts.state, `${told.running} busy, ${told.idle} idle` + (told.starting ? `, ${told.starting} starting` : ""));
-		put(this.facts.queued, f.short(told.queued) +
-			(told.oldest_queued_seconds >= 0.01 ? `, oldest ${f.time(told.oldest_queued_seconds)}` : ""));
+		put(this.facts.state, [[told.running, "busy"], [told.blocked, "blocked"], [told.idle, "idle"],
+			[told.starting, "starting"]].filter(([n, name]) => n || name === "busy").map(part => part.join(" ")).join(", "));
+		put(this.facts.queued, f.short(told.queued) + (told.overloaded ? ", overloaded" :
+			told.oldest_queued_seconds >= 0.01 ? `, oldest ${f.time(told.oldest_queued_seconds)}` : ""));
 		put(this.facts.wait, f.time(f.quantile(wait, 0.99)));
 		put(this.facts.run, f.time(f.quantile(run, 0.99)));
 		put(this.facts.done, `${f.short(run.count / f.seconds(now, then))} /s`);
 		put(this.facts.rejected, rejected === null ? f.NONE : `${f.short(rejected)} /s`);
-		this.facts.queued.dataset.grade = full ? "warn" : "";
+		this.facts.queued.dataset.grade = full || told.overloaded ? "warn" : "";
 		this.facts.rejected.dataset.grade = rejected > 0 ? "bad" : "";
 	}
 
@@ -645,13 +655,19 @@ function showLoops(now, then) {
 	}));
 }
 
+/* The lane that the next request takes, and what may change that. */
+function laneOf(r) {
+	const more = [r.declared !== r.lane && r.declared, r.pinned && "pinned"].filter(Boolean);
+	return [r.lane === "sync" && r.pool ? `sync (${r.pool})` : r.lane, ...more].join(", ");
+}
+
 /* One row a template, since holds and stalls are counted by template: its methods and lanes together. */
 function templates(routes, now) {
 	const found = new Map();
 	for (const r of routes || []) {
 		const row = found.get(r.route) || { key: r.route, methods: new Set(), lanes: new Set() };
 		row.methods.add(r.method);
-		row.lanes.add(r.pool ? `${r.lane} (${r.pool})` : r.lane);
+		row.lanes.add(laneOf(r));
 		found.set(r.route, row);
 	}
 	for (const hist of (now.hists.get(DURATION) || new Map()).values())

@@ -127,10 +127,9 @@ export function longest(hist) {
 	return hist.le[i] === Infinity ? { value: hist.le[i - 1], bound: ">" } : { value: hist.le[i], bound: "<" };
 }
 
-/* How many were longer than `limit` seconds, which should be a bucket's bound. */
-export function over(hist, limit) {
-	const i = hist.le.findIndex(le => le >= limit);
-	return i < 0 ? 0 : hist.count - hist.n[i];
+/* The bound below that of a bucket. */
+export function below(hist, bound) {
+	return Math.max(0, ...hist.le.filter(le => le < bound));
 }
 
 /* ---- as text ---- */

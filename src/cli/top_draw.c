@@ -423,6 +423,7 @@ static void wrapped(struct screen *s, enum style style, const char *text)
 
 static void advice(struct screen *s, const struct top_told *t)
 {
+	char evidence[600];
 	json_t *one;
 	size_t i;
 
@@ -435,8 +436,9 @@ static void advice(struct screen *s, const struct top_told *t)
 		if (s->height && i == (is_low(s) ? 1 : ADVICE_MAX))
 			break;
 		screen_put(s, PLAIN, "  ");
-		wrapped(s, PLAIN, json_is_string(one) ? json_string_value(one) : text_of(one, "name"));
-		wrapped(s, PLAIN, text_of(one, "evidence"));
+		wrapped(s, BOLD, text_of(one, "name"));
+		snprintf(evidence, sizeof(evidence), "%s:", text_of(one, "evidence"));
+		wrapped(s, PLAIN, evidence);
 		wrapped(s, WARN, text_of(one, "remedy"));
 		screen_end_line(s);
 	}

@@ -347,10 +347,8 @@ function showStalls(stalls) {
 /* ---- advice ---- */
 
 function adviceParts(a) {
-	if (typeof a === "string")
-		return ["", a, ""];
 	const subject = a.name || [a.method, a.route].filter(Boolean).join(" ") || (a.pool ? `pool ${a.pool}` : "");
-	return [subject, a.evidence || a.text || a.message || "", a.remedy || ""];
+	return [subject, a.evidence ? `${a.evidence}:` : a.text || "", a.remedy || ""];
 }
 
 function showAdvice(advice) {

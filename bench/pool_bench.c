@@ -162,9 +162,11 @@ struct processors {
 	enum placement use;
 };
 
-static void place_worker(void *arg)
+static void place_worker(void *arg, const struct work_line *line)
 {
 	struct processors *cpus = arg;
+
+	(void)line;
 
 	if (cpus->use == SPLIT && sched_setaffinity(0, sizeof(cpus->other), &cpus->other) != 0)
 		abort();

@@ -167,7 +167,6 @@ static void place_worker(void *arg, const struct work_line *line)
 	struct processors *cpus = arg;
 
 	(void)line;
-
 	if (cpus->use == SPLIT && sched_setaffinity(0, sizeof(cpus->other), &cpus->other) != 0)
 		abort();
 }

@@ -99,6 +99,15 @@ def test_a_stall_is_shown_with_its_route_and_stack_within_two_seconds(page):
     page.wait(f"{row}?.querySelector('[data-name=Stalls]').textContent === '1'")
 
 
+def test_advice_is_shown_with_its_evidence_and_remedy(page):
+    page.wait("document.querySelector('#advice-list .evidence').textContent.startsWith('None')")
+    for _ in range(4):
+        assert page.server.ask("/a/block?ms=30")[0] == 200
+    page.wait("document.querySelector('#advice-list .subject').textContent === 'GET /a/block'")
+    page.wait("document.querySelector('#advice-list .remedy').textContent.includes('.sync')")
+    assert "held loop" in page.run("document.querySelector('#advice-list .evidence').textContent")
+
+
 def test_requests_and_latencies_are_shown_by_lane(page):
     stop = threading.Event()
 

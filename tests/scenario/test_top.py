@@ -150,6 +150,13 @@ def test_it_shows_a_stall_with_its_stack(app, control):
         assert re.search(r"^  block\b.*", text, re.M), text
 
 
+def test_it_shows_advice(app, control):
+    for _ in range(4):
+        app.ask("/a/block?ms=30")
+    text = run(control)[1]
+    assert re.search(r"^ADVICE\n  GET /a/block held loop \d.*: declare it \.sync", text, re.M), text
+
+
 def test_what_goes_wrong_is_told_in_one_line():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

@@ -215,15 +215,12 @@ struct pool_job *pool_queue_take(struct pool_queue *q, uint64_t now, struct pool
 		if (q->overloaded)
 			shed(q, now, lost);
 	}
-	while ((job = next_job(q, next_lane(q), now))) {
-		if (!may_expire(job) || job->expires_ns > now)
-			break;
+	while ((job = next_job(q, next_lane(q), now)) && may_expire(job) && job->expires_ns <= now)
 		give_up(q, job, lost, POOL_TIMED_OUT);
-	}
-	if (job) {
-		q->high_run = job->priority != 0 && q->lanes[0].head ? q->high_run + 1 : 0;
-		pool_queue_remove(q, job);
-	}
+	if (!job)
+		return NULL;
+	q->high_run = job->priority != 0 && q->lanes[0].head ? q->high_run + 1 : 0;
+	pool_queue_remove(q, job);
 	return job;
 }
 

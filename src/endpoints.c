@@ -3,7 +3,7 @@
  * The tables are const data of the app's, perhaps compiled against an older header whose structs were shorter: each
  * element is copied by the app's own stride (options_element), and a member it does not know reads as "not set".
  * Routers are mounted by walking them with the prefix; every route becomes one pattern of the router and, at the same
- * index, one endpoint.
+ * index, one endpoint.  What runs around its handler is compiled in endpoints_chain.c.
  *
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */

@@ -261,14 +261,16 @@ static uint64_t log_pools(const struct process *p, const struct server_info *inf
 	for (unsigned i = 0; i < info->pools; i++) {
 		struct pool *pool = server_pool(p->server, i);
 		struct pool_stats stats;
+		uint64_t most;
 
 		pool_stats(pool, &stats);
+		most = (uint64_t)(stats.limit + stats.spares) * pool_stack(pool);
 		log_line(p->log, LOG_INFO, SLICE("pool"), (struct log_field[]){
 			LOG_FIELD_STR("name", slice_of(pool_name(pool))), LOG_FIELD_INT("threads", stats.limit),
 			LOG_FIELD_INT("queue", stats.queue_max),
 			LOG_FIELD_INT("stack_bytes", (int64_t)pool_stack(pool)),
-			LOG_FIELD_INT("stack_bytes_max", (int64_t)(stats.limit * pool_stack(pool))) }, 5);
-		all += stats.limit * pool_stack(pool);
+			LOG_FIELD_INT("stack_bytes_max", (int64_t)most) }, 5);
+		all += most;
 	}
 	return all;
 }

@@ -121,7 +121,7 @@ size_t pool_stack(const struct pool *p);
 /* A consistent look: all of it was true at one moment.  What anyio's limiter calls borrowed tokens is `running`, its
  * tasks waiting are `queued`. */
 struct pool_stats {
-	unsigned limit, queue_max;
+	unsigned limit, queue_max, spares;
 	unsigned threads, running, blocked, idle, starting; /* threads = the sum of the others */
 	unsigned queued, waking;
 	uint64_t oldest_queued_ns;                  /* when the job came that waits longest; 0 when none does */

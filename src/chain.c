@@ -150,9 +150,11 @@ static void returned(struct ol_req *r, int rc, const struct step *by)
 
 /* ---- needs ------------------------------------------------------------------------------------------------------- */
 
-/* True when all are held, and no reply was made of it. */
+/* True when all are held, and no reply was made of it.  (Into a stream that middleware had committed nobody replies.) */
 static bool acquire(struct ol_req *r, const struct chain *c)
 {
+	bool replied_before = r->replied;
+
 	r->held = c->nneeds > 0 ? arena_alloc(&r->arena, c->nneeds * sizeof(*r->held)) : NULL;
 	if (c->nneeds > 0 && !r->held) {
 		returned(r, -ENOMEM, &need_step);
@@ -161,10 +163,11 @@ static bool acquire(struct ol_req *r, const struct chain *c)
 	for (unsigned i = 0; i < c->nneeds; i++) {
 		void *value = NULL;
 		int rc = c->needs[i]->acquire(r, &value);
+		bool replied = r->replied && !replied_before;
 
-		if (rc == 0 && !r->replied)
+		if (rc == 0 && !replied)
 			r->held[r->nheld++] = value;
-		if (rc != 0 || r->replied || r->latched == 500) {
+		if (rc != 0 || replied || r->latched == 500) {
 			returned(r, rc, &need_step);
 			return false;
 		}

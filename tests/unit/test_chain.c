@@ -127,9 +127,13 @@ static int around(ol_req *r, ol_next *next, const char *name)
 		return rc;
 	if (told(r, name, "silent"))
 		return 0;
+	if (told(r, name, "write-first")) {
+		ck_assert_int_eq(ol_stream(r, 200, NULL), 0);
+		ck_assert_int_eq(ol_write(r, "first\n", 6), 0);
+	}
 	if (told(r, name, "reply-first"))
 		ck_assert_int_eq(ol_text(r, 200, "first\n"), 0);
-	ck_assert_int_eq(ol_header_set(r, "X-Before", name), 0);
+	ck_assert_int_eq(ol_header_set(r, "X-Before", name), told(r, "m", "write-first") ? -EALREADY : 0);
 	ck_assert_int_eq(ol_next_run(next, r), 0);
 	note(" %s:%d)", name, ol_status(r));
 	if (told(r, name, "twice"))
@@ -158,7 +162,7 @@ static int handler(ol_req *r)
 	int rc;
 
 	note(" h");
-	ck_assert_int_eq(ol_status(r), 0);
+	ck_assert_int_eq(ol_status(r), told(r, "m", "write-first") ? 200 : 0);
 	if (ol_query(r, "need"))
 		return ol_textf(r, 200, "%p\n", ol_need_value(r, ol_query(r, "need")));
 	if (told(r, "h", "wait"))
@@ -175,6 +179,8 @@ static int handler(ol_req *r)
 	}
 	if (told(r, "h", "empty-stream"))
 		return ol_stream(r, 200, NULL);
+	if (told(r, "h", "write-nothing"))
+		return ol_write(r, "", 0);
 	return ol_text(r, 200, "handled\n");
 }
 
@@ -465,6 +471,15 @@ START_TEST(a_stream_that_is_committed_is_only_broken_off)
 }
 END_TEST
 
+START_TEST(what_is_inside_of_a_committed_stream_works_for_it)
+{
+	both("m=write-first&h=write-nothing", 200, "6\r\nfirst\n\r\n0\r\n\r\n",
+		" (m (n +a +b h -b:200 -a:200 n:200) m:200)");
+	both("m=write-first&b=fail", 200, NULL, " (m (n +a +b -a:500 n:500) m:500)");
+	both("m=write-first", 200, NULL, " (m (n +a +b h -b:500 -a:500 n:500) m:500)");
+}
+END_TEST
+
 START_TEST(a_stream_that_is_not_committed_is_replaced)
 {
 	both("h=empty-stream&n=replace", 203, "200 became mine\n", " (m (n +a +b h -b:200 -a:200 n:200) m:203)");
@@ -642,6 +657,7 @@ int main(void)
 	tcase_add_test(plain, a_failure_is_counted_whatever_becomes_of_its_reply);
 	tcase_add_test(plain, a_stream_ends_when_the_outermost_has_returned);
 	tcase_add_test(plain, a_stream_that_is_committed_is_only_broken_off);
+	tcase_add_test(plain, what_is_inside_of_a_committed_stream_works_for_it);
 	tcase_add_test(plain, a_stream_that_is_not_committed_is_replaced);
 	tcase_add_test(plain, what_was_acquired_is_released_though_the_client_has_left);
 	tcase_add_checked_fixture(errors, set_up, tear_down);

@@ -150,7 +150,7 @@ static void returned(struct ol_req *r, int rc, const struct step *by)
 
 /* ---- needs ------------------------------------------------------------------------------------------------------- */
 
-/* True when all are held, and no reply was made of it.  (Into a stream that middleware had committed nobody replies.) */
+/* True when all are held, and no reply was made of it: a stream that middleware had committed before is none. */
 static bool acquire(struct ol_req *r, const struct chain *c)
 {
 	bool replied_before = r->replied;

@@ -113,8 +113,8 @@ START_TEST(a_stream_that_is_whole_is_not_broken_off)
 }
 END_TEST
 
-/* The end of the stream has been sent, whatever it was, and the handler's message is still on its way: the deadline comes
- * to nothing. */
+/* The end of the stream has been sent, whatever it was, and the handler's message is still on its way: the deadline
+ * comes to nothing. */
 START_TEST(a_stream_that_is_over_before_its_message_has_no_deadline)
 {
 	static const char *const paths[] = { GET("/pour?short"), GET("/pour?broken") };

@@ -134,6 +134,7 @@ static int around(ol_req *r, ol_next *next, const char *name)
 	if (told(r, name, "reply-first"))
 		ck_assert_int_eq(ol_text(r, 200, "first\n"), 0);
 	ck_assert_int_eq(ol_header_set(r, "X-Before", name), told(r, "m", "write-first") ? -EALREADY : 0);
+	ck_assert_int_eq(ol_header_add(r, "X-Around", name), told(r, "m", "write-first") ? -EALREADY : 0);
 	ck_assert_int_eq(ol_next_run(next, r), 0);
 	note(" %s:%d)", name, ol_status(r));
 	if (told(r, name, "twice"))
@@ -191,6 +192,7 @@ static int on_error(ol_req *r)
 		ck_assert_int_eq(meet(r) < 0, ol_cancelled(r));
 	if (told(r, "e", "fail")) {
 		(void)ol_header_set(r, "Content-Type", "image/png");
+		ck_assert_int_eq(ol_header_set(r, "X-Before", "e"), 0);
 		return ol_bytes(r, 200, "image/png", "?", 1) < 0 ? 0 : -EIO;
 	}
 	if (told(r, "e", "silent"))
@@ -537,9 +539,14 @@ END_TEST
 
 START_TEST(an_error_handler_that_fails_leaves_the_error_as_it_was)
 {
+	const char *reply;
+
 	both("e=fail&h=teapot", 418, "{\"detail\":\"short and stout\"}",
 		" (m (n +a +b h e:418 -b:418 -a:418 n:418) m:418)");
-	ck_assert(strstr(ask("GET", "/async", "e=fail&h=teapot"), "\r\nContent-Type: application/json\r\n"));
+	reply = ask("GET", "/async", "e=fail&h=teapot");
+	ck_assert(strstr(reply, "\r\nContent-Type: application/json\r\n"));
+	ck_assert(strstr(reply, "\r\nX-Around: m\r\nX-Before: n\r\nX-Around: n\r\n"));
+	ck_assert(!strstr(reply, "X-Before: e"));
 	both("e=undeclared&h=teapot", 418, "{\"detail\":\"short and stout\"}",
 		" (m (n +a +b h e:418 -b:418 -a:418 n:418) m:418)");
 	both("e=fail&h=latch", 422,

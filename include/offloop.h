@@ -73,8 +73,8 @@ struct ol_router;
 /* Middleware is an onion around a handler, and runs in the handler's lane, on its thread.  It calls ol_next_run, at
  * most once, for what lies inside: the next middleware, and at last the needs and the handler.  That gives 0 when the
  * reply is there, whatever happened inside (a failure is a reply, too: look at ol_status), and the middleware may look
- * at it, add to it or replace it.  Without the call it replies itself.  What it returns counts as a handler's
- * return. */
+ * at it, add to it or replace it, unless it is a stream that has begun: what its head is to have is set before the
+ * call.  Without the call it replies itself.  What it returns counts as a handler's return. */
 typedef struct ol_next ol_next;
 typedef int ol_middleware(ol_req *r, ol_next *next);
 int ol_next_run(ol_next *next, ol_req *r);                              /* [owner]; -EALREADY the second time */
@@ -83,7 +83,8 @@ int ol_next_run(ol_next *next, ol_req *r);                              /* [owne
  * names what it needs in .needs; ol_need_value gives it to the handler.  Needs are acquired in the order named, each
  * once per request however often it is named, on the thread and in the job that will run the handler.  They are
  * released in the reverse order whatever happened, when the reply is complete in memory (a stream: after its last
- * write) and before it is sent; ol_status tells what it came to. */
+ * write) and before it is sent.  ol_status then tells what the handler has come to, ol_cancelled whether anybody still
+ * waits for it: one that has replied 201 too late is a 201, though its client got a 504. */
 struct ol_need {
 	const char *name OL_0_;
 	/* 0 having set *value (NULL before); or having replied (ol_error(r, 401, ...)): then that is the reply, the
@@ -126,7 +127,7 @@ struct ol_route {
 	ol_handler *async OL_0_;              /* on the loop, on a fiber; must not block but in this header's calls */
 	ol_handler *sync OL_0_;               /* on a thread of `pool`; may block */
 	const char *pool OL_0_;               /* name of a pool in the app's table; NULL: the default pool */
-	size_t stack OL_0_;                   /* bytes of fiber stack for an async handler; 0: 256 KiB */
+	size_t stack OL_0_;                   /* bytes of fiber stack, of an .async one only; 0: 256 KiB */
 	size_t body_max OL_0_;                /* largest request body; 0: the server's --body-max */
 	int stream OL_0_;                     /* 1: starts when the head has arrived; it reads with ol_body_read */
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */

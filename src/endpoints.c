@@ -57,9 +57,10 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 	for (unsigned i = 0; i < b->e->npools; i++)
 		if (strcmp(b->e->pools[i].name, p->name) == 0)
 			return refuse(b, "pool \"%s\" is declared twice: give one another name", p->name);
-	if (p->threads > POOL_THREADS_MAX || p->queue > POOL_QUEUE_MAX)
-		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..%d and 1..%d", p->name,
-			p->threads, p->queue, POOL_THREADS_MAX, POOL_QUEUE_MAX);
+	if (p->threads > POOL_THREADS_MAX)
+		return refuse(b, "pool \"%s\": %u .threads are not in 1..%d", p->name, p->threads, POOL_THREADS_MAX);
+	if (p->queue > POOL_QUEUE_MAX)
+		return refuse(b, "pool \"%s\": a .queue of %u is not in 1..%d", p->name, p->queue, POOL_QUEUE_MAX);
 	if (p->queue_timeout > DAY_MS)
 		return refuse(b, "pool \"%s\": .queue_timeout is in milliseconds, and %u are not in 1..%d", p->name,
 			p->queue_timeout, DAY_MS);
@@ -149,6 +150,8 @@ static int check_route(struct build *b, const char *name, const struct ol_route 
 		return refuse(b, "%s has two lanes: set either .async or .sync", name);
 	if (r->async && r->pool)
 		return refuse(b, "%s: .pool is for .sync routes: an .async one runs on the loop", name);
+	if (r->sync && r->stack)
+		return refuse(b, "%s: .stack is for .async routes: a .sync one has that of its pool's threads", name);
 	if (r->async && (r->queue_timeout || r->priority))
 		return refuse(b, "%s: %s is for .sync routes: an .async one waits for no thread", name,
 			r->queue_timeout ? ".queue_timeout" : ".priority");
@@ -210,8 +213,8 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 	int rc;
 
 	if (!method || !r->path)
-		return refuse(b, "%s%s: a route needs a method and a path: declare it with OL_GET, OL_POST, ...",
-			prefix, r->path ? r->path : "");
+		return refuse(b, "%s%s: a route needs a method and a path: declare it with OL_GET, OL_POST, ..., "
+			"or with OL_MOUNT and a router", prefix, r->path ? r->path : "");
 	rc = grow(b);
 	if (rc < 0)
 		return rc;

@@ -114,7 +114,8 @@ START_TEST(pools_have_names_of_their_own_and_sizes_that_can_be)
 	refuse_pools((struct ol_pool[]){ { .name = "background" } }, 1,
 		"\"background\" is always there: size it by --background and --background-queue");
 	refuse_pools((struct ol_pool[]){ { .name = "a" }, { .name = "a" } }, 2, "\"a\" is declared twice");
-	refuse_pools((struct ol_pool[]){ { .name = "a", .threads = 10001 } }, 1, "\"a\": 10001 .threads are not in 1..10000");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .threads = 10001 } }, 1,
+		"\"a\": 10001 .threads are not in 1..10000");
 	refuse_pools((struct ol_pool[]){ { .name = "a", .queue = 10000001 } }, 1,
 		"\"a\": a .queue of 10000001 is not in 1..10000000");
 }

@@ -374,9 +374,13 @@ static int serve(struct process *p)
 	return rc;
 }
 
-static void close_process(struct process *p)
+/* Does not return when the control plane is stuck: its thread still looks at all this. */
+static void close_process(struct process *p, int status)
 {
-	control_stop(p->control);
+	if (!control_stop(p->control)) {
+		log_flush(p->log, FLUSH_MS);
+		_exit(status);
+	}
 	set_resizable(p, NULL);
 	server_free(p->server);
 	signals_free(p->signals);
@@ -403,6 +407,6 @@ int ol_main(int argc, char **argv, const struct ol_app *app)
 		complain_errno(&p, "eventfd", -errno);
 	else if (open_log(&p) == 0 && open_server(&p) == 0 && serve(&p) == 0)
 		status = 0;
-	close_process(&p);
+	close_process(&p, status);
 	return status;
 }

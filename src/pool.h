@@ -77,6 +77,8 @@ struct pool_batch {
 };
 
 void pool_batch_add(struct pool_batch *b, struct pool_job *job);
+/* Takes a job out that is in it, before it is spliced; its place goes by pool_unadmit. */
+void pool_batch_remove(struct pool_batch *b, struct pool_job *job);
 
 /* Queues the batch under one lock hold, and wakes or starts a worker where that is needed: at most one worker is waking
  * at a time (four for a tag that runs long), and a worker that finds more queued wakes the next before it runs its own

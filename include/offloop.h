@@ -128,7 +128,7 @@ struct ol_route {
 	ol_handler *async OL_0_;              /* on the loop, on a fiber; must not block but in this header's calls */
 	ol_handler *sync OL_0_;               /* on a thread of `pool`; may block */
 	const char *pool OL_0_;               /* name of a pool in the app's table; NULL: the default pool */
-	size_t stack OL_0_;                   /* bytes of fiber stack, of an .async one only; 0: 256 KiB */
+	size_t stack OL_0_;                   /* bytes of fiber stack, of an .async one, at most 1 GiB; 0: 256 KiB */
 	size_t body_max OL_0_;                /* largest request body; 0: the server's --body-max */
 	int stream OL_0_;                     /* 1: starts when the head has arrived; it reads with ol_body_read */
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */
@@ -167,7 +167,7 @@ struct ol_router {
  * "background", the last, for ol_after, sized by --background and --background-queue.  Requests are taken first come,
  * first served, those of high priority before the others, but of nine at most eight while others wait. */
 struct ol_pool {
-	const char *name OL_0_;
+	const char *name OL_0_;  /* at most 64 letters, digits, '_', '-' and '.' */
 	unsigned threads OL_0_;  /* at most this many run at once; 0: 40 */
 	unsigned queue OL_0_;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
 	size_t stack OL_0_;      /* bytes of thread stack, used as touched; 0: the system's default, usually 8 MiB */

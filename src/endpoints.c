@@ -24,6 +24,8 @@
 #define DEFAULT_QUEUE 1024
 #define DEFAULT_TARGET_MS 5
 #define DEFAULT_INTERVAL_MS 100
+#define STACK_MAX ((size_t)1 << 30)
+#define POOL_NAME_MAX 64
 
 struct build {
 	struct endpoints *e;
@@ -45,10 +47,24 @@ static int __attribute__((format(printf, 2, 3))) refuse(struct build *b, const c
 
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
 
+/* A name is a label of metrics, a word of the log, and a segment of the control plane's paths. */
+static int check_pool_name(struct build *b, const char *name)
+{
+	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+	size_t n = strspn(name, good);
+
+	if (name[n] == '\0' && n <= POOL_NAME_MAX)
+		return 0;
+	return refuse(b, "pool \"%.*s...\": a name is at most %d letters, digits, '_', '-' and '.'",
+		(int)(n < POOL_NAME_MAX ? n : POOL_NAME_MAX), name, POOL_NAME_MAX);
+}
+
 static int check_pool(struct build *b, const struct ol_pool *p)
 {
 	if (!p->name || !*p->name)
 		return refuse(b, "a pool has no name: set .name");
+	if (check_pool_name(b, p->name) < 0)
+		return -EINVAL;
 	if (strcmp(p->name, DEFAULT) == 0)
 		return refuse(b, "pool \"%s\" is always there: size it by --pool and --queue", p->name);
 	if (strcmp(p->name, BACKGROUND) == 0)
@@ -66,6 +82,8 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 			p->queue_timeout, DAY_MS);
 	if (p->spares > POOL_THREADS_MAX)
 		return refuse(b, "pool \"%s\": %u .spares are not in 0..%d", p->name, p->spares, POOL_THREADS_MAX);
+	if (p->stack > STACK_MAX)
+		return refuse(b, "pool \"%s\": a .stack of %zu bytes is not in 0..%zu", p->name, p->stack, STACK_MAX);
 	if (!p->codel && (p->codel_target || p->codel_interval))
 		return refuse(b, "pool \"%s\": .codel_target and .codel_interval are for .codel = 1", p->name);
 	return 0;
@@ -152,6 +170,8 @@ static int check_route(struct build *b, const char *name, const struct ol_route 
 		return refuse(b, "%s: .pool is for .sync routes: an .async one runs on the loop", name);
 	if (r->sync && r->stack)
 		return refuse(b, "%s: .stack is for .async routes: a .sync one has that of its pool's threads", name);
+	if (r->stack > STACK_MAX)
+		return refuse(b, "%s: a .stack of %zu bytes is not in 0..%zu", name, r->stack, STACK_MAX);
 	if (r->async && (r->queue_timeout || r->priority))
 		return refuse(b, "%s: %s is for .sync routes: an .async one waits for no thread", name,
 			r->queue_timeout ? ".queue_timeout" : ".priority");

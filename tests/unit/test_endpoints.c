@@ -69,6 +69,8 @@ START_TEST(a_route_has_one_lane)
 		".pool is for .sync");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .sync = handler, .stack = 65536),
 		"GET /a: .stack is for .async routes: a .sync one has that of its pool's threads");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .stack = (size_t)1 << 50),
+		"GET /a: a .stack of 1125899906842624 bytes is not in 0..1073741824");
 }
 END_TEST
 
@@ -118,6 +120,13 @@ START_TEST(pools_have_names_of_their_own_and_sizes_that_can_be)
 		"\"a\": 10001 .threads are not in 1..10000");
 	refuse_pools((struct ol_pool[]){ { .name = "a", .queue = 10000001 } }, 1,
 		"\"a\": a .queue of 10000001 is not in 1..10000000");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .stack = ((size_t)1 << 30) + 1 } }, 1,
+		"\"a\": a .stack of 1073741825 bytes is not in 0..1073741824");
+	refuse_pools((struct ol_pool[]){ { .name = "a b" } }, 1, "\"a...\": a name is at most 64 letters, digits,");
+	refuse_pools((struct ol_pool[]){ { .name = "a\nb" } }, 1, "a name is at most 64 letters");
+	refuse_pools((struct ol_pool[]){ { .name = "a/b" } }, 1, "a name is at most 64 letters");
+	refuse_pools((struct ol_pool[]){ { .name = "a2345678901234567890123456789012345678901234567890123456789012345" } },
+		1, "a name is at most 64");
 }
 END_TEST
 

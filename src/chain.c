@@ -92,6 +92,7 @@ static void settle(struct ol_req *r, int rc, const struct step *by)
 	if (r->committed) {
 		if (rc != 0)
 			break_off(r, rc, by);
+		r->broken |= r->latched == 500; /* logged when it was latched */
 	} else if (r->latched == 500) {
 		reply_error(r, 500, "Internal Server Error"); /* logged when it was latched */
 	} else if (rc < 0 && r->latched) {

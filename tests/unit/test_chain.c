@@ -173,9 +173,11 @@ static int handler(ol_req *r)
 		return rc;
 	if (told(r, "h", "silent"))
 		return 0;
-	if (told(r, "h", "stream") || told(r, "h", "break")) {
+	if (told(r, "h", "stream") || told(r, "h", "break") || told(r, "h", "stream-undeclared")) {
 		rc = ol_stream(r, 200, "text/plain");
 		rc = rc < 0 ? rc : ol_write(r, "streamed\n", 9);
+		if (told(r, "h", "stream-undeclared"))
+			(void)ol_param(r, "nonesuch");
 		return told(r, "h", "break") ? -EIO : rc;
 	}
 	if (told(r, "h", "empty-stream"))
@@ -468,6 +470,7 @@ END_TEST
 START_TEST(a_stream_that_is_committed_is_only_broken_off)
 {
 	both("h=break", 200, NULL, " (m (n +a +b h -b:500 -a:500 n:500) m:500)");
+	both("h=stream-undeclared", 200, NULL, " (m (n +a +b h -b:500 -a:500 n:500) m:500)");
 	both("h=stream&m=fail-after", 200, NULL, " (m (n +a +b h -b:200 -a:200 n:200) m:200)");
 	both("h=stream&n=replace", 200, NULL, " (m (n +a +b h -b:200 -a:200 n:200) m:500)");
 }

@@ -125,8 +125,8 @@ START_TEST(pools_have_names_of_their_own_and_sizes_that_can_be)
 	refuse_pools((struct ol_pool[]){ { .name = "a b" } }, 1, "\"a...\": a name is at most 64 letters, digits,");
 	refuse_pools((struct ol_pool[]){ { .name = "a\nb" } }, 1, "a name is at most 64 letters");
 	refuse_pools((struct ol_pool[]){ { .name = "a/b" } }, 1, "a name is at most 64 letters");
-	refuse_pools((struct ol_pool[]){ { .name = "a2345678901234567890123456789012345678901234567890123456789012345" } },
-		1, "a name is at most 64");
+	refuse_pools((struct ol_pool[]){
+		{ .name = "a2345678901234567890123456789012345678901234567890123456789012345" } }, 1, "a name is at most 64");
 }
 END_TEST
 

@@ -126,7 +126,7 @@ START_TEST(pools_have_names_of_their_own_and_sizes_that_can_be)
 	refuse_pools((struct ol_pool[]){ { .name = "a\nb" } }, 1, "a name is at most 64 letters");
 	refuse_pools((struct ol_pool[]){ { .name = "a/b" } }, 1, "a name is at most 64 letters");
 	refuse_pools((struct ol_pool[]){
-		{ .name = "a2345678901234567890123456789012345678901234567890123456789012345" } }, 1, "a name is at most 64");
+		{ .name = "a2345678901234567890123456789012345678901234567890123456789012345" } }, 1, "at most 64");
 }
 END_TEST
 

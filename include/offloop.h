@@ -73,8 +73,9 @@ struct ol_router;
 /* Middleware is an onion around a handler, and runs in the handler's lane, on its thread.  It calls ol_next_run, at
  * most once, for what lies inside: the next middleware, and at last the needs and the handler.  That gives 0 when the
  * reply is there, whatever happened inside (a failure is a reply, too: look at ol_status), and the middleware may look
- * at it, add to it or replace it.  Without the call it replies itself.  What it returns counts as a handler's
- * return. */
+ * at it, add to it or replace it, unless it is a stream that has begun: what its head is to have is set before the
+ * call.  A reply made before the call is dropped, but such a stream goes on.  Without the call it replies itself.  What
+ * it returns counts as a handler's return. */
 typedef struct ol_next ol_next;
 typedef int ol_middleware(ol_req *r, ol_next *next);
 int ol_next_run(ol_next *next, ol_req *r);                              /* [owner]; -EALREADY the second time */
@@ -83,7 +84,8 @@ int ol_next_run(ol_next *next, ol_req *r);                              /* [owne
  * names what it needs in .needs; ol_need_value gives it to the handler.  Needs are acquired in the order named, each
  * once per request however often it is named, on the thread and in the job that will run the handler.  They are
  * released in the reverse order whatever happened, when the reply is complete in memory (a stream: after its last
- * write) and before it is sent; ol_status tells what it came to. */
+ * write) and before it is sent.  ol_status then tells what the handler has come to, ol_cancelled whether anybody still
+ * waits for it: one that has replied 201 too late is a 201, though its client got a 504. */
 struct ol_need {
 	const char *name OL_0_;
 	/* 0 having set *value (NULL before); or having replied (ol_error(r, 401, ...)): then that is the reply, the
@@ -102,9 +104,9 @@ struct ol_override {
 
 /* How errors of one status look, instead of {"detail": ...}: called for what ol_error, a latched status or a failed
  * handler makes, in the route's lane, and for 404 and 405 of requests that no route takes, on the loop; ol_status and
- * ol_detail tell what it is about.  It replies with any status; 0 without a reply, or a failure, leaves the error as
- * it was.  Not called for what the server answers while nobody works for the request: 400 of the protocol, 503 when a
- * limit is reached, 504; nor for what an admit hook answers. */
+ * ol_detail tell what it is about.  status is in 400..599, each once.  It replies with any status; 0 without a reply,
+ * or a failure, leaves the error as it was.  Not called for what the server answers while nobody works for the request:
+ * 400 of the protocol, 503 when a limit is reached, 504; nor for what an admit hook answers. */
 struct ol_on_error {
 	int status;
 	ol_handler *handler;
@@ -126,7 +128,7 @@ struct ol_route {
 	ol_handler *async OL_0_;              /* on the loop, on a fiber; must not block but in this header's calls */
 	ol_handler *sync OL_0_;               /* on a thread of `pool`; may block */
 	const char *pool OL_0_;               /* name of a pool in the app's table; NULL: the default pool */
-	size_t stack OL_0_;                   /* bytes of fiber stack for an async handler; 0: 256 KiB */
+	size_t stack OL_0_;                   /* bytes of fiber stack, of an .async one, at most 1 GiB; 0: 256 KiB */
 	size_t body_max OL_0_;                /* largest request body; 0: the server's --body-max */
 	int stream OL_0_;                     /* 1: starts when the head has arrived; it reads with ol_body_read */
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */
@@ -165,7 +167,7 @@ struct ol_router {
  * "background", the last, for ol_after, sized by --background and --background-queue.  Requests are taken first come,
  * first served, those of high priority before the others, but of nine at most eight while others wait. */
 struct ol_pool {
-	const char *name OL_0_;
+	const char *name OL_0_;  /* at most 64 letters, digits, '_', '-' and '.' */
 	unsigned threads OL_0_;  /* at most this many run at once; 0: 40 */
 	unsigned queue OL_0_;    /* at most this many requests wait beyond those; more are answered 503.  0: 1024 */
 	size_t stack OL_0_;      /* bytes of thread stack, used as touched; 0: the system's default, usually 8 MiB */
@@ -247,9 +249,9 @@ void ol_server_stop(ol_server *s);
  * on_stop.  [any] */
 int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue);
 
-/* What a pool does now: threads (running, blocked in ol_blocking_begin, idle, starting) that add up to `threads`;
- * requests that wait, and for how long the oldest has.  Set size to sizeof(struct ol_pool_info).  -ENOENT.  Cheap
- * enough for an admit hook.  [any] */
+/* What a pool (NULL: the default one) does now: threads (running, blocked in ol_blocking_begin, idle, starting) that
+ * add up to `threads`; requests that wait, and for how long the oldest has.  Set size to sizeof(struct ol_pool_info).
+ * -ENOENT.  Cheap enough for an admit hook.  [any] */
 struct ol_pool_info {
 	size_t size;
 	unsigned limit, queue_max;
@@ -394,8 +396,9 @@ int ol_pull(ol_req *r, int status, const char *type, ssize_t (*pull)(ol_req *r, 
 /* Server-sent events (the HTML standard, §9.2): ol_events starts a stream of type text/event-stream that nothing caches
  * or buffers, and commits it; retry_ms (0: not sent) tells the client when to come back.  ol_event sends one: event and
  * id may be NULL, data may have several lines; it suspends as ol_write does, which such a stream does not take.
- * -EINVAL: event or id has a line break.  A stream that is silent for --events-keepalive seconds gets a comment, so
- * that proxies keep it and a client that has gone is noticed. */
+ * -ECANCELED: nobody waits for it any more.  -EINVAL: event or id has a line break, data is NULL, retry_ms is below 0,
+ * or there was no ol_events, which gives -EDEADLK in an admit hook.  A stream that is silent for --events-keepalive
+ * seconds gets a comment, so that proxies keep it and a client that has gone is noticed. */
 int ol_events(ol_req *r, int retry_ms);
 OL_CHECKED_ int ol_event(ol_req *r, const char *event, const char *id, const char *data);
 
@@ -403,15 +406,15 @@ OL_CHECKED_ int ol_event(ol_req *r, const char *event, const char *id, const cha
  * Waiting, memory, other threads
  * ------------------------------------------------------------------------------------------------------------ */
 
-/* Waits ms milliseconds.  suspends.  -ECANCELED as soon as the client has left or the server's grace is over.
+/* Waits ms milliseconds.  suspends.  -ECANCELED as soon as nobody waits for the reply any more (ol_cancelled).
  * [owner] */
 int ol_sleep(ol_req *r, int64_t ms);
 
 /* Runs fn(arg) on a thread of the pool (NULL: the default one) and gives what it returned.  suspends.  -EAGAIN: the
- * pool's queue is full; -ECANCELED: the client left before fn started; -ENOENT: no such pool.  From a sync handler of
- * the same pool fn runs at once on the same thread; to another pool it must be one later in the app's table, else
- * -EDEADLK, so that pools can never wait for each other in a circle (the default pool comes first).  fn may use r as
- * the handler does while it runs.  [owner] */
+ * pool's queue is full; -ECANCELED: nobody waited any more before fn started; -ENOENT: no such pool.  From a sync
+ * handler of the same pool fn runs at once on the same thread; to another pool it must be one later in the app's table,
+ * else -EDEADLK, so that pools can never wait for each other in a circle (the default pool comes first).  fn may use r
+ * as the handler does while it runs.  [owner] */
 int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg);
 
 /* Says that a .sync handler now waits for something outside (a database, a peer, a lock of a library's): meanwhile
@@ -459,9 +462,9 @@ void ol_log_(ol_req *r, enum ol_level level, const char *fmt, ...) OL_PRINTF_(3,
 #define ol_server_log(s, level, ...) ol_server_log_((s), (level), "" __VA_ARGS__)
 void ol_server_log_(ol_server *s, enum ol_level level, const char *fmt, ...) OL_PRINTF_(3, 4);
 
-/* Locks that handlers of both lanes may share, and hold across suspensions.  First come, first served.  They start
- * with OL_MUTEX_INIT and OL_SEM_INIT(n).  The waits suspend; -ECANCELED when the client left meanwhile
- * (nothing is held then), -ETIMEDOUT.  ol_sem_post may be called by anyone.  Not recursive. */
+/* Locks that handlers of both lanes may share, and hold across suspensions.  First come, first served.  They start with
+ * OL_MUTEX_INIT and OL_SEM_INIT(n).  The waits suspend; -ECANCELED when nobody waits for the reply any more (nothing is
+ * held then), -ETIMEDOUT.  ol_sem_post may be called by anyone.  Not recursive. */
 typedef struct ol_sem {
 	pthread_mutex_t lock_;
 	unsigned count_;

@@ -261,14 +261,16 @@ static uint64_t log_pools(const struct process *p, const struct server_info *inf
 	for (unsigned i = 0; i < info->pools; i++) {
 		struct pool *pool = server_pool(p->server, i);
 		struct pool_stats stats;
+		uint64_t most;
 
 		pool_stats(pool, &stats);
+		most = (uint64_t)(stats.limit + stats.spares) * pool_stack(pool);
 		log_line(p->log, LOG_INFO, SLICE("pool"), (struct log_field[]){
 			LOG_FIELD_STR("name", slice_of(pool_name(pool))), LOG_FIELD_INT("threads", stats.limit),
 			LOG_FIELD_INT("queue", stats.queue_max),
 			LOG_FIELD_INT("stack_bytes", (int64_t)pool_stack(pool)),
-			LOG_FIELD_INT("stack_bytes_max", (int64_t)(stats.limit * pool_stack(pool))) }, 5);
-		all += stats.limit * pool_stack(pool);
+			LOG_FIELD_INT("stack_bytes_max", (int64_t)most) }, 5);
+		all += most;
 	}
 	return all;
 }
@@ -372,9 +374,13 @@ static int serve(struct process *p)
 	return rc;
 }
 
-static void close_process(struct process *p)
+/* Does not return when the control plane is stuck: its thread still looks at all this. */
+static void close_process(struct process *p, int status)
 {
-	control_stop(p->control);
+	if (!control_stop(p->control)) {
+		log_flush(p->log, FLUSH_MS);
+		_exit(status);
+	}
 	set_resizable(p, NULL);
 	server_free(p->server);
 	signals_free(p->signals);
@@ -401,6 +407,6 @@ int ol_main(int argc, char **argv, const struct ol_app *app)
 		complain_errno(&p, "eventfd", -errno);
 	else if (open_log(&p) == 0 && open_server(&p) == 0 && serve(&p) == 0)
 		status = 0;
-	close_process(&p);
+	close_process(&p, status);
 	return status;
 }

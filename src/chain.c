@@ -92,6 +92,7 @@ static void settle(struct ol_req *r, int rc, const struct step *by)
 	if (r->committed) {
 		if (rc != 0)
 			break_off(r, rc, by);
+		r->broken |= r->latched == 500; /* logged when it was latched */
 	} else if (r->latched == 500) {
 		reply_error(r, 500, "Internal Server Error"); /* logged when it was latched */
 	} else if (rc < 0 && r->latched) {
@@ -150,9 +151,11 @@ static void returned(struct ol_req *r, int rc, const struct step *by)
 
 /* ---- needs ------------------------------------------------------------------------------------------------------- */
 
-/* True when all are held, and no reply was made of it. */
+/* True when all are held, and no reply was made of it: a stream that middleware had committed before is none. */
 static bool acquire(struct ol_req *r, const struct chain *c)
 {
+	bool replied_before = r->replied;
+
 	r->held = c->nneeds > 0 ? arena_alloc(&r->arena, c->nneeds * sizeof(*r->held)) : NULL;
 	if (c->nneeds > 0 && !r->held) {
 		returned(r, -ENOMEM, &need_step);
@@ -161,10 +164,11 @@ static bool acquire(struct ol_req *r, const struct chain *c)
 	for (unsigned i = 0; i < c->nneeds; i++) {
 		void *value = NULL;
 		int rc = c->needs[i]->acquire(r, &value);
+		bool replied = r->replied && !replied_before;
 
-		if (rc == 0 && !r->replied)
+		if (rc == 0 && !replied)
 			r->held[r->nheld++] = value;
-		if (rc != 0 || r->replied || r->latched == 500) {
+		if (rc != 0 || replied || r->latched == 500) {
 			returned(r, rc, &need_step);
 			return false;
 		}

@@ -45,7 +45,6 @@ void conn_close(struct conn *c)
 	loop_close(&c->io);
 }
 
-/* Ends the connection and what runs for it.  A reply that a send still names stays until `released`. */
 void conn_abort(struct conn *c)
 {
 	struct dispatch *d = c->home->dispatch;

@@ -404,19 +404,20 @@ failed:
 	return rc;
 }
 
-void control_stop(struct control *c)
+bool control_stop(struct control *c)
 {
 	char names[512];
 
 	if (!c)
-		return;
+		return true;
 	server_drain(c->server);
-	if (server_wait(c->server, clock_after_ms(clock_now_ns(), STOP_MS)) &&
-		server_abandon(c->server, names, sizeof(names)))
-		return;         /* its thread is stuck: what it uses stays */
+	if (server_wait(c->server, clock_after_ms(clock_now_ns(), STOP_MS)) < 0 &&
+		server_abandon(c->server, names, sizeof(names)) > 0 && server_wait(c->server, 0) < 0)
+		return false;
 	server_free(c->server);
 	control_watch_free(c->watch);
 	free(c);
+	return true;
 }
 
 const char *control_address(const struct control *c)

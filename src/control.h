@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "config.h"
 #include "server.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 struct control;
@@ -15,8 +16,9 @@ struct control;
 CHECKED int control_start(struct control **out, ol_server *main_server, const struct config *config, struct log *log,
 	char *err, size_t err_n);
 
-/* Ends it within a second.  Before server_free of the main server.  Takes NULL. */
-void control_stop(struct control *c);
+/* Ends it within a second.  Before server_free of the main server.  Takes NULL.  False: its thread is stuck, and what
+ * was borrowed must stay. */
+bool control_stop(struct control *c);
 
 /* Where it listens, as in server_info. */
 const char *control_address(const struct control *c);

@@ -6,7 +6,9 @@
  * A worker's last act is to post the exchange's `done` message, which brings it back here.
  *
  * A handler starts when its request is whole, so that a slow client holds no worker; a .stream route's starts with the
- * head.
+ * head.  Before its body is waited for, the app's admit hooks are asked, here on the loop's own stack.  An error that
+ * is found before the handler could start is started in its stead where the app says how such errors look
+ * (answer_found); without a route that is on a fiber here, by an endpoint that no pattern leads to.
  *
  * How requests end is in dispatch_end.c, their memory in dispatch_home.c, their places and pools in dispatch_pool.c.
  *

@@ -11,7 +11,8 @@
  * committed a stream: that is broken off, so that the client sees it is incomplete.  A reply that is made whole claims
  * nothing, so it is late from the moment the timer has fired, even with its message under way.
  *
- * A deadline's timer is armed only while a handler owes a reply: dispatch_answer and a departure disarm it.
+ * A deadline's timer is armed only while a handler owes a reply: dispatch_answer and a departure disarm it, and so does
+ * the end of what is sent, since a stream may be over before its handler's message has come.
  *
  * The loop's thread only.
  */
@@ -110,6 +111,7 @@ void dispatch_sent(struct dispatch *d, struct stream *s)
 		s->reply->status, ns);
 	if (d->shared->config->access_log)
 		log_access(r, s->reply, ns);
+	disarm(r);
 	s->req = NULL;
 	s->reply = NULL;
 	r->stream = NULL;

@@ -73,7 +73,7 @@ static void resize(struct dispatch_shared *s, struct dispatch_pool *p, unsigned 
 		LOG_FIELD_STR("name", slice_of(p->name)), LOG_FIELD_STR("by", slice_of(by)),
 		LOG_FIELD_INT("threads_from", was.limit), LOG_FIELD_INT("threads_to", threads),
 		LOG_FIELD_INT("queue_from", was.queue_max), LOG_FIELD_INT("queue_to", queue),
-		LOG_FIELD_INT("stack_bytes_max", (int64_t)(threads * pool_stack(p->pool))) }, 7);
+		LOG_FIELD_INT("stack_bytes_max", (int64_t)((threads + was.spares) * pool_stack(p->pool))) }, 7);
 }
 
 int dispatch_resize(struct dispatch_shared *s, const char *name, unsigned threads, unsigned queue, const char *by)

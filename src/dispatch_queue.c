@@ -81,26 +81,12 @@ static void on_expire(struct timer *t)
 	wheel_add(&d->loop->wheel, &d->expire, next);
 }
 
-/* Takes a job out of the turn's batch: no other thread knows of it yet. */
-static void unbatch(struct pool_batch *b, struct pool_job *job)
-{
-	if (job->prev)
-		job->prev->next = job->next;
-	else
-		b->head = job->next;
-	if (job->next)
-		job->next->prev = job->prev;
-	else
-		b->tail = job->prev;
-	b->n--;
-}
-
 bool dispatch_take_back(struct dispatch *d, unsigned index, struct pool_job *job, enum dispatch_drop why)
 {
 	struct dispatch_pool *p = &d->shared->pools[index];
 
 	if (job->queued_ns == 0) { /* not spliced yet */
-		unbatch(&d->batches[index], job);
+		pool_batch_remove(&d->batches[index], job);
 		pool_unadmit(p->pool);
 	} else if (!pool_drop(p->pool, job)) {
 		return false;

@@ -3,7 +3,7 @@
  * The tables are const data of the app's, perhaps compiled against an older header whose structs were shorter: each
  * element is copied by the app's own stride (options_element), and a member it does not know reads as "not set".
  * Routers are mounted by walking them with the prefix; every route becomes one pattern of the router and, at the same
- * index, one endpoint.
+ * index, one endpoint.  What runs around its handler is compiled in endpoints_chain.c.
  *
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */
@@ -24,6 +24,8 @@
 #define DEFAULT_QUEUE 1024
 #define DEFAULT_TARGET_MS 5
 #define DEFAULT_INTERVAL_MS 100
+#define STACK_MAX ((size_t)1 << 30)
+#define POOL_NAME_MAX 64
 
 struct build {
 	struct endpoints *e;
@@ -45,10 +47,24 @@ static int __attribute__((format(printf, 2, 3))) refuse(struct build *b, const c
 
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
 
+/* A name is a label of metrics, a word of the log, and a segment of the control plane's paths. */
+static int check_pool_name(struct build *b, const char *name)
+{
+	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+	size_t n = strspn(name, good);
+
+	if (name[n] == '\0' && n <= POOL_NAME_MAX)
+		return 0;
+	return refuse(b, "pool \"%.*s...\": a name is at most %d letters, digits, '_', '-' and '.'",
+		(int)(n < POOL_NAME_MAX ? n : POOL_NAME_MAX), name, POOL_NAME_MAX);
+}
+
 static int check_pool(struct build *b, const struct ol_pool *p)
 {
 	if (!p->name || !*p->name)
 		return refuse(b, "a pool has no name: set .name");
+	if (check_pool_name(b, p->name) < 0)
+		return -EINVAL;
 	if (strcmp(p->name, DEFAULT) == 0)
 		return refuse(b, "pool \"%s\" is always there: size it by --pool and --queue", p->name);
 	if (strcmp(p->name, BACKGROUND) == 0)
@@ -57,14 +73,17 @@ static int check_pool(struct build *b, const struct ol_pool *p)
 	for (unsigned i = 0; i < b->e->npools; i++)
 		if (strcmp(b->e->pools[i].name, p->name) == 0)
 			return refuse(b, "pool \"%s\" is declared twice: give one another name", p->name);
-	if (p->threads > POOL_THREADS_MAX || p->queue > POOL_QUEUE_MAX)
-		return refuse(b, "pool \"%s\": %u threads and a queue of %u are not in 1..%d and 1..%d", p->name,
-			p->threads, p->queue, POOL_THREADS_MAX, POOL_QUEUE_MAX);
+	if (p->threads > POOL_THREADS_MAX)
+		return refuse(b, "pool \"%s\": %u .threads are not in 1..%d", p->name, p->threads, POOL_THREADS_MAX);
+	if (p->queue > POOL_QUEUE_MAX)
+		return refuse(b, "pool \"%s\": a .queue of %u is not in 1..%d", p->name, p->queue, POOL_QUEUE_MAX);
 	if (p->queue_timeout > DAY_MS)
 		return refuse(b, "pool \"%s\": .queue_timeout is in milliseconds, and %u are not in 1..%d", p->name,
 			p->queue_timeout, DAY_MS);
 	if (p->spares > POOL_THREADS_MAX)
 		return refuse(b, "pool \"%s\": %u .spares are not in 0..%d", p->name, p->spares, POOL_THREADS_MAX);
+	if (p->stack > STACK_MAX)
+		return refuse(b, "pool \"%s\": a .stack of %zu bytes is not in 0..%zu", p->name, p->stack, STACK_MAX);
 	if (!p->codel && (p->codel_target || p->codel_interval))
 		return refuse(b, "pool \"%s\": .codel_target and .codel_interval are for .codel = 1", p->name);
 	return 0;
@@ -149,6 +168,10 @@ static int check_route(struct build *b, const char *name, const struct ol_route 
 		return refuse(b, "%s has two lanes: set either .async or .sync", name);
 	if (r->async && r->pool)
 		return refuse(b, "%s: .pool is for .sync routes: an .async one runs on the loop", name);
+	if (r->sync && r->stack)
+		return refuse(b, "%s: .stack is for .async routes: a .sync one has that of its pool's threads", name);
+	if (r->stack > STACK_MAX)
+		return refuse(b, "%s: a .stack of %zu bytes is not in 0..%zu", name, r->stack, STACK_MAX);
 	if (r->async && (r->queue_timeout || r->priority))
 		return refuse(b, "%s: %s is for .sync routes: an .async one waits for no thread", name,
 			r->queue_timeout ? ".queue_timeout" : ".priority");
@@ -210,8 +233,8 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 	int rc;
 
 	if (!method || !r->path)
-		return refuse(b, "%s%s: a route needs a method and a path: declare it with OL_GET, OL_POST, ...",
-			prefix, r->path ? r->path : "");
+		return refuse(b, "%s%s: a route needs a method and a path: declare it with OL_GET, OL_POST, ..., "
+			"or with OL_MOUNT and a router", prefix, r->path ? r->path : "");
 	rc = grow(b);
 	if (rc < 0)
 		return rc;

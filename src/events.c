@@ -158,6 +158,9 @@ int ol_event(ol_req *r, const char *event, const char *id, const char *data)
 		return -EINVAL;
 	if (!stream_has_content(r))
 		return stream_write_nothing(r, strlen(data));
+	rc = stream_commit(r); /* it has failed in ol_events if nobody waits */
+	if (rc < 0)
+		return rc;
 	pipe_hold(r->out);
 	rc = put_event(r, event, id, data);
 	if (rc == -ENOMEM)

@@ -195,10 +195,10 @@ void reply_forget(struct ol_req *r);
 /* An error as it stands, and back to it after another reply was begun (not committed). */
 struct error_kept {
 	struct reply reply;
-	struct reply_field **fields_end;
+	bool type_fixed;
 	const char *detail;
 };
-void reply_keep(const struct ol_req *r, struct error_kept *was);
+void reply_keep(struct ol_req *r, struct error_kept *was);
 void reply_restore(struct ol_req *r, const struct error_kept *was);
 /* Adds a field without checking it: value is the server's own.  Both are copied.  0 or -ENOMEM. */
 int reply_field_add(struct ol_req *r, const char *name, struct slice value);

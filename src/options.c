@@ -1,6 +1,6 @@
-/* options.c: one table of options, and the four places they are read from.
+/* options.c: the four places that options are read from, and who wins.
  *
- * Every option of the server stands once in `table`: its name, kind, place in struct config, default, range and help.
+ * Every option of the server stands once in options_table.c: its name, kind, place, default, range and help.
  * The flag (--head-max), the variable (OFFLOOP_HEAD_MAX), the key of the JSON file ("head-max"), the lines of --help
  * and the errors are all made from that.  An app's own options are turned into entries of the same kind and appended,
  * so nothing below knows two sorts.
@@ -17,6 +17,7 @@
  */
 #include "options.h"
 #include "base/nearest.h"
+#include "options_table.h"
 #include "options_value.h"
 
 #include <errno.h>
@@ -25,25 +26,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { STRING, NUMBER, SECONDS, BYTES, BOOL, ENUM, ADDRESS, FILE_NAME, ACTION };
-enum group { WHERE, LANES, LIMITS, LOGS, OTHER, APP, GROUPS };
-enum layer { DEFAULTS, FILE_, ENVIRONMENT, FLAGS };
+#define CONFIG_FILE_MAX ((size_t)1 << 20)
 
 static const char *const group_titles[GROUPS] = { [WHERE] = "Where it listens", [LANES] = "Loops and pools",
 	[LIMITS] = "Limits", [LOGS] = "Log", [OTHER] = "Other" };
-
-struct option {
-	const char *name;
-	enum kind kind;
-	enum group group;
-	size_t at, size;        /* of the member of struct config; size 0: none */
-	const char *value;      /* default; NULL: none */
-	uint64_t min, max;      /* SECONDS: in ms */
-	const char *arg;        /* what --help calls the value; for ENUM the choices, in the enum's order */
-	const char *help;
-	char *text;             /* the value it has now; NULL: none */
-	enum layer layer;       /* that set it */
-};
 
 struct options {
 	struct config config;
@@ -55,98 +41,6 @@ struct options {
 	struct buf *out;
 	int status;
 };
-
-#define MEMBER(m) .at = offsetof(struct config, m), .size = sizeof(((struct config *)0)->m)
-#define K UINT64_C(1024)
-#define S UINT64_C(1000)
-#define DAY ((uint64_t)DAY_MS)
-
-static const struct option table[] = {
-	{ "host", STRING, WHERE, MEMBER(host), "127.0.0.1", .arg = "HOST", .help = "address or name to listen on" },
-	{ "port", NUMBER, WHERE, MEMBER(port), "8000", 0, 65535, "N", "port to listen on; 0: any that is free" },
-	{ "unix", STRING, WHERE, MEMBER(unix_path), NULL, .arg = "PATH", .help = "listen on a unix socket instead" },
-	{ "control", ADDRESS, WHERE, MEMBER(control), "127.0.0.1:9190", .arg = "ADDRESS",
-		.help = "control plane: HOST:PORT, unix:PATH or off" },
-	{ "backlog", NUMBER, WHERE, MEMBER(backlog), "4096", 1, 65535, "N", "connections the kernel keeps waiting" },
-
-	{ "loops", NUMBER, LANES, MEMBER(loops), "0", 0, 1024, "N", "event loops; 0: one a CPU this process may use" },
-	{ "pool", NUMBER, LANES, MEMBER(pool_threads), "40", 1, POOL_THREADS_MAX, "N", "threads of the default pool" },
-	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, POOL_QUEUE_MAX, "N",
-		"requests that wait for it; over it 503" },
-	{ "queue-timeout", SECONDS, LANES, MEMBER(queue_timeout_ms), "30", 0, DAY, "SECONDS",
-		"for a pool's thread to be free; then 503; 0: none" },
-	{ "codel", BOOL, LANES, MEMBER(codel), "false", .help = "the default pool sheds load by CoDel" },
-	{ "codel-target", SECONDS, LANES, MEMBER(codel_target_ms), "5ms", 1, DAY, "SECONDS",
-		"a wait that is no overload" },
-	{ "codel-interval", SECONDS, LANES, MEMBER(codel_interval_ms), "100ms", 1, DAY, "SECONDS",
-		"when all wait longer for this, it sheds" },
-	{ "pool-spares", NUMBER, LANES, MEMBER(pool_spares), "0", 0, POOL_THREADS_MAX, "N",
-		"its threads beyond --pool while handlers are blocking" },
-	{ "background", NUMBER, LANES, MEMBER(background_threads), "4", 1, POOL_THREADS_MAX, "N",
-		"threads for work left for after the reply" },
-	{ "background-queue", NUMBER, LANES, MEMBER(background_queue), "1024", 0, POOL_QUEUE_MAX, "N",
-		"pieces of such work that wait; over it none is taken" },
-	{ "pool-idle", SECONDS, LANES, MEMBER(idle_thread_ms), "10", 1, DAY, "SECONDS",
-		"an idle pool thread ends after" },
-	{ "sync-streams-max", NUMBER, LANES, MEMBER(streams_sync_max), "0", 0, 10000, "N",
-		"streaming requests on one pool's threads; 0: half of them" },
-	{ "backend", ENUM, LANES, MEMBER(backend), "auto", .arg = "auto|uring|libevent",
-		.help = "what drives the loops" },
-	{ "monitor", ENUM, LANES, MEMBER(monitor), "on", .arg = "off|on",
-		.help = "watch the loops for handlers that hold them" },
-	{ "stall-ms", NUMBER, LANES, MEMBER(stall_ms), "10", 1, 60000, "N",
-		"a handler that holds a loop for so many ms is reported" },
-	{ "worker-stall-ms", NUMBER, LANES, MEMBER(worker_stall_ms), "30000", 10, DAY_MS, "N",
-		"a handler that holds a pool's thread for so many ms is reported" },
-	{ "grace", SECONDS, LANES, MEMBER(grace_ms), "30", 0, DAY, "SECONDS",
-		"time to answer what was accepted, at the end" },
-
-	{ "connections-max", NUMBER, LIMITS, MEMBER(connections_max), "10000", 1, 10000000, "N", "open connections" },
-	{ "requests-max", NUMBER, LIMITS, MEMBER(requests_max), "10000", 1, 10000000, "N",
-		"requests in flight; over it 503" },
-	{ "fibers-max", NUMBER, LIMITS, MEMBER(fibers_max), "10000", 1, 10000000, "N",
-		"async handlers in flight; over it 503" },
-	{ "target-max", BYTES, LIMITS, MEMBER(target_max), "8k", 16, 1024 * K, "BYTES", "request target; over it 414" },
-	{ "head-max", BYTES, LIMITS, MEMBER(head_max), "16k", 256, 1024 * K, "BYTES", "request head; over it 431" },
-	{ "fields-max", NUMBER, LIMITS, MEMBER(fields_max), "100", 1, 10000, "N", "header fields; over it 431" },
-	{ "body-max", BYTES, LIMITS, MEMBER(body_max), "1M", 0, K * K * K * K, "BYTES", "request body; over it 413" },
-	{ "body-total-max", BYTES, LIMITS, MEMBER(body_total_max), "256M", 0, K * K * K * K, "BYTES",
-		"bodies in memory, all together; over it 503" },
-	{ "head-timeout", SECONDS, LIMITS, MEMBER(head_timeout_ms), "10", 1, DAY, "SECONDS",
-		"for a request head to arrive; then 408" },
-	{ "body-grace", SECONDS, LIMITS, MEMBER(body_grace_ms), "5", 0, DAY, "SECONDS",
-		"before a body's rate counts" },
-	{ "body-rate-min", BYTES, LIMITS, MEMBER(body_rate_min), "240", 0, K * K * K, "BYTES",
-		"a second a body must come at, else 408" },
-	{ "keepalive-timeout", SECONDS, LIMITS, MEMBER(keepalive_ms), "75", 1, DAY, "SECONDS",
-		"an idle connection is closed after" },
-	{ "write-timeout", SECONDS, LIMITS, MEMBER(write_timeout_ms), "30", 1, DAY, "SECONDS",
-		"a connection that takes no bytes is reset after" },
-	{ "write-grace", SECONDS, LIMITS, MEMBER(write_grace_ms), "60", 1, DAY, "SECONDS",
-		"over which a client's reading is measured" },
-	{ "write-rate-min", BYTES, LIMITS, MEMBER(write_rate_min), "240", 0, K * K * K, "BYTES",
-		"a second a client must read, else it is reset; 0: any" },
-	{ "events-keepalive", SECONDS, LIMITS, MEMBER(events_keepalive_ms), "15", 0, DAY, "SECONDS",
-		"a comment after this silence of an event stream; 0: none" },
-	{ "linger-timeout", SECONDS, LIMITS, MEMBER(linger_ms), "5", 0, DAY, "SECONDS",
-		"reading on after an early error, so that it arrives" },
-
-	{ "log-format", ENUM, LOGS, MEMBER(log_format), "text", .arg = "text|json", .help = "how lines look" },
-	{ "log-level", ENUM, LOGS, MEMBER(log_level), "info", .arg = "error|warn|info|debug",
-		.help = "what is logged" },
-	{ "access-log", BOOL, LOGS, MEMBER(access_log), "false", .help = "log every request" },
-
-	{ "config", FILE_NAME, OTHER, .arg = "FILE", .help = "read options from a JSON file: {\"port\": 8000, ...}" },
-	{ "help", ACTION, OTHER, .help = "show this" },
-	{ "version", ACTION, OTHER, .help = "show the version" },
-};
-
-#define TABLE_N (sizeof(table) / sizeof(table[0]))
-
-_Static_assert(BACKEND_AUTO == 0 && BACKEND_URING == 1 && BACKEND_EVENT == 2, "choices of --backend");
-_Static_assert(SWITCH_OFF == 0 && SWITCH_ON == 1, "choices of --monitor");
-_Static_assert(LOG_TEXT == 0 && LOG_JSON == 1, "choices of --log-format");
-_Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "choices of --log-level");
 
 /* ---- what is said ------------------------------------------------------------------------------------------------ */
 
@@ -216,7 +110,7 @@ static int wrong_value(struct options *o, const struct option *opt, const char *
 		return wrong(o, "%s: \"%s\" is not a whole number in %llu..%llu", where, text, min, max);
 	case SECONDS:
 		return wrong(o, "%s: \"%s\" is not a time in %s..%llu s, written like 30, 2.5 or 500ms", where, text,
-			min ? "0.001" : "0", max / S);
+			min ? "0.001" : "0", max / 1000);
 	case BYTES:
 		return wrong(o, "%s: \"%s\" is not a size in %llu..%llu, written like 1000, 64k, 1M or 1G", where, text,
 			min, max);
@@ -373,11 +267,11 @@ static int add_options(struct options *o)
 {
 	int rc = 0;
 
-	o->list = calloc(TABLE_N + o->app.noptions, sizeof(*o->list));
+	o->list = calloc(options_table_n + o->app.noptions, sizeof(*o->list));
 	if (!o->list)
 		return no_memory(o);
-	memcpy(o->list, table, sizeof(table));
-	o->n = o->server_n = TABLE_N;
+	memcpy(o->list, options_table, options_table_n * sizeof(*o->list));
+	o->n = o->server_n = options_table_n;
 	for (size_t i = 0; !rc && i < o->app.noptions; i++) {
 		struct ol_option app;
 
@@ -592,7 +486,7 @@ static int read_key(struct options *o, const char *where, const char *key, const
 	return option_set(o, opt, FILE_, where, text);
 }
 
-/* All of a file, at most 1 MiB.  0 or -errno. */
+/* All of a file, at most CONFIG_FILE_MAX.  0 or -errno. */
 static int read_whole(const char *path, struct buf *b)
 {
 	FILE *f = fopen(path, "re");
@@ -607,7 +501,7 @@ static int read_whole(const char *path, struct buf *b)
 			buf_added(b, fread(p, 1, 4096, f));
 		if (!rc && ferror(f))
 			rc = errno ? -errno : -EIO;
-		if (!rc && b->n > K * K)
+		if (!rc && b->n > CONFIG_FILE_MAX)
 			rc = -EFBIG;
 	}
 	if (f)

@@ -1,4 +1,4 @@
-/* options.h: one table of options, and the four places they are read from. */
+/* options.h: the options that a server was started with. */
 #ifndef OL_OPTIONS_H
 #define OL_OPTIONS_H
 

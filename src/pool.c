@@ -722,7 +722,8 @@ void pool_stats(const struct pool *pool, struct pool_stats *s)
 
 	lock(p);
 	*s = (struct pool_stats){
-		.limit = atomic_load_explicit(&p->limit, memory_order_relaxed), .queue_max = p->queue_max,
+		.limit = atomic_load_explicit(&p->limit, memory_order_relaxed),
+		.queue_max = p->queue_max, .spares = p->spares,
 		.threads = p->threads, .running = p->running, .blocked = p->blocked, .starting = p->starting,
 		.idle = p->threads - p->running - p->blocked - p->starting,
 		.queued = p->queue.queued, .waking = p->waking,

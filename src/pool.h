@@ -80,6 +80,8 @@ struct pool_batch {
 };
 
 void pool_batch_add(struct pool_batch *b, struct pool_job *job);
+/* Takes a job out that is in it, before it is spliced; its place goes by pool_unadmit. */
+void pool_batch_remove(struct pool_batch *b, struct pool_job *job);
 
 /* Queues the batch under one lock hold, and wakes or starts a worker where that is needed: at most one worker is waking
  * at a time (four for a tag that runs long), and a worker that finds more queued wakes the next before it runs its own
@@ -124,7 +126,7 @@ size_t pool_stack(const struct pool *p);
 /* A consistent look: all of it was true at one moment.  What anyio's limiter calls borrowed tokens is `running`, its
  * tasks waiting are `queued`. */
 struct pool_stats {
-	unsigned limit, queue_max;
+	unsigned limit, queue_max, spares;
 	unsigned threads, running, blocked, idle, starting; /* threads = the sum of the others */
 	unsigned queued, waking;
 	uint64_t oldest_queued_ns;                  /* when the job came that waits longest; 0 when none does */

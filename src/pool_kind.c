@@ -8,9 +8,7 @@
 
 #include <stdlib.h>
 
-#define LONG_NS (50 * NS_PER_US)
-#define SAMPLE_NS_MAX (4 * LONG_NS)     /* a run counts as at most this: one preempted thread makes no kind long */
-#define MEAN_SHIFT 4
+#define SAMPLE_NS_MAX (4 * POOL_LONG_NS) /* a run counts as at most this: one preempted thread makes no kind long */
 
 const uint64_t pool_bucket_ns[POOL_BUCKETS] = {
 	10 * NS_PER_US, 50 * NS_PER_US, 250 * NS_PER_US, 1 * NS_PER_MS, 2500 * NS_PER_US, 5 * NS_PER_MS, 10 * NS_PER_MS,
@@ -37,13 +35,6 @@ static void hist_add(struct pool_hist *h, uint64_t ns)
 	h->sum_ns += ns;
 }
 
-uint64_t pool_mean(uint64_t mean_ns, uint64_t ns)
-{
-	int64_t mean = (int64_t)mean_ns;
-
-	return (uint64_t)(mean + ((int64_t)ns - mean) / (1 << MEAN_SHIFT));
-}
-
 void pool_kind_waited(struct pool_kind *k, uint64_t ns)
 {
 	hist_add(&k->wait, ns);
@@ -59,9 +50,4 @@ void pool_kind_sampled(struct pool_kind *k, bool slept)
 {
 	k->sleeps.sampled++;
 	k->sleeps.slept += slept;
-}
-
-bool pool_kind_is_long(const struct pool_kind *k)
-{
-	return k->mean_ns > LONG_NS;
 }

@@ -17,10 +17,20 @@ void pool_kind_waited(struct pool_kind *k, uint64_t ns);
 void pool_kind_ran(struct pool_kind *k, uint64_t ns);
 void pool_kind_sampled(struct pool_kind *k, bool slept);
 
+#define POOL_LONG_NS (50 * NS_PER_US)
+
 /* True: it runs so long that many workers may be woken at once; so until a dozen runs have shown otherwise. */
-bool pool_kind_is_long(const struct pool_kind *k);
+static inline bool pool_kind_is_long(const struct pool_kind *k)
+{
+	return k->mean_ns > POOL_LONG_NS;
+}
 
 /* A mean of which every new sample is 1/16. */
-uint64_t pool_mean(uint64_t mean_ns, uint64_t ns);
+static inline uint64_t pool_mean(uint64_t mean_ns, uint64_t ns)
+{
+	int64_t mean = (int64_t)mean_ns;
+
+	return (uint64_t)(mean + ((int64_t)ns - mean) / 16);
+}
 
 #endif

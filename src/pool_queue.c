@@ -33,17 +33,41 @@ static uint64_t waited(const struct pool_job *job, uint64_t now)
 
 /* ---- in and out -------------------------------------------------------------------------------------------------- */
 
-void pool_batch_add(struct pool_batch *b, struct pool_job *job)
+/* Lists of jobs, the oldest at *head, the newest at *tail. */
+static inline void put_last(struct pool_job **head, struct pool_job **tail, struct pool_job *job)
 {
 	job->next = NULL;
-	job->prev = b->tail;
-	job->queue = NULL;
-	if (b->tail)
-		b->tail->next = job;
+	job->prev = *tail;
+	if (*tail)
+		(*tail)->next = job;
 	else
-		b->head = job;
-	b->tail = job;
+		*head = job;
+	*tail = job;
+}
+
+static inline void take_out(struct pool_job **head, struct pool_job **tail, struct pool_job *job)
+{
+	if (job->prev)
+		job->prev->next = job->next;
+	else
+		*head = job->next;
+	if (job->next)
+		job->next->prev = job->prev;
+	else
+		*tail = job->prev;
+}
+
+void pool_batch_add(struct pool_batch *b, struct pool_job *job)
+{
+	job->queue = NULL;
+	put_last(&b->head, &b->tail, job);
 	b->n++;
+}
+
+void pool_batch_remove(struct pool_batch *b, struct pool_job *job)
+{
+	take_out(&b->head, &b->tail, job);
+	b->n--;
 }
 
 static struct pool_lane *lane_of(struct pool_queue *q, const struct pool_job *job)
@@ -55,14 +79,7 @@ void pool_queue_remove(struct pool_queue *q, struct pool_job *job)
 {
 	struct pool_lane *lane = lane_of(q, job);
 
-	if (job->prev)
-		job->prev->next = job->next;
-	else
-		lane->head = job->next;
-	if (job->next)
-		job->next->prev = job->prev;
-	else
-		lane->tail = job->prev;
+	take_out(&lane->head, &lane->tail, job);
 	if (lane->unfiled == job)
 		lane->unfiled = job->next;
 	if (may_expire(job)) {
@@ -111,13 +128,7 @@ void pool_queue_put(struct pool_queue *q, struct pool_batch *b, uint64_t now)
 		next = job->next;
 		job->queued_ns = now;
 		job->queue = q;
-		job->next = NULL;
-		job->prev = lane->tail;
-		if (lane->tail)
-			lane->tail->next = job;
-		else
-			lane->head = job;
-		lane->tail = job;
+		put_last(&lane->head, &lane->tail, job);
 		if (!lane->unfiled)
 			lane->unfiled = job;
 		if (may_expire(job)) {
@@ -215,15 +226,12 @@ struct pool_job *pool_queue_take(struct pool_queue *q, uint64_t now, struct pool
 		if (q->overloaded)
 			shed(q, now, lost);
 	}
-	while ((job = next_job(q, next_lane(q), now))) {
-		if (!may_expire(job) || job->expires_ns > now)
-			break;
+	while ((job = next_job(q, next_lane(q), now)) && may_expire(job) && job->expires_ns <= now)
 		give_up(q, job, lost, POOL_TIMED_OUT);
-	}
-	if (job) {
-		q->high_run = job->priority != 0 && q->lanes[0].head ? q->high_run + 1 : 0;
-		pool_queue_remove(q, job);
-	}
+	if (!job)
+		return NULL;
+	q->high_run = job->priority != 0 && q->lanes[0].head ? q->high_run + 1 : 0;
+	pool_queue_remove(q, job);
 	return job;
 }
 

@@ -428,23 +428,32 @@ void reply_error(struct ol_req *r, int status, const char *detail)
 	set_error(r, detail_text(r, detail), detail);
 }
 
-void reply_keep(const struct ol_req *r, struct error_kept *was)
+/* Of its fields the list is copied, since the present one may be changed anywhere; without memory it ends early. */
+void reply_keep(struct ol_req *r, struct error_kept *was)
 {
-	*was = (struct error_kept){ r->reply, r->fields_end, r->detail };
+	struct reply_field **end = &was->reply.fields;
+
+	*was = (struct error_kept){ r->reply, r->type_fixed, r->detail };
+	for (const struct reply_field *f = r->reply.fields; f; f = f->next) {
+		struct reply_field *copy = arena_alloc(&r->arena, sizeof(*copy));
+
+		if (!copy)
+			break;
+		*copy = *f;
+		*end = copy;
+		end = &copy->next;
+	}
+	*end = NULL;
 }
 
-/* Fields stay as they were, too: in the list, what came behind its end of then is cut off. */
 void reply_restore(struct ol_req *r, const struct error_kept *was)
 {
-	struct reply_field **end = &r->reply.fields;
-
 	reply_forget(r);
 	r->reply = was->reply;
-	while (*end && end != was->fields_end)
-		end = &(*end)->next;
-	*end = NULL;
-	r->fields_end = end;
-	r->type_fixed = false;
+	r->fields_end = &r->reply.fields;
+	while (*r->fields_end)
+		r->fields_end = &(*r->fields_end)->next;
+	r->type_fixed = was->type_fixed;
 	r->replied = true;
 	r->detail = was->detail;
 }

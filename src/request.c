@@ -7,6 +7,7 @@
  *
  * A body is in r->body, buffered by the loop before the handler starts; or, on a .stream route, comes by the pipe
  * r->in.  A body that could not be had latches its status, so that a handler's `return -1` answers it.
+ * An admit hook is asked before the body has been read (r->park is NULL then), and gets none of it.
  */
 #include "dispatch.h"
 #include "json.h"

@@ -14,17 +14,13 @@
  * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
  * from there by then waits unread in `waiting`.
  *
+ * What others ask of a running server is in server_info.c.
+ *
  * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on its
  * loop's.
  */
-#include "server.h"
+#include "server_internal.h"
 #include "adviser.h"
-#include "base/thread.h"
-#include "conn.h"
-#include "dispatch.h"
-#include "endpoints.h"
-#include "listen.h"
-#include "loop.h"
 #include "server_crew.h"
 
 #include <errno.h>
@@ -38,53 +34,10 @@
 #define DEAF_MAX_NS (5 * NS_PER_S)      /* of that, when descriptors are short */
 #define ABANDON_NS (500 * NS_PER_MS)
 
-LOCK_ROLE(server_role);
-
-/* What a loop thread comes to: READY or FAILED, and after READY at last ENDED. */
-enum stage { READY, FAILED, ENDED, STAGES };
-
 /* A connection that waits for room. */
 struct waiting {
 	struct list node;
 	int fd;
-};
-
-struct server_loop {
-	ol_server *server;
-	unsigned index;
-	struct loop *loop;
-	struct metrics_loop metrics;
-	struct dispatch dispatch;
-	struct conn_home home;
-	struct loop_io listener;
-	struct timer close_listener;
-	uint64_t deaf_ns;               /* since when the listener is deaf */
-	bool deaf;                      /* it hears no new client; else nothing is gained by waiting for its silence */
-	bool backlog;                   /* somebody has been found in its backlog lately */
-	unsigned connections_max;       /* its share */
-	struct list waiting;            /* accepted, but over it; not empty exactly while `full` */
-	bool listening, full, draining;
-	pthread_t thread;
-	bool threaded, ended;           /* its thread was started; has run its loop to the end */
-	struct loop_msg drain, abandon;
-};
-
-struct ol_server {
-	struct server_setup setup;
-	struct endpoints endpoints;
-	struct dispatch_shared shared;
-	struct listen listen;
-	struct watch *watch;            /* NULL: --monitor off */
-	struct server_crew *crews;      /* by pool */
-	struct adviser *adviser;
-	struct server_loop *loops;
-	unsigned nloops;
-	const char *backend;
-	char backend_why[160];
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;
-	unsigned reached[STAGES] GUARDED_BY(server_role);       /* how many loop threads have come to a stage */
-	_Atomic bool serving;           /* relaxed: for /readyz only */
 };
 
 static void lock(ol_server *s) ACQUIRES(server_role);
@@ -646,152 +599,4 @@ void server_free(ol_server *s)
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
 	free(s);
-}
-
-/* ---- what others ask --------------------------------------------------------------------------------------------- */
-
-void server_info(const ol_server *s, struct server_info *info)
-{
-	*info = (struct server_info){
-		.backend = s->backend,
-		.backend_why = s->backend_why[0] ? s->backend_why : NULL,
-		.loops = s->nloops,
-		.port = s->listen.port,
-		.address = s->listen.address,
-		.ready = atomic_load_explicit(&s->serving, memory_order_relaxed),
-		.pools = s->shared.npools,
-	};
-}
-
-const struct router *server_router(const ol_server *s)
-{
-	return s->endpoints.router;
-}
-
-struct pool *server_pool(const ol_server *s, unsigned i)
-{
-	return s->shared.pools[i].pool;
-}
-
-void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n)
-{
-	struct dispatch_pool *p = &s->shared.pools[i];
-	struct pool_stats stats;
-
-	pool_stats(p->pool, &stats);
-	*n = (struct server_refused){ .queue_full = stats.rejected,
-		.streams = atomic_load_explicit(&p->streams_refused, memory_order_relaxed),
-		.queue_timeout = stats.expired[POOL_TIMED_OUT], .codel = stats.expired[POOL_SHED],
-		.left = atomic_load_explicit(&p->dropped[DROP_CLIENT_LEFT], memory_order_relaxed),
-		.deadline = atomic_load_explicit(&p->dropped[DROP_DEADLINE], memory_order_relaxed),
-		.shutdown = atomic_load_explicit(&p->dropped[DROP_SHUTDOWN], memory_order_relaxed) };
-	for (uint32_t k = 0; k < s->endpoints.n; k++)
-		if (s->endpoints.all[k].sync && s->endpoints.all[k].pool_index == i)
-			n->max_inflight += server_route_refused(s, k);
-}
-
-uint64_t server_route_refused(const ol_server *s, uint32_t index)
-{
-	const struct inflight *in = s->endpoints.all[index].inflight;
-
-	return in ? atomic_load_explicit(&in->refused, memory_order_relaxed) : 0;
-}
-
-unsigned server_route_inflight_max(const ol_server *s, uint32_t index)
-{
-	const struct inflight *in = s->endpoints.all[index].inflight;
-
-	return in ? in->max : 0;
-}
-
-const struct ol_pool *server_pool_declared(const ol_server *s, unsigned i)
-{
-	return &s->endpoints.pools[i];
-}
-
-int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by)
-{
-	return dispatch_resize(&s->shared, pool, threads, queue, by);
-}
-
-void server_step(ol_server *s, int threads, const char *by)
-{
-	dispatch_step(&s->shared, threads, by);
-}
-
-int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue)
-{
-	return dispatch_resize(&s->shared, name, threads, queue, "ol_pool_resize");
-}
-
-int ol_pool_look(ol_server *s, const char *name, struct ol_pool_info *info)
-{
-	return dispatch_look(&s->shared, name, info);
-}
-
-const char *server_route_pool(const ol_server *s, uint32_t index)
-{
-	return s->endpoints.all[index].pool_name;
-}
-
-struct watch *server_watch(const ol_server *s)
-{
-	return s->watch;
-}
-
-struct adviser *server_adviser(const ol_server *s)
-{
-	return s->adviser;
-}
-
-const struct server_setup *server_setup(const ol_server *s)
-{
-	return &s->setup;
-}
-
-const struct loop *server_loop_of(const ol_server *s, unsigned loop)
-{
-	return s->loops[loop].loop;
-}
-
-const struct endpoint *server_route(const ol_server *s, uint32_t index)
-{
-	return &s->endpoints.all[index];
-}
-
-const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop)
-{
-	return &s->loops[loop].metrics;
-}
-
-void ol_server_stop(ol_server *s)
-{
-	if (s->setup.stop)
-		s->setup.stop(s->setup.stop_arg);
-}
-
-void ol_server_data_set(ol_server *s, void *data)
-{
-	/* Release: pairs with ol_app_data's acquire. */
-	atomic_store_explicit(&s->shared.data, data, memory_order_release);
-}
-
-void *ol_server_data(const ol_server *s)
-{
-	/* Acquire: as ol_app_data. */
-	return atomic_load_explicit(&s->shared.data, memory_order_acquire);
-}
-
-const char *ol_option_get(const ol_server *s, const char *name)
-{
-	return s->setup.option ? s->setup.option(s->setup.option_arg, name) : NULL;
-}
-
-void ol_server_log_(ol_server *s, enum ol_level level, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	log_vprintf(s->setup.log, (enum log_level)level, NULL, 0, fmt, ap);
-	va_end(ap);
 }

@@ -6,10 +6,9 @@
  * loop has sent or given up the reply.  Until then a stream is a reply like others, which the handler may replace.
  *
  * A pulled stream is written by stream_pull once its handler has returned (chain.c): the app's function fills room in
- * the pipe.
- * What it pulls from is closed once, whatever happens: here at the end, or by whoever drops the stream.  Where nothing
- * is held for the request but its pool's thread, that is given back while the pipe is full, and another job goes on
- * when there is room (may_leave): a client that reads slowly costs no thread.
+ * the pipe.  What it pulls from is closed once, whatever happens: here at the end, or by whoever drops the stream.
+ * Where nothing is held for the request but its pool's thread, that is given back while the pipe is full, and another
+ * job goes on when there is room (may_leave): a client that reads slowly costs no thread.
  *
  * Replies without content (HEAD, 204, 304) have a pipe that nobody writes: what the handler writes is counted and
  * forgotten, and nothing is pulled.
@@ -123,6 +122,7 @@ int ol_pull(ol_req *r, int status, const char *type, ssize_t (*pull)(ol_req *r_,
 	struct pull *p = arena_alloc(&r->arena, sizeof(*p));
 	int rc = !p ? -ENOMEM : !r->park ? -EDEADLK : ol_stream(r, status, type);
 
+	OWNS(r);
 	if (rc < 0) {
 		if (close)
 			close(arg);

@@ -6,7 +6,7 @@
  * and wakes it under that lock, which the waiter takes before it goes on: that keeps the waiter's memory alive for the
  * waker.  A mutex is a semaphore of one.
  *
- * Any thread may post; waits are the handler's own.
+ * Any thread may post; waits are the handler's own.  An admit hook, which has no park, may not wait: -EDEADLK.
  */
 #include "exchange.h"
 

@@ -227,7 +227,7 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 	return here ? offload_from_thread(&off) : offload_from_fiber(r, &off);
 }
 
-/* ---- waiting for what is outside ------------------------------------------------------------------------------- */
+/* ---- waiting for what is outside --------------------------------------------------------------------------------- */
 
 void ol_blocking_begin(ol_req *r)
 {

@@ -38,7 +38,7 @@ def test_work_runs_in_the_order_left(app, lane):
     waits_to_run(app, "abcdefgh")
     assert app.ask(f"{lane}/leave?work=ij&pool=work")[2] == b"0\n"
     waits_to_run(app, "abcdefghij")
-    assert app.metric("offloop_after_run_total") == 10
+    wait_until(lambda: app.metric("offloop_after_run_total") == 10)
     assert app.ask(f"{lane}/leave?work=k&pool=nonesuch")[2] == b"-2\n"
 
 
@@ -130,7 +130,7 @@ def test_a_failure_is_logged_with_its_route_and_counted(app):
     line = app.wait_log(r"background work failed.*").group(0)
     assert "GET /s/leave" in line and "Input/output error" in line
     wait_until(lambda: app.metric("offloop_after_failed_total") == 1)
-    assert app.metric("offloop_after_run_total") == 3
+    wait_until(lambda: app.metric("offloop_after_run_total") == 3)
     assert app.metric("offloop_handler_errors_total") == 0
 
 
@@ -140,7 +140,7 @@ def test_nothing_runs_when_the_handler_fails(app, lane):
         assert app.ask(f"{lane}/fail?work=abcd")[0] == 500
     assert app.ask(f"{lane}/leave?work=e")[2] == b"0\n"
     waits_to_run(app, "e")
-    assert app.metric("offloop_after_dropped_total") == 1200
+    wait_until(lambda: app.metric("offloop_after_dropped_total") == 1200)
 
 
 def test_a_client_that_resets_takes_no_work_with_it(app):

@@ -205,6 +205,14 @@ def test_a_reply_nobody_reads_is_named(serve):
     assert "stuck: GET /a/bytes: 1 request\n" in app.log
 
 
+def test_half_a_head_on_the_control_plane_leaves_nothing_behind(serve):
+    app = serve("testapp")
+    with socket.create_connection(("127.0.0.1", app.control), timeout=60) as asker:
+        asker.sendall(b"GET /metr")
+        wait_until(lambda: app.ask_control("/livez")[0] == 200)
+        assert app.stop() == 0                          # and no word of a leak
+
+
 def test_a_second_signal_ends_it_at_once(serve):
     app = serve("testapp", "--loops", "1")
     with app.client() as c:

@@ -395,3 +395,9 @@ def test_a_job_that_is_taken_back_gives_its_place_back(app):
     app.ask("/let-go?insisting=1")
     assert first.reply().status == 200
     first.s.close()
+
+
+def test_what_spare_threads_may_cost_is_told_too(serve):
+    s = serve("queueapp")
+    line = s.wait_log(r"name=wide threads=4 queue=\d+ stack_bytes=(\d+) stack_bytes_max=(\d+)")
+    assert int(line.group(2)) == (4 + 2) * int(line.group(1))

@@ -61,8 +61,8 @@ def test_the_third_program_does_what_it_says(serve, tmp_path, language):
     s = serve(compiled(tmp_path, PROGRAMS[2], language))
     status, headers, body = s.ask("/orders/7", method="POST")
     assert (status, json.loads(body)) == (201, {"order": "7"})
-    assert headers["x-served-by"] == "orders"
+    assert headers["X-Served-By"] == "orders"
     s.wait_log("order 7 is confirmed")
     status, headers, body = s.ask("/ticks")
-    assert (status, headers["content-type"]) == (200, "text/event-stream")
+    assert (status, headers["Content-Type"]) == (200, "text/event-stream")
     assert body.count(b"event: tick\ndata: one\ndata: more\n\n") == 3

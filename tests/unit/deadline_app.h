@@ -41,7 +41,7 @@ static inline int hold(ol_req *r)
 	return end_with(ol_bytes_new(r, 200, NULL, "held\n", 5, release, NULL));
 }
 
-/* ?mute: writes nothing before the test lets it go. */
+/* ?mute: writes nothing before the test lets it go.  ?short: nothing after.  ?broken: nothing after, and fails. */
 static inline int pour(ol_req *r)
 {
 	static char bytes[20000];
@@ -52,6 +52,8 @@ static inline int pour(ol_req *r)
 		rc = rc < 0 ? rc : ol_write(r, "first\n", 6);
 	sem_post(&begun);
 	sem_wait(&let_go);
+	if (ol_query(r, "broken"))
+		return end_with(-EIO);
 	for (int i = 0; i < 50 && rc == 0 && !ol_query(r, "short"); i++)
 		rc = ol_write(r, bytes, sizeof(bytes));
 	return end_with(rc);

@@ -127,9 +127,14 @@ static int around(ol_req *r, ol_next *next, const char *name)
 		return rc;
 	if (told(r, name, "silent"))
 		return 0;
+	if (told(r, name, "write-first")) {
+		ck_assert_int_eq(ol_stream(r, 200, NULL), 0);
+		ck_assert_int_eq(ol_write(r, "first\n", 6), 0);
+	}
 	if (told(r, name, "reply-first"))
 		ck_assert_int_eq(ol_text(r, 200, "first\n"), 0);
-	ck_assert_int_eq(ol_header_set(r, "X-Before", name), 0);
+	ck_assert_int_eq(ol_header_set(r, "X-Before", name), told(r, "m", "write-first") ? -EALREADY : 0);
+	ck_assert_int_eq(ol_header_add(r, "X-Around", name), told(r, "m", "write-first") ? -EALREADY : 0);
 	ck_assert_int_eq(ol_next_run(next, r), 0);
 	note(" %s:%d)", name, ol_status(r));
 	if (told(r, name, "twice"))
@@ -158,7 +163,7 @@ static int handler(ol_req *r)
 	int rc;
 
 	note(" h");
-	ck_assert_int_eq(ol_status(r), 0);
+	ck_assert_int_eq(ol_status(r), told(r, "m", "write-first") ? 200 : 0);
 	if (ol_query(r, "need"))
 		return ol_textf(r, 200, "%p\n", ol_need_value(r, ol_query(r, "need")));
 	if (told(r, "h", "wait"))
@@ -168,13 +173,17 @@ static int handler(ol_req *r)
 		return rc;
 	if (told(r, "h", "silent"))
 		return 0;
-	if (told(r, "h", "stream") || told(r, "h", "break")) {
+	if (told(r, "h", "stream") || told(r, "h", "break") || told(r, "h", "stream-undeclared")) {
 		rc = ol_stream(r, 200, "text/plain");
 		rc = rc < 0 ? rc : ol_write(r, "streamed\n", 9);
+		if (told(r, "h", "stream-undeclared"))
+			(void)ol_param(r, "nonesuch");
 		return told(r, "h", "break") ? -EIO : rc;
 	}
 	if (told(r, "h", "empty-stream"))
 		return ol_stream(r, 200, NULL);
+	if (told(r, "h", "write-nothing"))
+		return ol_write(r, "", 0);
 	return ol_text(r, 200, "handled\n");
 }
 
@@ -185,6 +194,7 @@ static int on_error(ol_req *r)
 		ck_assert_int_eq(meet(r) < 0, ol_cancelled(r));
 	if (told(r, "e", "fail")) {
 		(void)ol_header_set(r, "Content-Type", "image/png");
+		ck_assert_int_eq(ol_header_set(r, "X-Before", "e"), 0);
 		return ol_bytes(r, 200, "image/png", "?", 1) < 0 ? 0 : -EIO;
 	}
 	if (told(r, "e", "silent"))
@@ -460,8 +470,18 @@ END_TEST
 START_TEST(a_stream_that_is_committed_is_only_broken_off)
 {
 	both("h=break", 200, NULL, " (m (n +a +b h -b:500 -a:500 n:500) m:500)");
+	both("h=stream-undeclared", 200, NULL, " (m (n +a +b h -b:500 -a:500 n:500) m:500)");
 	both("h=stream&m=fail-after", 200, NULL, " (m (n +a +b h -b:200 -a:200 n:200) m:200)");
 	both("h=stream&n=replace", 200, NULL, " (m (n +a +b h -b:200 -a:200 n:200) m:500)");
+}
+END_TEST
+
+START_TEST(what_is_inside_of_a_committed_stream_works_for_it)
+{
+	both("m=write-first&h=write-nothing", 200, "6\r\nfirst\n\r\n0\r\n\r\n",
+		" (m (n +a +b h -b:200 -a:200 n:200) m:200)");
+	both("m=write-first&b=fail", 200, NULL, " (m (n +a +b -a:500 n:500) m:500)");
+	both("m=write-first", 200, NULL, " (m (n +a +b h -b:500 -a:500 n:500) m:500)");
 }
 END_TEST
 
@@ -522,9 +542,14 @@ END_TEST
 
 START_TEST(an_error_handler_that_fails_leaves_the_error_as_it_was)
 {
+	const char *reply;
+
 	both("e=fail&h=teapot", 418, "{\"detail\":\"short and stout\"}",
 		" (m (n +a +b h e:418 -b:418 -a:418 n:418) m:418)");
-	ck_assert(strstr(ask("GET", "/async", "e=fail&h=teapot"), "\r\nContent-Type: application/json\r\n"));
+	reply = ask("GET", "/async", "e=fail&h=teapot");
+	ck_assert(strstr(reply, "\r\nContent-Type: application/json\r\n"));
+	ck_assert(strstr(reply, "\r\nX-Around: m\r\nX-Before: n\r\nX-Around: n\r\n"));
+	ck_assert(!strstr(reply, "X-Before: e"));
 	both("e=undeclared&h=teapot", 418, "{\"detail\":\"short and stout\"}",
 		" (m (n +a +b h e:418 -b:418 -a:418 n:418) m:418)");
 	both("e=fail&h=latch", 422,
@@ -642,6 +667,7 @@ int main(void)
 	tcase_add_test(plain, a_failure_is_counted_whatever_becomes_of_its_reply);
 	tcase_add_test(plain, a_stream_ends_when_the_outermost_has_returned);
 	tcase_add_test(plain, a_stream_that_is_committed_is_only_broken_off);
+	tcase_add_test(plain, what_is_inside_of_a_committed_stream_works_for_it);
 	tcase_add_test(plain, a_stream_that_is_not_committed_is_replaced);
 	tcase_add_test(plain, what_was_acquired_is_released_though_the_client_has_left);
 	tcase_add_checked_fixture(errors, set_up, tear_down);

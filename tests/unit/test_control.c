@@ -95,7 +95,7 @@ static void drain(void)
 
 static void tear_down(void)
 {
-	control_stop(control);
+	ck_assert(control_stop(control));
 	server_free(server);
 	log_free(text_log, 1000);
 	pthread_barrier_destroy(&inside);

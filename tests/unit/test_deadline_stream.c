@@ -113,6 +113,39 @@ START_TEST(a_stream_that_is_whole_is_not_broken_off)
 }
 END_TEST
 
+/* The end of the stream has been sent, whatever it was, and the handler's message is still on its way: the deadline
+ * comes to nothing. */
+START_TEST(a_stream_that_is_over_before_its_message_has_no_deadline)
+{
+	static const char *const paths[] = { GET("/pour?short"), GET("/pour?broken") };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct loop_msg *newest;
+		struct script_peer *p;
+
+		script_hold(rooms.loop, true, false);
+		p = say(&rooms, NULL, paths[i]);
+		UNTIL(&rooms, has_begun());
+		UNTIL(&rooms, p->msg);
+		for (int k = 0; k < 20; k++)
+			fill_the_inbox();
+		newest = atomic_load(&rooms.loop->inbox);
+		sem_post(&let_go);
+		wait_for_message_behind(newest);
+		script_hold(rooms.loop, false, false);
+		script_sent(p, 1);
+		turn(&rooms);
+		ck_assert_int_eq(heard_of(p, "\r\n0\r\n\r\n"), i == 0);
+		ck_assert_int_eq(p->closed, i == 1);
+		ck_assert(!all_gone());
+		pass_ms(&rooms, PAST_MS);
+		ck_assert(!all_gone());
+		UNTIL(&rooms, all_gone());
+		ck_counted(0, 0, 0, 0);
+	}
+}
+END_TEST
+
 /* Its client does not read, so it holds no thread when its time is over: one closes what it pulls from. */
 START_TEST(a_pulled_stream_is_broken_off_and_closed)
 {
@@ -225,6 +258,7 @@ int main(void)
 	tcase_add_test(one, a_stream_without_a_write_is_answered_for);
 	tcase_add_test(one, a_stream_for_head_is_answered_for);
 	tcase_add_test(one, a_stream_that_is_whole_is_not_broken_off);
+	tcase_add_test(one, a_stream_that_is_over_before_its_message_has_no_deadline);
 	tcase_add_test(one, a_pulled_stream_is_broken_off_and_closed);
 	tcase_add_test(one, a_reader_is_told_and_the_rest_of_the_body_thrown_away);
 	tcase_add_test(one, a_body_that_is_too_long_to_throw_away_ends_the_connection);

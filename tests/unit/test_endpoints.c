@@ -67,12 +67,17 @@ START_TEST(a_route_has_one_lane)
 		"GET /a has two lanes");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .pool = "db"),
 		".pool is for .sync");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .sync = handler, .stack = 65536),
+		"GET /a: .stack is for .async routes: a .sync one has that of its pool's threads");
+	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .stack = (size_t)1 << 50),
+		"GET /a: a .stack of 1125899906842624 bytes is not in 0..1073741824");
 }
 END_TEST
 
 START_TEST(a_route_has_a_method_a_path_and_a_pool_that_exists)
 {
 	refuse_route(ROUTE(.path = "/a", .async = handler), "needs a method and a path");
+	refuse_route(ROUTE(.path = "/a"), "or with OL_MOUNT and a router"); /* OL_MOUNT("/a", NULL) */
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .async = handler), "needs a method and a path");
 	refuse_route(ROUTE(.method = (enum ol_method)99, .path = "/a", .async = handler), "needs a method and a path");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "a", .async = handler), "a");
@@ -111,8 +116,17 @@ START_TEST(pools_have_names_of_their_own_and_sizes_that_can_be)
 	refuse_pools((struct ol_pool[]){ { .name = "background" } }, 1,
 		"\"background\" is always there: size it by --background and --background-queue");
 	refuse_pools((struct ol_pool[]){ { .name = "a" }, { .name = "a" } }, 2, "\"a\" is declared twice");
-	refuse_pools((struct ol_pool[]){ { .name = "a", .threads = 10001 } }, 1, "10001 threads");
-	refuse_pools((struct ol_pool[]){ { .name = "a", .queue = 10000001 } }, 1, "a queue of 10000001");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .threads = 10001 } }, 1,
+		"\"a\": 10001 .threads are not in 1..10000");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .queue = 10000001 } }, 1,
+		"\"a\": a .queue of 10000001 is not in 1..10000000");
+	refuse_pools((struct ol_pool[]){ { .name = "a", .stack = ((size_t)1 << 30) + 1 } }, 1,
+		"\"a\": a .stack of 1073741825 bytes is not in 0..1073741824");
+	refuse_pools((struct ol_pool[]){ { .name = "a b" } }, 1, "\"a...\": a name is at most 64 letters, digits,");
+	refuse_pools((struct ol_pool[]){ { .name = "a\nb" } }, 1, "a name is at most 64 letters");
+	refuse_pools((struct ol_pool[]){ { .name = "a/b" } }, 1, "a name is at most 64 letters");
+	refuse_pools((struct ol_pool[]){
+		{ .name = "a2345678901234567890123456789012345678901234567890123456789012345" } }, 1, "at most 64");
 }
 END_TEST
 

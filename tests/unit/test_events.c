@@ -58,6 +58,18 @@ static int silent(ol_req *r)
 	return rc;
 }
 
+/* Does not look at what ol_events says; begins when the client has left. */
+static int heedless(ol_req *r)
+{
+	int rc;
+
+	meet(r);
+	ck_assert_int_eq(ol_events(r, 0), -ECANCELED);
+	rc = ol_event(r, NULL, NULL, large); /* more than waits for a client that is slow */
+	atomic_store(&last_rc, rc);
+	return rc;
+}
+
 static int enormous(ol_req *r)
 {
 	int rc = ol_events(r, 0);
@@ -79,6 +91,7 @@ static int wrong(ol_req *r)
 #define BOTH(path_, fn_) OL_GET("/a" path_, .async = fn_), OL_GET("/s" path_, .sync = fn_)
 static const struct ol_route routes[] = {
 	BOTH("/formats", formats), BOTH("/silent", silent), BOTH("/enormous", enormous), BOTH("/wrong", wrong),
+	BOTH("/heedless", heedless),
 };
 static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes) };
 
@@ -308,6 +321,20 @@ START_TEST(a_client_that_has_gone_is_found_by_the_comment)
 }
 END_TEST
 
+START_TEST(events_for_a_client_that_had_left_before_go_nowhere)
+{
+	struct script_peer *p = ask("GET", _i, "/heedless");
+
+	wait_met();
+	script_end(p, -ECONNRESET);
+	turn(&rooms);
+	if (lane)
+		sem_post(&go_on);
+	UNTIL(&rooms, rooms.dispatch.nlive == 0);
+	ck_assert_int_eq(atomic_load(&last_rc), -ECANCELED);
+}
+END_TEST
+
 START_TEST(without_a_keepalive_there_is_no_comment)
 {
 	struct config c = rooms_config();
@@ -340,6 +367,7 @@ int main(void)
 	tcase_add_loop_test(silence, no_comment_stands_in_the_midst_of_an_event_nor_behind_a_slow_client, 0, 2);
 	tcase_add_loop_test(silence, a_comment_that_is_not_taken_is_not_followed_by_another, 0, 2);
 	tcase_add_loop_test(silence, a_client_that_has_gone_is_found_by_the_comment, 0, 2);
+	tcase_add_loop_test(silence, events_for_a_client_that_had_left_before_go_nowhere, 0, 2);
 	tcase_add_loop_test(bare, without_a_keepalive_there_is_no_comment, 0, 2);
 	return rooms_suite("events", cases, 3);
 }

@@ -74,7 +74,7 @@ static int sheltered_append(struct buf *b, const void *p, size_t n)
 #undef buf_append
 
 static char big[100000];
-static unsigned begun, released;
+static unsigned begun, released, left;
 
 static void release(void *arg)
 {
@@ -142,12 +142,12 @@ static int pour(ol_req *r)
 
 static ssize_t pull(ol_req *r, void *arg, void *buf, size_t n)
 {
-	size_t *left = arg;
+	size_t *more = arg;
 
 	(void)r;
-	n = n < *left ? n : *left;
+	n = n < *more ? n : *more;
 	memcpy(buf, big, n);
-	*left -= n;
+	*more -= n;
 	return (ssize_t)n;
 }
 
@@ -159,13 +159,13 @@ static void close_source(void *arg)
 
 static int pulled(ol_req *r)
 {
-	size_t *left = ol_alloc(r, sizeof(*left));
+	size_t *more = ol_alloc(r, sizeof(*more));
 
-	if (!left)
+	if (!more)
 		return -ENOMEM;
-	*left = 200000;
+	*more = 200000;
 	begun++;
-	return ol_pull(r, 200, "text/x-long", pull, close_source, left);
+	return ol_pull(r, 200, "text/x-long", pull, close_source, more);
 }
 
 static int events(ol_req *r)
@@ -225,6 +225,43 @@ static int on_error(ol_req *r)
 	return ol_textf(r, ol_status(r), "[%s]\n", ol_detail(r));
 }
 
+static int pull_error(ol_req *r)
+{
+	size_t *more = ol_alloc(r, sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	*more = 70000;
+	begun++;
+	return ol_pull(r, 410, NULL, pull, close_source, more);
+}
+
+static int gone(ol_req *r)
+{
+	return ol_error(r, 410, "gone");
+}
+
+static int background(ol_req *r, void *arg)
+{
+	(void)arg;
+	return ol_alloc(r, 5000) ? 0 : -ENOMEM;
+}
+
+static int leave(ol_req *r)
+{
+	for (int i = 0; i < 2; i++)
+		if (ol_alloc(r, 5000) && ol_after(r, NULL, background, NULL) == 0)
+			left++;
+	return ol_text(r, 200, "left\n");
+}
+
+static int replace(ol_req *r, ol_next *next)
+{
+	int rc = ol_next_run(next, r);
+
+	return rc < 0 ? rc : ol_textf(r, 200, "%d %s\n", ol_status(r), ol_method(r));
+}
+
 static int admit(ol_req *r)
 {
 	return ol_query(r, "x") ? ol_value_set(r, "admitted", r) : 0;
@@ -245,8 +282,17 @@ static const struct ol_route routes[] = {
 	OL_GET("/async/events", .async = events),           OL_GET("/sync/events", .sync = events),
 	OL_GET("/async/offload", .async = offload),         OL_GET("/sync/offload", .sync = offload),
 	OL_GET("/int/{n:int}", .async = hello),
+	OL_GET("/async/leave", .async = leave),             OL_GET("/sync/leave", .sync = leave),
+	OL_GET("/async/gone", .async = gone),               OL_GET("/sync/gone", .sync = gone),
+	OL_GET("/async/held", .async = pulled, .needs = { &need }),
+	OL_GET("/sync/held", .sync = pulled, .needs = { &need }),
+	OL_POST("/async/upload", .async = count, .stream = 1, .timeout = 5000, .needs = { &need },
+		.middleware = { replace }),
+	OL_POST("/sync/upload", .sync = count, .stream = 1, .timeout = 5000, .needs = { &need },
+		.middleware = { replace }),
 };
-static const struct ol_on_error on_errors[] = { { 418, on_error }, { 404, on_error }, { 422, on_error } };
+static const struct ol_on_error on_errors[] = { { 418, on_error }, { 404, on_error }, { 422, on_error },
+	{ 410, pull_error } };
 static const struct ol_override overrides[] = { { "need", &need } };
 static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), .admit = { admit }, OL_ON_ERROR(on_errors),
 	OL_OVERRIDES(overrides) };
@@ -266,6 +312,8 @@ static const char *const talks[] = {
 	GET("/async/pulled"), GET("/sync/pulled"), GET("/async/events"), GET("/sync/events"),
 	GET("/sync/offload"), GET("/int/x"), GET("/nowhere"), GET("/async/needy"), GET("/sync/needy"),
 	"DELETE /async/big HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+	GET("/async/leave"), GET("/sync/leave"), GET("/async/gone"), GET("/sync/gone"), GET("/async/held"),
+	GET("/sync/held"), "POST /async/upload" CHUNKS, "POST /sync/upload" CHUNKS,
 	GET("/async/hello/a") GET("/async/hello/b") POST("/sync/echo", 3, "abc"),
 };
 #define NTALKS ((int)(sizeof(talks) / sizeof(talks[0])))
@@ -275,7 +323,9 @@ static struct rooms rooms;
 /* As UNTIL, whose checks allocate. */
 static void wait_for_the_end(void)
 {
-	for (int i = 0; i < 20000 && (rooms.home.nconns > 0 || rooms.dispatch.nlive > 0); i++)
+	const struct dispatch *d = &rooms.dispatch;
+
+	for (int i = 0; i < 20000 && rooms.home.nconns + d->nlive + d->nafter > 0; i++)
 		if (loop_turn(rooms.loop, rooms.loop->now_ns + NS_PER_MS) < 0)
 			abort();
 }
@@ -286,7 +336,7 @@ static bool run(const char *text, long nth)
 	struct script_peer *p;
 	bool whole;
 
-	begun = released = 0;
+	begun = released = left = 0;
 	sheltered = true;
 	rooms_up(&rooms, &app, NULL);
 	p = script_connect(rooms.loop);
@@ -300,7 +350,8 @@ static bool run(const char *text, long nth)
 	}
 	wait_for_the_end();
 	whole = atomic_exchange(&countdown, 0) > 0;
-	ck_assert_uint_eq(rooms.home.nconns + rooms.dispatch.nlive, 0);
+	ck_assert_uint_eq(rooms.home.nconns + rooms.dispatch.nlive + rooms.dispatch.nafter, 0);
+	ck_assert_uint_eq(left, counted(&rooms, METRIC_AFTER_RUN) + counted(&rooms, METRIC_AFTER_DROPPED));
 	if (whole)
 		ck_assert_uint_gt(p->out.n, 0);
 	ck_assert(!heard_of(p, "without"));     /* a trailer that was sent is there, or the request is refused */

@@ -157,8 +157,8 @@ function goingOn(stalls) {
 /* ---- tiles ---- */
 
 const tiles = [
-	["rate", "Requests", "per second"], ["p50", "Median latency", "head to end of reply"],
-	["p99", "99th percentile", "head to end of reply"], ["errors", "Errors per second", "5xx other than 503"],
+	["rate", "Requests", "per second"], ["p50", "Median latency", "to the last byte"],
+	["p99", "99th percentile", "to the last byte"], ["errors", "Errors per second", "5xx other than 503"],
 	["away", "Turned away", "503, per second"], ["flight", "In flight", ""],
 	["load", "Busiest loop", "share of its time"], ["lag", "Loop lag", "99th percentile"],
 ];

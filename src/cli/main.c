@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct command *const commands[] = { &command_run, &command_top, &command_symbolize, &command_help };
+const struct command *const commands[] = { &command_run, &command_top, &command_advice,
+	&command_symbolize, &command_help };
 const size_t ncommands = sizeof(commands) / sizeof(commands[0]);
 
 const struct command *command_find(const char *name)

@@ -6,10 +6,11 @@ import concurrent.futures
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
-from conftest import wait_until
+from conftest import PATIENCE, program_path, wait_until
 
 PLAIN = "thread" not in os.environ.get("SANITIZERS", "")
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -216,3 +217,23 @@ def test_a_request_tells_its_trace(serve, path):
         assert c.reply().body == b"none none"
     server.stop()
     assert server.log.count("trace_id=") == 2
+
+
+def command(*args):
+    done = subprocess.run([program_path("offloop"), "advice", *map(str, args)], capture_output=True, text=True, timeout=PATIENCE,
+                          check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_prints_what_is_advised(server, tmp_path):
+    address = f"127.0.0.1:{server.control}"
+    status, out, err = command(address)
+    assert (status, out) == (0, "") and "nothing that was measured" in err
+    load_until_advised(server, "holds-loop", "/hold?ms=30", 1)
+    status, out, err = command(address)
+    assert status == 0 and err == ""
+    assert re.match(r"GET /hold held loop 0 for .*: declare it \.sync\n$", out)
+    assert command(address, "twice")[0] == 2
+    assert command("nowhere:port")[0] == 2
+    status, out, err = command(f"unix:{tmp_path}/none")
+    assert (status, out) == (1, "") and err.startswith("offloop advice: ")

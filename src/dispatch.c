@@ -17,6 +17,7 @@
 #include "chain.h"
 #include "dispatch_internal.h"
 #include "method.h"
+#include "probe.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -315,6 +316,7 @@ static void start(struct ol_req *r)
 	}
 	if (r->endpoint->timeout_ns)
 		dispatch_await(r);
+	PROBE2(dispatch, r->endpoint->name, r->endpoint->sync ? "sync" : "async");
 	if (r->endpoint->sync)
 		start_sync(r);
 	else

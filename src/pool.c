@@ -29,6 +29,7 @@
 #include "base/futex.h"
 #include "base/list.h"
 #include "base/thread.h"
+#include "probe.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -328,6 +329,7 @@ static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uin
 	uint64_t end;
 	long slept;
 
+	PROBE3(handoff, p->name, tag, (int64_t)(now - job->queued_ns));
 	unlock_and_perform(p, now);
 	if (pool_lost_any(&w->lost)) {
 		tell_lost(&w->lost);

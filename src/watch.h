@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/counter.h"
+#include "probe.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -135,6 +136,7 @@ static inline void watch_leave(struct watch_loop *w, uint64_t now_ns)
 	route = atomic_load_explicit(&w->line.route, memory_order_relaxed);
 	ns = now_ns > start ? now_ns - start : 0;
 	watch_count(&w->holds[route], ns);
+	PROBE2(hold, route, ns);
 	if (ns >= w->limit_ns)
 		watch_over_limit(w, start, now_ns);
 	atomic_store_explicit(&w->line.seq, counter_read(&w->line.seq) + 1, memory_order_release);

@@ -28,6 +28,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 	BEGIN {
 		put("1 wheel", "wheel")
 		put("1 work", "work")
+		put("0 probe", "probe")
 		put("1 fiber", "fiber")
 		put("1 percent", "percent")
 		put("1 config", "config")

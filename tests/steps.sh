@@ -248,6 +248,7 @@ test_all() {
 	need test_needs
 	need_tools
 	[[ " ${chosen[*]} " != *" sidebyside "* ]] || want sidebyside_needs
+	want build_wants
 	for name in "${chosen[@]}"; do
 		step "$name" run_step "$name"
 		p=0 f=0 s=0

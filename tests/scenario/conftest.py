@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -29,6 +30,13 @@ PATIENCE = 60
 def program_path(name):
     """A program of the build: beside it, or among its tests."""
     return next((p for p in (BUILD / name, BUILD / "tests" / name) if p.exists()), BUILD / name)
+
+
+def promtool():
+    """The program, as ./dev has fetched it or as it is installed; None: it is not here."""
+    tools = ROOT / "build" / "tools"
+    local = next((p for p in (tools / "bin" / "promtool", tools / "usr" / "bin" / "promtool") if p.exists()), None)
+    return str(local) if local else shutil.which("promtool")
 
 
 class Server:

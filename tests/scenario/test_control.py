@@ -2,13 +2,12 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 
 import pytest
 
-from conftest import ROOT, Client, get, wait_until
+from conftest import Client, get, promtool, wait_until
 
 
 def ask(app, path="/livez", *fields, host=None, method="GET"):
@@ -17,11 +16,6 @@ def ask(app, path="/livez", *fields, host=None, method="GET"):
         version = "1.0" if host is None else "1.1"      # 1.1 needs one
         request = get(path, *fields, method=method, version=version).replace(b"Host: x\r\n", line)
         return c.send(request).reply(head=method == "HEAD")
-
-
-def promtool():
-    local = ROOT / "build" / "tools" / "bin" / "promtool"
-    return str(local) if local.exists() else shutil.which("promtool")
 
 
 def samples(text):

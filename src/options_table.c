@@ -50,7 +50,7 @@ const struct option options_table[] = {
 	{ "stall-ms", NUMBER, LANES, MEMBER(stall_ms), "10", 1, 60000, "N",
 		"a handler that holds a loop for so many ms is reported" },
 	{ "worker-stall-ms", NUMBER, LANES, MEMBER(worker_stall_ms), "30000", 10, DAY_MS, "N",
-		"a handler that holds a pool's thread for so many ms is reported" },
+		"a handler that holds a thread for so many ms is reported" },
 	{ "grace", SECONDS, LANES, MEMBER(grace_ms), "30", 0, DAY, "SECONDS",
 		"time to answer what was accepted, at the end" },
 

@@ -101,7 +101,7 @@ def test_a_stall_is_shown_with_its_route_and_stack_within_two_seconds(page):
 
 def test_advice_is_shown_with_its_evidence_and_remedy(page):
     page.wait("document.querySelector('#advice-list .evidence').textContent.startsWith('None')")
-    for _ in range(4):
+    for _ in range(6):      # one more or two than it takes: a machine that stands still hides who it was
         assert page.server.ask("/a/block?ms=30")[0] == 200
     page.wait("document.querySelector('#advice-list .subject').textContent === 'GET /a/block'")
     page.wait("document.querySelector('#advice-list .remedy').textContent.includes('.sync')")

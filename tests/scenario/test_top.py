@@ -1,5 +1,6 @@
 """offloop top: what a running server does, in a terminal or as plain text."""
 import fcntl
+import json
 import os
 import pty
 import re
@@ -142,8 +143,17 @@ def test_a_unix_socket_will_do(serve, tmp_path):
     assert run(where)[0] == 1
 
 
+def stall(app, times=1):
+    """Blocks a loop so often that it was seen; a machine that stands still meanwhile hides who did it."""
+    def seen():
+        return [s for s in json.loads(app.ask_control("/stalls")[1])
+                if s["name"] == "GET /a/block" and s["cause"] == "blocked" and not s["ongoing"]]
+    while len(seen()) < times:
+        assert app.ask("/a/block?ms=60")[0] == 200
+
+
 def test_it_shows_a_stall_with_its_stack(app, control):
-    app.ask("/a/block?ms=60")
+    stall(app)
     text = run(control)[1]
     assert re.search(r"^GET /a/block +\d\d:\d\d:\d\d blocked +[\d.]+ ms", text, re.M), text
     if not os.environ.get("SANITIZERS"):
@@ -151,8 +161,7 @@ def test_it_shows_a_stall_with_its_stack(app, control):
 
 
 def test_it_shows_advice(app, control):
-    for _ in range(4):
-        app.ask("/a/block?ms=30")
+    stall(app, 4)
     text = run(control)[1]
     assert re.search(r"^ADVICE\n  GET /a/block held loop \d.*: declare it \.sync", text, re.M), text
 
@@ -243,7 +252,7 @@ def test_it_follows_the_size_of_the_window(terminal, control):
 
 
 def test_colours_may_be_left_out(app, terminal, control):
-    app.ask("/a/block?ms=30")
+    stall(app)
     coloured, plain = terminal("-n", "1", control), terminal("-n", "1", control, env={"NO_COLOR": "1"})
     for t in (coloured, plain):
         t.wait(lambda s: "ROUTE" in s)

@@ -17,6 +17,7 @@
 
 #define FILE_DECLARED(name) extern const char dashboard_##name[], dashboard_##name##_end[]
 FILE_DECLARED(html);
+FILE_DECLARED(colours_css);
 FILE_DECLARED(css);
 FILE_DECLARED(js);
 FILE_DECLARED(figures_js);
@@ -39,6 +40,7 @@ struct file {
 static const struct file page = { "dashboard.html", HTML, dashboard_html, dashboard_html_end };
 
 static const struct file files[] = {
+	{ "colours.css", CSS, dashboard_colours_css, dashboard_colours_css_end },
 	{ "dashboard.css", CSS, dashboard_css, dashboard_css_end },
 	{ "dashboard.js", SCRIPT, dashboard_js, dashboard_js_end },
 	{ "figures.js", SCRIPT, dashboard_figures_js, dashboard_figures_js_end },

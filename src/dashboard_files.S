@@ -24,6 +24,7 @@ dashboard_\name\()_end:
 
 	.section .rodata
 	file	html, "dashboard/dashboard.html"
+	file	colours_css, "dashboard/colours.css"
 	file	css, "dashboard/dashboard.css"
 	file	js, "dashboard/dashboard.js"
 	file	figures_js, "dashboard/figures.js"

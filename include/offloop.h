@@ -92,7 +92,7 @@ struct ol_need {
 	 * handler is not called and this need is not released.  Below 0: as a handler's. */
 	int (*acquire)(ol_req *r, void **value) OL_0_;
 	void (*release)(ol_req *r, void *value) OL_0_;  /* may be NULL; a reply made here is ignored */
-	int blocking OL_0_;                   /* 1: it may block, so only .sync routes may need it: checked at start */
+	int blocking OL_0_;                   /* 1: it may block, so no .async route may need it: checked at start */
 	const struct ol_need *needs[OL_NEEDS_MAX] OL_0_; /* acquired before it; a circle is refused at start */
 };
 
@@ -115,7 +115,7 @@ struct ol_on_error {
 enum ol_priority { OL_PRIORITY_NORMAL, OL_PRIORITY_HIGH };
 
 /* One endpoint, or a router mounted under a prefix.  Declare it with OL_GET ... OL_MOUNT; set members in this order
- * (C++ insists on it).  Exactly one of async and sync must be set; a route with none or both is refused at start.
+ * (C++ insists on it).  Exactly one of async, sync and adaptive must be set; a route with none or two is refused at start.
  *
  * path: segments between slashes, each a literal or one parameter: {name} any non-empty segment, {name:int} 64-bit
  * signed decimal, {name:float}, {name:uuid} (RFC 9562 §4, any case), {name:path} the rest of the path, slashes and all
@@ -128,22 +128,30 @@ struct ol_route {
 	ol_handler *async OL_0_;              /* on the loop, on a fiber; must not block but in this header's calls */
 	ol_handler *sync OL_0_;               /* on a thread of `pool`; may block */
 	const char *pool OL_0_;               /* name of a pool in the app's table; NULL: the default pool */
-	size_t stack OL_0_;                   /* bytes of fiber stack, of an .async one, at most 1 GiB; 0: 256 KiB */
+	size_t stack OL_0_;                   /* bytes of fiber stack, not for .sync, up to 1 GiB; 0: 256 KiB */
 	size_t body_max OL_0_;                /* largest request body; 0: the server's --body-max */
 	int stream OL_0_;                     /* 1: starts when the head has arrived; it reads with ol_body_read */
 	const void *data OL_0_;               /* the route's own, for ol_route_data() */
 	const struct ol_router *mount OL_0_;  /* set by OL_MOUNT */
 	unsigned max_inflight OL_0_;          /* its handlers queued or running, process-wide; more: 503.  0: any */
 	unsigned timeout OL_0_;               /* ms from the whole request (.stream: head) to the reply; see below */
-	unsigned queue_timeout OL_0_;         /* ms that a .sync one waits for a thread; then 503.  0: the pool's */
-	enum ol_priority priority OL_0_;      /* of a .sync one in its pool's queue */
+	unsigned queue_timeout OL_0_;         /* ms that it waits for a thread; then 503.  0: the pool's */
+	enum ol_priority priority OL_0_;      /* in its pool's queue */
 	const struct ol_need *needs[OL_NEEDS_MAX] OL_0_;       /* .needs = { &database, &user } */
 	ol_middleware *middleware[OL_MIDDLEWARE_MAX] OL_0_;    /* outermost first, inside the app's */
+	ol_handler *adaptive OL_0_;           /* where it does best: in `pool` first, see below */
 };
 
 /* .timeout: when no reply has begun by then the client gets a 504 and ol_cancelled turns true.  Work that waits for a
  * thread is taken back; a handler that runs keeps its thread until it returns, and its reply is thrown away.  A stream
  * that has begun is broken off.  0: none.
+ *
+ * .adaptive: the server chooses, by what it measures.  The handler begins in the pool, on a stack of a fiber's size, and
+ * may block.  When a hundred runs in a row (--adaptive-runs) never blocked, and all but one in a hundred were short
+ * (--adaptive-us), its requests go to the loop; when it then holds a loop for too long, they go back to the pool, and
+ * the next time it takes twice as many runs.  Waiting in this header's calls is not blocking.  A change is for requests
+ * that start after it; a hold that never ends is not cured by it.  One that needs what may block (.blocking) stays in
+ * the pool.
  *
  * A mount's .needs and .middleware are those of all its routes, before and around their own; its other members are
  * not set. */

@@ -198,7 +198,7 @@ static bool holds(const struct adviser *a, uint32_t i, struct advice *advice)
 	return found;
 }
 
-/* A .sync route that needs no thread. */
+/* A .sync route that needs no thread; an .adaptive one finds its way by itself. */
 static bool is_short(const struct adviser *a, uint32_t i, const struct route_place *p, bool was, struct advice *advice)
 {
 	const struct endpoint *e = server_route(a->server, i);
@@ -207,7 +207,7 @@ static bool is_short(const struct adviser *a, uint32_t i, const struct route_pla
 		.sampled = p->now.sleeps.sampled - p->base.sleeps.sampled,
 		.slept = p->now.sleeps.slept - p->base.sleeps.slept };
 
-	if (!e->pool_name || e->stream || run.count == 0 || wait.count == 0)
+	if (!e->pool_name || e->lane || e->stream || run.count == 0 || wait.count == 0)
 		return false;
 	in.p99_ns = advice_quantile_bound(pool_bucket_ns, run.bucket, POOL_BUCKETS, 0.99);
 	in.p999_ns = advice_quantile_bound(pool_bucket_ns, run.bucket, POOL_BUCKETS, 0.999);

@@ -231,8 +231,10 @@ static void run_layer(struct ol_req *r, const struct chain *c, unsigned i)
 		returned(r, c->middleware[i](r, &next), &middleware_step);
 		return;
 	}
-	if (acquire(r, c))
+	if (acquire(r, c)) {
+		r->reached = true;
 		returned(r, r->endpoint->handler(r), &handler_step);
+	}
 	if (c->nneeds > 0)
 		(void)pull(r, false); /* it may be from what is released now */
 	release(r, c);
@@ -252,10 +254,13 @@ int ol_next_run(ol_next *next, ol_req *r)
 
 bool chain_go_on(struct ol_req *r)
 {
-	if (!pull(r, r->endpoint->sync))
+	if (!pull(r, r->pooled))
 		return false;
-	if (r->streaming)
+	if (r->streaming) {
+		park_pauses(r->park, true);
 		pipe_end(r->out, r->broken ? -ECONNABORTED : 0); /* without a write: an empty body */
+		park_pauses(r->park, false);
+	}
 	return true;
 }
 

@@ -13,6 +13,7 @@
 /* The longest time that may be given for anything. */
 #define DAY_MS 86400000
 
+enum config_guard { GUARD_OFF, GUARD_WARN, GUARD_DEMOTE };
 enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
 enum config_switch { SWITCH_OFF, SWITCH_ON };
 
@@ -33,6 +34,9 @@ struct config {
 	uint64_t queue_timeout_ms;      /* --queue-timeout 30 s, of pools that say nothing else; 0: none */
 	unsigned background_threads;    /* --background 4 */
 	unsigned background_queue;      /* --background-queue 1024 */
+	enum config_guard guard;        /* --guard warn: what is done about .async routes that hold their loop */
+	uint32_t adaptive_us;           /* --adaptive-us 200: what a run of an .adaptive route may take */
+	uint32_t adaptive_runs;         /* --adaptive-runs 100 of those, and it runs on the loop */
 	enum config_backend backend;    /* --backend auto|uring|libevent */
 	uint64_t grace_ms;              /* --grace 30 (s) */
 	enum log_format log_format;     /* --log-format text|json */

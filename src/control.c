@@ -102,6 +102,7 @@ static int show_index(ol_req *r)
 		"/pools    pools, their threads and queues, as JSON\n"
 		"/stalls   the latest stalls, of loops, threads and pools: route, cause, stack, as JSON\n"
 		"/advice   what to change, and the evidence for it, as JSON\n"
+		"PATCH /routes  pins a lane, by {\"route\": \"GET /x\", \"lane\": \"sync\"}, \"async\" or \"auto\"\n"
 		"PATCH /pools/{name}  resizes one, by {\"threads\": 80, \"queue\": 512} as application/json\n");
 }
 
@@ -133,31 +134,11 @@ static int show_metrics(ol_req *r)
 	return ol_bytes_new(r, 200, "text/plain; version=0.0.4; charset=utf-8", text.p, text.n, free, b.p);
 }
 
-static json_t *route_json(const ol_server *s, const struct route_pattern *p, uint64_t requests)
-{
-	const struct endpoint *e = server_route(s, p->index);
-
-	return json_pack("{ss ss ss ss? sI si si ss?}", "method", metrics_method(p->method), "route", p->text, "lane",
-		e->pool_name ? "sync" : "async", "pool", e->pool_name, "requests", (json_int_t)requests, "timeout",
-		(int)(e->timeout_ns / NS_PER_MS), "queue_timeout", (int)(e->queue_timeout_ns / NS_PER_MS),
-		"priority", !e->sync ? NULL : e->priority ? "high" : "normal");
-}
-
 static int show_routes(ol_req *r)
 {
 	const struct control *c = ol_app_data(r);
-	const struct router *router = server_router(c->main);
-	const struct metrics_loop **loops;
-	unsigned n = control_loops(c->main, &loops);
-	json_t *all = json_array();
 
-	for (size_t i = 0; i < router_count(router); i++) {
-		const struct route_pattern *p = router_at(router, i);
-
-		json_array_append_new(all, route_json(c->main, p, metrics_route_requests(loops, n, p->index)));
-	}
-	free(loops);
-	return ol_json_new(r, 200, all);
+	return ol_json_new(r, 200, control_routes_json(c->main));
 }
 
 /* What a pool does and has done, and how it is set up.  Times in ms, but for oldest_queued_seconds. */
@@ -261,6 +242,19 @@ static int read_sizes(ol_req *r, json_t *body, unsigned *threads, unsigned *queu
 	return rc;
 }
 
+static int refuse_type(ol_req *r)
+{
+	ol_header_set(r, "Accept-Patch", "application/json");   /* RFC 5789 §2.2 */
+	return ol_error(r, 415, "a change must be application/json");
+}
+
+static int pin_lane(ol_req *r)
+{
+	const struct control *c = ol_app_data(r);
+
+	return is_json(ol_header(r, "Content-Type")) ? control_pin(r, c->main) : refuse_type(r);
+}
+
 static int resize_pool(ol_req *r)
 {
 	const struct control *c = ol_app_data(r);
@@ -269,10 +263,8 @@ static int resize_pool(ol_req *r)
 	struct server_info info;
 	json_t *body;
 
-	if (!is_json(ol_header(r, "Content-Type"))) {
-		ol_header_set(r, "Accept-Patch", "application/json");   /* RFC 5789 §2.2 */
-		return ol_error(r, 415, "a change must be application/json");
-	}
+	if (!is_json(ol_header(r, "Content-Type")))
+		return refuse_type(r);
 	server_info(c->main, &info);
 	while (i < info.pools && strcmp(pool_name(server_pool(c->main, i)), name) != 0)
 		i++;
@@ -304,6 +296,7 @@ static int enter(ol_req *r)
 static const struct view view_index = { show_index }, view_live = { show_live }, view_ready = { show_ready },
 	view_metrics = { show_metrics }, view_routes = { show_routes }, view_pools = { show_pools },
 	view_stalls = { show_stalls }, view_advice = { show_advice }, view_resize = { resize_pool },
+	view_pin = { pin_lane },
 	view_file = { dashboard_file };
 
 static const struct ol_route control_routes[] = {
@@ -313,6 +306,7 @@ static const struct ol_route control_routes[] = {
 	OL_GET("/readyz", .async = enter, .data = &view_ready),
 	OL_GET("/metrics", .async = enter, .data = &view_metrics),
 	OL_GET("/routes", .async = enter, .data = &view_routes),
+	OL_PATCH("/routes", .async = enter, .data = &view_pin),
 	OL_GET("/pools", .async = enter, .data = &view_pools),
 	OL_GET("/stalls", .async = enter, .data = &view_stalls),
 	OL_GET("/advice", .async = enter, .data = &view_advice),
@@ -341,6 +335,7 @@ static void set_config(struct control *c, const struct config *main_config)
 	c->config.pool_queue = 1;
 	c->config.background_threads = 1;
 	c->config.background_queue = 1;
+	c->config.guard = GUARD_OFF;
 	c->config.access_log = false;
 	c->config.monitor = SWITCH_OFF;
 	c->config.grace_ms = STOP_MS;

@@ -45,6 +45,10 @@ CHECKED int control_watch_metrics(struct control_watch *w, struct buf *b);
 /* The latest stalls, newest first.  NULL without memory. */
 json_t *control_stalls(struct control_watch *w);
 
+/* control_routes.c: all routes, for GET /routes; and what PATCH /routes wants done, and replies. */
+CHECKED json_t *control_routes_json(const ol_server *s);
+CHECKED int control_pin(ol_req *r, const ol_server *s);
+
 /* The loops' counters: how many there are, with `out` pointing to an array that is the caller's to free. */
 unsigned control_loops(const ol_server *s, const struct metrics_loop ***out);
 

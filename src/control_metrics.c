@@ -12,6 +12,8 @@
  * a loop or a worker.  The first error ends the writing; it can only be -ENOMEM.  Any thread.
  */
 #include "control.h"
+#include "exchange.h"
+#include "lane.h"
 #include "pool.h"
 #include "route.h"
 
@@ -66,9 +68,10 @@ static void single(struct page *p, const char *name, enum metric_type type, cons
 
 /* ---- loops and routes -------------------------------------------------------------------------------------------- */
 
-static const char *lane(const struct page *p, const struct route_pattern *pattern)
+/* That it is declared in: what has been counted of a route does not change its name when the route moves. */
+static const char *declared(const struct page *p, const struct route_pattern *pattern)
 {
-	return server_route_pool(p->server, pattern->index) ? "sync" : "async";
+	return endpoint_declared(server_route(p->server, pattern->index));
 }
 
 static struct metrics_route_info describe(void *arg, uint32_t route)
@@ -79,7 +82,7 @@ static struct metrics_route_info describe(void *arg, uint32_t route)
 	if (route >= router_count(p->router))
 		return (struct metrics_route_info){ "none", "none" };
 	pattern = router_at(p->router, route);
-	return (struct metrics_route_info){ pattern->text, lane(p, pattern) };
+	return (struct metrics_route_info){ pattern->text, declared(p, pattern) };
 }
 
 static void loops(struct page *p)
@@ -92,23 +95,73 @@ static void loops(struct page *p)
 	free(all);
 }
 
-static void lanes(struct page *p)
+/* All routes that share a template. */
+struct lanes {
+	bool may[2], now[2];    /* to the loop, to the pool: one may go there; one goes there */
+	bool move;              /* one of them may */
+	uint64_t moves[2];
+};
+
+static void add_lanes(const struct page *p, uint32_t route, struct lanes *sum)
 {
-	family(p, "offloop_route_lane", METRIC_TYPE_GAUGE, "1 for the lane a route runs in.");
-	for (size_t i = 0; i < router_count(p->router); i++) {
-		const struct route_pattern *pattern = router_at(p->router, i);
-		const char *const labels[] = { "route", pattern->text, "lane", lane(p, pattern), NULL };
-		bool shown = false;
+	const struct endpoint *e = server_route(p->server, route);
+	bool pooled = endpoint_pooled(e);
+	struct lane_look look;
 
-		for (size_t j = 0; j < i && !shown; j++) {
-			const struct route_pattern *before = router_at(p->router, j);
+	sum->may[pooled] = sum->now[pooled] = true;
+	if (!e->lane)
+		return;
+	lane_look(e->lane, &look);
+	sum->move |= !look.need;
+	sum->may[!pooled] |= !look.need;
+	sum->moves[0] += look.moves[0];
+	sum->moves[1] += look.moves[1];
+}
 
-			shown = strcmp(before->text, pattern->text) == 0 &&
-				strcmp(lane(p, before), lane(p, pattern)) == 0;
-		}
-		if (!shown)
-			sample(p, "offloop_route_lane", labels, 1);
+/* False when an earlier pattern than i has told it. */
+static bool lanes_of(const struct page *p, size_t i, struct lanes *sum)
+{
+	const char *text = router_at(p->router, i)->text;
+
+	*sum = (struct lanes){ .move = false };
+	for (size_t j = 0; j < router_count(p->router); j++) {
+		const struct route_pattern *other = router_at(p->router, j);
+
+		if (strcmp(other->text, text) != 0)
+			continue;
+		if (j < i)
+			return false;
+		add_lanes(p, other->index, sum);
 	}
+	return true;
+}
+
+/* For each template and each lane that one of its routes may run in; moved: how often they have changed to it. */
+static void lanes(struct page *p, const char *name, bool moved)
+{
+	for (size_t i = 0; i < router_count(p->router); i++) {
+		struct lanes all;
+
+		if (!lanes_of(p, i, &all) || (moved && !all.move))
+			continue;
+		for (unsigned k = 0; k < 2; k++) {
+			const char *const labels[] = { "route", router_at(p->router, i)->text, "lane",
+				k ? "sync" : "async", NULL };
+
+			if (all.may[k])
+				sample(p, name, labels, moved ? (double)all.moves[k] : all.now[k]);
+		}
+	}
+}
+
+static void lanes_and_moves(struct page *p)
+{
+	static const char now[] = "offloop_route_lane", moves[] = "offloop_route_moves_total";
+
+	family(p, now, METRIC_TYPE_GAUGE, "1 for a lane that requests of a route go to now; 0 for one they may go to.");
+	lanes(p, now, false);
+	family(p, moves, METRIC_TYPE_COUNTER, "Changes of a route to a lane, by the server or by hand.");
+	lanes(p, moves, true);
 }
 
 /* Of all routes that share the template of pattern i: whether one has a .max_inflight, and how many it has kept out;
@@ -346,7 +399,7 @@ int control_metrics(const ol_server *s, const struct log *log, double started, s
 	family(&p, "offloop_build_info", METRIC_TYPE_GAUGE, "1; what is running.");
 	sample(&p, "offloop_build_info", build, 1);
 	loops(&p);
-	lanes(&p);
+	lanes_and_moves(&p);
 	rejected_by_routes(&p);
 	pools(&p);
 	single(&p, "offloop_log_dropped_total", METRIC_TYPE_COUNTER, "Log lines lost because nobody read them in time.",

@@ -5,12 +5,15 @@
  * of the loop and handed to the pools together (dispatch_queue.c), so a busy loop takes each pool's lock once a turn.
  * A worker's last act is to post the exchange's `done` message, which brings it back here.
  *
+ * Which lane is read from the endpoint when the handler may start, and kept by the request (r->pooled): a route that
+ * moves (lane.c) takes along none that has started.
+ *
  * A handler starts when its request is whole, so that a slow client holds no worker; a .stream route's starts with the
  * head.  Before its body is waited for, the app's admit hooks are asked, here on the loop's own stack.  An error that
  * is found before the handler could start is started in its stead where the app says how such errors look
  * (answer_found); without a route that is on a fiber here, by an endpoint that no pattern leads to.
  *
- * How requests end is in dispatch_end.c, their memory in dispatch_home.c, their places and pools in dispatch_pool.c.
+ * What is done for routes that may move is in dispatch_lane.c; how requests end is in dispatch_end.c, their memory in dispatch_home.c, their places and pools in dispatch_pool.c.
  *
  * All of this runs on the loop's thread, except the jobs (workers), expire_job and the dispatch_body_ functions (any).
  */
@@ -172,13 +175,17 @@ static void fiber_ran(struct ol_req *r, bool ended)
 static void resume(struct park *p)
 {
 	struct ol_req *r = container_of(p, struct ol_req, own_park);
+	const struct endpoint *e = r->endpoint;
+	struct dispatch *d = r->home;
 	bool ended;
 
 	if (r->home->watch)
 		enter_app(r->home, r, WATCH_HANDLER, p->fiber);
+	dispatch_lane_enter(r);
 	(void)exchange_current(r);
 	ended = fiber_resume(p->fiber);
 	(void)exchange_current(NULL);
+	dispatch_lane_leave(d, e);
 	fiber_ran(r, ended);
 }
 
@@ -200,9 +207,11 @@ static void start_async(struct ol_req *r)
 	park_init_fiber(&r->own_park, d->loop, d->fibers, resume);
 	r->park = &r->own_park;
 	r->state = EXCHANGE_RUNNING;
+	dispatch_lane_enter(r);
 	(void)exchange_current(r);
 	rc = fiber_start(d->fibers, e->stack, e->name, fiber_main, r, &r->fiber);
 	(void)exchange_current(NULL);
+	dispatch_lane_leave(d, e);
 	if (rc < 0) {
 		dispatch_leave(r);
 		dispatch_shed(r, "Too many requests are being handled");
@@ -216,6 +225,21 @@ static void job_done(struct loop_msg *m)
 	handler_ended(container_of(m, struct ol_req, done));
 }
 
+/* A message of a worker's, as job_timed_out. */
+static void job_without_stack(struct loop_msg *m);
+
+/* On a worker that has no stack of a fiber's size for it.  One that has not begun is refused; a stream that was begun is
+ * broken off, so that nothing of the app's runs but what closes it. */
+static bool without_stack(struct ol_req *r, bool (*part)(struct ol_req *r_))
+{
+	if (part == chain_run) {
+		r->done.fn = job_without_stack;
+		return true;
+	}
+	pipe_end(r->out, -ENOMEM);
+	return part(r);
+}
+
 /* On a worker.  A pulled stream may leave its thread before it is over: then r is the loop's until dispatch_pull_again,
  * which may have come already. */
 static void work(struct ol_req *r, bool (*part)(struct ol_req *r_))
@@ -224,7 +248,10 @@ static void work(struct ol_req *r, bool (*part)(struct ol_req *r_))
 	bool over;
 
 	(void)exchange_current(r);
-	over = part(r);
+	if (!r->endpoint->lane)
+		over = part(r);
+	else if (dispatch_lane_work(r, part, &over) < 0)
+		over = without_stack(r, part);
 	(void)exchange_current(NULL);
 	if (over)
 		loop_post(l, &r->done);
@@ -272,6 +299,11 @@ static void job_shed(struct loop_msg *m)
 	job_refused(container_of(m, struct ol_req, done), "The pool is overloaded");
 }
 
+static void job_without_stack(struct loop_msg *m)
+{
+	job_refused(container_of(m, struct ol_req, done), "No memory for a stack");
+}
+
 /* On any thread. */
 static void expire_job(struct pool_job *job, enum pool_expiry why)
 {
@@ -303,12 +335,15 @@ static void start_sync(struct ol_req *r)
 	dispatch_enqueue(d, e->pool_index, &r->job);
 }
 
+/* Its lane is the one its route has now. */
 static void start(struct ol_req *r)
 {
-	const char *full = dispatch_enter(r);
+	const char *full;
 
+	r->pooled = endpoint_pooled(r->endpoint);
+	full = dispatch_enter(r);
 	if (full) {
-		if (r->endpoint->sync)
+		if (r->pooled)
 			dispatch_shed_pool(r, full);
 		else
 			dispatch_shed(r, full);
@@ -316,8 +351,8 @@ static void start(struct ol_req *r)
 	}
 	if (r->endpoint->timeout_ns)
 		dispatch_await(r);
-	PROBE2(dispatch, r->endpoint->name, r->endpoint->sync ? "sync" : "async");
-	if (r->endpoint->sync)
+	PROBE2(dispatch, r->endpoint->name, r->pooled ? "sync" : "async");
+	if (r->pooled)
 		start_sync(r);
 	else
 		start_async(r);
@@ -381,6 +416,7 @@ static void take_route(struct ol_req *r, const struct route_match *m)
 	int rc;
 
 	r->endpoint = &r->home->shared->endpoints[m->pattern->index];
+	r->pooled = endpoint_pooled(r->endpoint); /* for the access log, if it never starts */
 	dispatch_count_in_flight(r, 1);
 	rc = request_params(r, m);
 	if (rc == -ENOMEM) {

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "config.h"
 #include "exchange.h"
+#include "lane_meter.h"
 #include "metrics.h"
 #include "watch.h"
 
@@ -55,6 +56,7 @@ struct dispatch {
 	struct watch_loop *watch;           /* NULL: the monitor is off */
 	const struct ol_req *just_ended;    /* in this turn, and now_ns was read then; NULL: none */
 	struct fiber_pool *fibers;
+	struct lane_meter meter;            /* of the hold of an adaptive route that goes on now */
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
 	bool abandoned;                     /* the grace is over: what ends from now on ends for that */
@@ -107,6 +109,11 @@ struct ol_req *dispatch_lookup(struct dispatch *d, uint32_t slot, uint32_t gen);
 void dispatch_stream_ready(struct pipe *p);
 /* There is room again for a pulled reply that has left its worker: it goes on, in another job. */
 void dispatch_pull_again(struct pipe *p);
+
+/* dispatch_lane.c, on a pool's thread: the last thing it does (pool_conf.thread_stop); fn(arg), for a handler that would
+ * have it run in this pool wherever it runs. */
+void dispatch_thread_ends(void *unused, const struct work_line *nor_this);
+int dispatch_lane_offload(struct ol_req *r, int (*fn)(void *arg), void *arg);
 
 /* ---- dispatch_pool.c: the pools, and the places that requests take before they may run ---- */
 

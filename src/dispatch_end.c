@@ -94,7 +94,7 @@ static void log_access(struct ol_req *r, const struct reply *reply, uint64_t ns)
 		LOG_FIELD_US("duration", (int64_t)(ns / NS_PER_US)),
 		LOG_FIELD_STR("remote", ((struct slice){ remote, peer_format(remote, &r->peer) })),
 		LOG_FIELD_STR("route", slice_of(r->endpoint ? r->endpoint->pattern->text : "")),
-		LOG_FIELD_STR("lane", slice_of(!r->endpoint ? "" : r->endpoint->sync ? "sync" : "async")),
+		LOG_FIELD_STR("lane", slice_of(!r->endpoint ? "" : r->pooled ? "sync" : "async")),
 		LOG_FIELD_STR("trace_id", slice_of(traced ? t.trace_id : "")), /* last: left out where there is none */
 	};
 

@@ -38,6 +38,28 @@ void dispatch_shed_pool(struct ol_req *r, const char *detail);
 /* The handler may start from now on: its route's .timeout begins. */
 void dispatch_await(struct ol_req *r);
 
+/* ---- dispatch_lane.c --------------------------------------------------------------------------------------------- */
+
+/* On a worker, for a route that may move: runs a part of r's job on a stack of a fiber's size, and measures it if its
+ * lane depends on that.  0, and *over: what the part gave; -errno without a stack: it has not run. */
+CHECKED int dispatch_lane_work(struct ol_req *r, bool (*part)(struct ol_req *r_), bool *over);
+
+/* An adaptive route's hold of the loop is over. */
+void dispatch_lane_left(struct dispatch *d, const struct endpoint *e);
+
+/* Around what runs of r on the loop.  r may be gone after it. */
+static inline void dispatch_lane_enter(struct ol_req *r)
+{
+	if (r->endpoint->adaptive)
+		lane_meter_begin(&r->home->meter);
+}
+
+static inline void dispatch_lane_leave(struct dispatch *d, const struct endpoint *e)
+{
+	if (e->adaptive)
+		dispatch_lane_left(d, e);
+}
+
 /* ---- after.c ----------------------------------------------------------------------------------------------------- */
 
 /* The reply of r, which has left work, is over.  True: the work begins, and ends with another dispatch_release; false:

@@ -159,7 +159,7 @@ static bool enter_streams(struct ol_req *r)
 {
 	struct dispatch_pool *p = dispatch_pool_of(r);
 
-	if (!r->endpoint->sync || !r->in)
+	if (!r->pooled || !r->in)
 		return true;
 	r->counted_stream = take(&p->streams, atomic_load_explicit(&p->streams_max, memory_order_relaxed));
 	if (!r->counted_stream)

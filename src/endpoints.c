@@ -9,6 +9,7 @@
  */
 #include "endpoints.h"
 #include "chain.h"
+#include "dispatch.h"
 #include "endpoints_chain.h"
 #include "method.h"
 #include "options.h"
@@ -26,6 +27,7 @@
 #define DEFAULT_INTERVAL_MS 100
 #define STACK_MAX ((size_t)1 << 30)
 #define POOL_NAME_MAX 64
+#define HOLD_BUDGETS 10         /* what demotes an adaptive route, in its budgets */
 
 struct build {
 	struct endpoints *e;
@@ -114,7 +116,8 @@ struct pool_conf endpoints_pool_conf(const struct endpoints *e, unsigned i)
 
 	return (struct pool_conf){ .name = p->name, .threads = p->threads, .queue = p->queue, .stack = p->stack,
 		.spares = p->spares, .codel = p->codel != 0, .codel_target_ns = p->codel_target * NS_PER_MS,
-		.codel_interval_ns = p->codel_interval * NS_PER_MS, .tags = e->n + 1 };
+		.codel_interval_ns = p->codel_interval * NS_PER_MS, .tags = e->n + 1,
+		.thread_stop = dispatch_thread_ends };
 }
 
 static int add_pools(struct build *b, const struct ol_app *app)
@@ -160,20 +163,27 @@ static int find_pool(struct build *b, const char *route, const char *name, unsig
 	return refuse(b, "%s: no pool is called \"%s\": declare it with OL_POOLS", route, name);
 }
 
+static int lanes_of(const struct ol_route *r)
+{
+	return (r->async != NULL) + (r->sync != NULL) + (r->adaptive != NULL);
+}
+
 static int check_route(struct build *b, const char *name, const struct ol_route *r)
 {
-	if (!r->async && !r->sync)
-		return refuse(b, "%s has no lane: set .async (runs on the loop) or .sync (runs on a pool)", name);
-	if (r->async && r->sync)
-		return refuse(b, "%s has two lanes: set either .async or .sync", name);
+	if (lanes_of(r) == 0)
+		return refuse(b, "%s has no lane: set .async (runs on the loop), .sync (runs on a pool) or .adaptive "
+			"(the server chooses)", name);
+	if (lanes_of(r) > 1)
+		return refuse(b, "%s has %s lanes: set one of .async, .sync and .adaptive", name,
+			lanes_of(r) == 2 ? "two" : "three");
 	if (r->async && r->pool)
-		return refuse(b, "%s: .pool is for .sync routes: an .async one runs on the loop", name);
+		return refuse(b, "%s: .pool is for .sync and .adaptive routes: an .async one runs on the loop", name);
 	if (r->sync && r->stack)
-		return refuse(b, "%s: .stack is for .async routes: a .sync one has that of its pool's threads", name);
+		return refuse(b, "%s: .stack is for .async and .adaptive routes: a .sync one has that of its pool's threads", name);
 	if (r->stack > STACK_MAX)
 		return refuse(b, "%s: a .stack of %zu bytes is not in 0..%zu", name, r->stack, STACK_MAX);
 	if (r->async && (r->queue_timeout || r->priority))
-		return refuse(b, "%s: %s is for .sync routes: an .async one waits for no thread", name,
+		return refuse(b, "%s: %s is for .sync and .adaptive routes: an .async one waits for no thread", name,
 			r->queue_timeout ? ".queue_timeout" : ".priority");
 	if (r->timeout > DAY_MS || r->queue_timeout > DAY_MS)
 		return refuse(b, "%s: %s is in milliseconds, and %u are not in 1..%d", name,
@@ -216,9 +226,32 @@ static struct inflight *new_inflight(unsigned max)
 
 static void set_pool(struct endpoint *p, const struct ol_route *r, const struct ol_pool *pool)
 {
-	p->pool_name = pool->name;
+	p->pool_name = r->async ? NULL : pool->name;
 	p->queue_timeout_ns = (r->queue_timeout ? r->queue_timeout : pool->queue_timeout) * NS_PER_MS;
 	p->priority = r->priority == OL_PRIORITY_HIGH;
+}
+
+/* What a route needs that may block; NULL: nothing. */
+static const char *blocking_need(const struct chain *c)
+{
+	for (unsigned i = 0; c && i < c->nneeds; i++)
+		if (c->needs[i]->blocking)
+			return c->needs[i]->name;
+	return NULL;
+}
+
+/* For a route that may move, and may be moved by hand. */
+static int add_lane(struct build *b, struct endpoint *p, const struct ol_route *r)
+{
+	enum config_guard guard = b->config->guard;
+	const char *need = blocking_need(p->chain);
+
+	if (r->sync || (r->async && guard == GUARD_OFF))
+		return 0;
+	p->adaptive = r->adaptive && !need;
+	p->lane = lane_new(&b->e->lanes, r->adaptive ? LANE_ADAPTIVE : guard == GUARD_WARN ? LANE_WATCHED :
+		LANE_GUARDED, p->name, need);
+	return p->lane ? 0 : refuse(b, "out of memory");
 }
 
 /* data: what the router keeps for the pattern, the app's own element. */
@@ -242,8 +275,8 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 		return refuse(b, "out of memory");
 	p = &e->all[e->n++];
 	*p = (struct endpoint){
-		.handler = r->async ? r->async : r->sync,
-		.sync = r->sync != NULL,
+		.handler = r->async ? r->async : r->sync ? r->sync : r->adaptive,
+		.pooled = !r->async,
 		.stream = r->stream,
 		.index = e->n - 1,
 		.stack = r->stack,
@@ -257,13 +290,15 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 	rc = check_route(b, name, r);
 	if (rc == 0)
 		rc = router_add(e->router, r->method, prefix, r->path, data, b->err, b->err_n);
-	if (rc == 0 && r->sync)
-		rc = find_pool(b, name, r->pool, &p->pool_index);
-	if (rc == 0 && r->sync)
-		set_pool(p, r, &e->pools[p->pool_index]);
 	if (rc == 0)
-		rc = endpoints_chain(&b->chains, name, p->sync, mount, r, &chain);
+		rc = find_pool(b, name, r->pool, &p->pool_index);
+	if (rc == 0)
+		rc = endpoints_chain(&b->chains, name, !r->async, mount, r, &chain);
 	p->chain = chain;
+	if (rc == 0)
+		rc = add_lane(b, p, r);
+	if (rc == 0 && (p->pooled || p->lane))
+		set_pool(p, r, &e->pools[p->pool_index]);
 	return rc;
 }
 
@@ -295,7 +330,7 @@ static int add_routes(struct build *b, const char *prefix, const struct endpoint
 /* Members that mean nothing on a mount. */
 static bool has_more_than_a_mount(const struct ol_route *r)
 {
-	return r->async || r->sync || r->pool || r->stack || r->body_max || r->stream || r->data || r->max_inflight ||
+	return r->adaptive || r->pool || r->stack || r->body_max || r->stream || r->data || r->max_inflight ||
 		r->timeout || r->queue_timeout || r->priority;
 }
 
@@ -306,7 +341,7 @@ static int mount_router(struct build *b, const char *prefix, const struct endpoi
 	char *whole;
 	int rc;
 
-	if (r->async || r->sync)
+	if (r->async || r->sync || r->adaptive)
 		return refuse(b, "%s%s: a mount has no handler of its own", prefix, r->path ? r->path : "");
 	if (has_more_than_a_mount(r))
 		return refuse(b, "%s%s: a mount has .needs and .middleware only: set the others on its routes", prefix,
@@ -341,6 +376,25 @@ static int add_routes(struct build *b, const char *prefix, const struct endpoint
 	return rc;
 }
 
+void endpoints_held(void *arg, uint32_t index, uint64_t hold_ns, enum stall_cause cause)
+{
+	const struct endpoints *e = arg;
+
+	if (e->all[index].lane && stall_blames(cause))
+		lane_held(e->all[index].lane, hold_ns, cause == STALL_CPU ? LANE_CPU : LANE_BLOCKED);
+}
+
+/* A hold on the loop may be some times longer than a run in the pool, of which one in a hundred is let off; but what is
+ * a stall is always too long. */
+static void set_lane_limits(struct lane_limits *lim, const struct config *c)
+{
+	*lim = (struct lane_limits){ .budget_ns = c->adaptive_us * NS_PER_US, .stall_ns = c->stall_ms * NS_PER_MS,
+		.runs = c->adaptive_runs };
+	lim->hold_ns = HOLD_BUDGETS * lim->budget_ns;
+	if (lim->hold_ns > lim->stall_ns)
+		lim->hold_ns = lim->stall_ns;
+}
+
 int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
 	size_t err_n)
 {
@@ -348,8 +402,11 @@ int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct 
 	int rc;
 
 	memset(e, 0, sizeof(*e));
+	set_lane_limits(&e->lanes.limits, config);
 	e->router = router_new();
 	rc = e->router ? add_pools(&b, app) : refuse(&b, "out of memory");
+	if (rc == 0 && config->guard == GUARD_DEMOTE && config->monitor == SWITCH_OFF)
+		rc = refuse(&b, "--guard demote acts on what the monitor sees: leave out --monitor off");
 	if (rc == 0)
 		rc = endpoints_chains_init(&b.chains, e, app, err, err_n);
 	if (rc == 0)
@@ -360,8 +417,11 @@ int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct 
 		rc = add_unrouted(&b);
 	if (rc == 0)
 		rc = endpoints_chains_check(&b.chains);
-	for (uint32_t i = 0; rc == 0 && i < e->n; i++)
+	for (uint32_t i = 0; rc == 0 && i < e->n; i++) { /* the table does not move any more */
 		e->all[i].pattern = router_at(e->router, i);
+		if (e->all[i].lane)
+			lane_bind(e->all[i].lane, &e->all[i].pooled);
+	}
 	endpoints_chains_fini(&b.chains);
 	if (rc < 0)
 		endpoints_free(e);
@@ -380,6 +440,7 @@ void endpoints_free(struct endpoints *e)
 	for (uint32_t i = 0; i < e->room; i++) { /* zeros behind the last */
 		free((char *)(uintptr_t)e->all[i].name);
 		free(e->all[i].inflight);
+		lane_free(e->all[i].lane);
 		free((struct chain *)(uintptr_t)e->all[i].chain);
 	}
 	free(e->on_error);

@@ -5,8 +5,10 @@
 #include "base/checked.h"
 #include "config.h"
 #include "exchange.h"
+#include "lane.h"
 #include "offloop.h"
 #include "route.h"
+#include "stall.h"
 
 struct endpoints {
 	struct router *router;
@@ -14,6 +16,7 @@ struct endpoints {
 	uint32_t n, room;
 	struct ol_pool *pools;          /* pools[0] is the default one, the last is "background" */
 	unsigned npools;
+	struct lane_terms lanes;        /* of routes that may move; its log is set by who has one, before any runs */
 	ol_handler *admit[OL_ADMIT_MAX + 1];
 	ol_handler **on_error;          /* by status, from CHAIN_ERROR_MIN; NULL: the app has none */
 };
@@ -28,6 +31,9 @@ struct pool_conf endpoints_pool_conf(const struct endpoints *e, unsigned i);
 
 /* "GET /x", of the endpoint with that index; arg: the endpoints. */
 const char *endpoints_name(void *arg, uint32_t index);
+
+/* The monitor blames a route for a stall; arg: the endpoints.  Any thread. */
+void endpoints_held(void *arg, uint32_t index, uint64_t hold_ns, enum stall_cause cause);
 
 /* Harmless on zeroed memory. */
 void endpoints_free(struct endpoints *e);

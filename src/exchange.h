@@ -26,24 +26,43 @@ struct inflight {
 };
 
 struct chain;
+struct lane;
+struct lane_work;
 
-/* A route as the server runs it: checked, with defaults filled in.  Constant once the server has started. */
+/* A route as the server runs it: checked, with defaults filled in.  Constant once the server has started, but for
+ * `pooled`. */
 struct endpoint {
 	const struct route_pattern *pattern;
 	ol_handler *handler;
-	bool sync, stream;
+	_Atomic bool pooled;        /* its next request goes to the pool.  Written by lane.c alone; relaxed, as a
+	                             * change is for later requests, whenever they see it */
+	bool adaptive;              /* which is what its runs decide */
+	bool stream;
 	uint32_t index;             /* its pattern's; the tag of its jobs and metrics */
-	unsigned pool_index;        /* of a sync route */
+	unsigned pool_index;        /* of those that may go to one */
 	size_t stack, body_max;
 	uint64_t timeout_ns;        /* from the handler's possible start to the reply; 0: none */
-	uint64_t queue_timeout_ns;  /* of a sync route's jobs; 0: none */
+	uint64_t queue_timeout_ns;  /* of its jobs; 0: none */
 	uint8_t priority;           /* and their pool_job.priority */
 	const void *data;
 	const char *name;           /* "GET /reports/{id:int}", for logs and stack overflows */
 	const char *pool_name;      /* NULL for an async route */
+	struct lane *lane;          /* NULL: it stays where it is declared */
 	const struct chain *chain;  /* around the handler; NULL: nothing is */
 	struct inflight *inflight;  /* NULL without .max_inflight: those touch nothing shared */
 };
+
+/* Where its next request goes. */
+static inline bool endpoint_pooled(const struct endpoint *e)
+{
+	return atomic_load_explicit(&e->pooled, memory_order_relaxed);
+}
+
+/* How the app declares its lane. */
+static inline const char *endpoint_declared(const struct endpoint *e)
+{
+	return !e->pool_name ? "async" : e->lane ? "adaptive" : "sync";
+}
 
 /* Who works on an exchange.  The loop owns it in every state but RUNNING on a thread. */
 enum exchange_state {
@@ -123,6 +142,9 @@ struct ol_req {
 	bool erred;                     /* one was answered 500, or could not say how an error looks */
 
 	/* running */
+	bool pooled;                    /* it runs, or will, on a worker: chosen when it starts */
+	bool reached;                   /* its handler has been called; only kept where a chain is around it */
+	struct lane_work *lane_work;    /* on a worker, of a route that may move (dispatch_lane.c); else NULL */
 	struct fiber *fiber;
 	struct park *park;              /* of whoever runs the handler now; NULL before it: nothing may wait */
 	struct park own_park;

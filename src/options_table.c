@@ -51,6 +51,12 @@ const struct option options_table[] = {
 		"a handler that holds a loop for so many ms is reported" },
 	{ "worker-stall-ms", NUMBER, LANES, MEMBER(worker_stall_ms), "30000", 10, DAY_MS, "N",
 		"a handler that holds a thread for so many ms is reported" },
+	{ "guard", ENUM, LANES, MEMBER(guard), "warn", .arg = "off|warn|demote",
+		.help = "what is done about .async routes that stall their loop" },
+	{ "adaptive-us", NUMBER, LANES, MEMBER(adaptive_us), "200", 10, 1000000, "N",
+		"an .adaptive run of up to so many us is short" },
+	{ "adaptive-runs", NUMBER, LANES, MEMBER(adaptive_runs), "100", 1, 1000000, "N",
+		"short runs in a row bring it to the loop" },
 	{ "grace", SECONDS, LANES, MEMBER(grace_ms), "30", 0, DAY, "SECONDS",
 		"time to answer what was accepted, at the end" },
 
@@ -96,6 +102,7 @@ const struct option options_table[] = {
 
 const size_t options_table_n = sizeof(options_table) / sizeof(options_table[0]);
 
+_Static_assert(GUARD_OFF == 0 && GUARD_WARN == 1 && GUARD_DEMOTE == 2, "choices of --guard");
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_URING == 1 && BACKEND_EVENT == 2, "choices of --backend");
 _Static_assert(SWITCH_OFF == 0 && SWITCH_ON == 1, "choices of --monitor");
 _Static_assert(LOG_TEXT == 0 && LOG_JSON == 1, "choices of --log-format");

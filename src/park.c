@@ -43,6 +43,7 @@ static void resume_by_timer(struct timer *t)
 void park_init_fiber(struct park *p, struct loop *l, struct fiber_pool *fibers, void (*resume)(struct park *p_))
 {
 	atomic_init(&p->state, EMPTY);
+	p->pauses = NULL;
 	p->loop = l;
 	p->fibers = fibers;
 	p->fiber = NULL;
@@ -55,6 +56,7 @@ void park_init_thread(struct park *p)
 {
 	atomic_init(&p->state, EMPTY);
 	p->loop = NULL;
+	p->pauses = NULL;
 }
 
 static int wait_fiber(struct park *p, uint64_t deadline_ns)
@@ -79,12 +81,14 @@ static int wait_thread(struct park *p, uint64_t deadline_ns)
 {
 	uint32_t empty = EMPTY;
 
+	park_pauses(p, true);
 	if (atomic_compare_exchange_strong_explicit(
 			&p->state, &empty, PARKED, memory_order_acquire, memory_order_acquire)) {
 		while (atomic_load_explicit(&p->state, memory_order_acquire) == PARKED &&
 			futex_wait(&p->state, PARKED, deadline_ns))
 			continue;
 	}
+	park_pauses(p, false);
 	/* A wake that came with the time-out counts as a wake. */
 	return atomic_exchange_explicit(&p->state, EMPTY, memory_order_acquire) == WOKEN ? 0 : -ETIMEDOUT;
 }

@@ -16,6 +16,7 @@ struct park {
 	struct fiber *fiber;                    /* fiber: who waits, while it waits */
 	struct fiber_pool *fibers;
 	void (*resume)(struct park *p);         /* fiber: goes on with it, on the loop's thread, outside any fiber */
+	void (*pauses)(struct park *p, bool begins); /* thread: who is told of park_pauses; NULL: nobody */
 	struct timer timer;
 	struct loop_msg msg;
 };
@@ -28,6 +29,14 @@ void park_init_thread(struct park *p);
 
 /* Waits until woken: 0; or until deadline_ns has passed: -ETIMEDOUT.  By the waiter. */
 int park_wait(struct park *p, uint64_t deadline_ns);
+
+/* What waits on this thread from now on, or has, is not of the handler's doing: a fiber would be suspended for it, or
+ * would not meet it.  They nest, and park_wait says so itself.  On a fiber, and for NULL, nobody is told. */
+static inline void park_pauses(struct park *p, bool begins)
+{
+	if (p && p->pauses)
+		p->pauses(p, begins);
+}
 
 /* The time by the clock that deadlines are of: for a fiber its loop's.  By the waiter. */
 uint64_t park_clock(const struct park *p);

@@ -189,14 +189,27 @@ static int write_piece(struct pipe *p, struct park *w, const char *at, size_t n)
 	return 0;
 }
 
+/* A worker's handler may have to wait for the loop here; on the loop it would not. */
+static void lock_handler(struct pipe *p, struct park *w)
+{
+	park_pauses(w, true);
+	pthread_mutex_lock(&p->lock);
+}
+
+static void unlock_handler(struct pipe *p, struct park *w)
+{
+	pthread_mutex_unlock(&p->lock);
+	park_pauses(w, false);
+}
+
 int pipe_writev(struct pipe *p, struct park *w, const struct slice *pieces, unsigned n)
 {
 	int rc = 0;
 
-	pthread_mutex_lock(&p->lock);
+	lock_handler(p, w);
 	for (unsigned i = 0; i < n && rc == 0; i++)
 		rc = write_piece(p, w, pieces[i].p, pieces[i].n);
-	pthread_mutex_unlock(&p->lock);
+	unlock_handler(p, w);
 	return rc;
 }
 
@@ -261,7 +274,7 @@ ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n)
 
 	if (n == 0)
 		return 0;
-	pthread_mutex_lock(&p->lock);
+	lock_handler(p, w);
 	while (p->bytes == 0 && !p->ended) {
 		if (!p->asked)
 			tell_loop(p);
@@ -279,7 +292,7 @@ ssize_t pipe_read(struct pipe *p, struct park *w, void *dst, size_t n)
 	if (p->bytes < PIPE_LOW && !p->ended)
 		tell_loop(p);
 	rc = got > 0 ? (ssize_t)got : p->error;
-	pthread_mutex_unlock(&p->lock);
+	unlock_handler(p, w);
 	return rc;
 }
 

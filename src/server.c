@@ -118,6 +118,7 @@ static void set_shared(ol_server *s)
 	s->shared.endpoints = s->endpoints.all;
 	s->shared.nendpoints = s->endpoints.n;
 	s->shared.admit = s->endpoints.admit;
+	s->endpoints.lanes.log = s->setup.log;
 	s->shared.requests_max = share(c->requests_max, s->nloops);
 	s->shared.fibers_max = share(c->fibers_max, s->nloops);
 	atomic_init(&s->shared.data, s->setup.app->data);

@@ -8,6 +8,7 @@
  */
 #include "server_crew.h"
 #include "adviser.h"
+#include "dispatch.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ static void leave(void *arg, const struct work_line *line)
 {
 	const struct server_crew *c = arg;
 
+	dispatch_thread_ends(NULL, line);
 	crew_leave(watch_crew(server_watch(c->server)), line);
 }
 
@@ -58,7 +60,7 @@ int server_crew_watch(ol_server *s, struct endpoints *e, struct watch **out)
 	const struct config *c = server_setup(s)->config;
 	struct server_info info;
 	struct watch_conf wc = { .nroutes = e->n, .limit_ns = c->stall_ms * NS_PER_MS, .log = server_setup(s)->log,
-		.name = endpoints_name, .arg = e, .worker_limit_ns = c->worker_stall_ms * NS_PER_MS,
+		.name = endpoints_name, .held = endpoints_held, .arg = e, .worker_limit_ns = c->worker_stall_ms * NS_PER_MS,
 		.pool_name = name_of, .pool_look = look_at, .tick = tick, .pools_arg = s };
 
 	server_info(s, &info);

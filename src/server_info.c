@@ -44,7 +44,7 @@ void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *
 		.deadline = atomic_load_explicit(&p->dropped[DROP_DEADLINE], memory_order_relaxed),
 		.shutdown = atomic_load_explicit(&p->dropped[DROP_SHUTDOWN], memory_order_relaxed) };
 	for (uint32_t k = 0; k < s->endpoints.n; k++)
-		if (s->endpoints.all[k].sync && s->endpoints.all[k].pool_index == i)
+		if (s->endpoints.all[k].pool_name && s->endpoints.all[k].pool_index == i)
 			n->max_inflight += server_route_refused(s, k);
 }
 

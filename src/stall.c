@@ -42,6 +42,8 @@ struct stall_book {
 	const char *(*name)(void *arg, uint32_t route);
 	void *arg;
 	struct log *log;
+	stall_told *told;               /* NULL: nobody */
+	void *told_arg;
 	uint32_t nroutes;
 	struct route_stalls *routes;    /* the last for no route */
 	unsigned lines;                 /* that may be written now */
@@ -286,9 +288,17 @@ uint32_t stall_no_route(const struct stall_book *b)
 
 /* ---- counting ---------------------------------------------------------------------------------------------------- */
 
+void stall_book_tell(struct stall_book *b, stall_told *told, void *arg)
+{
+	b->told = told;
+	b->told_arg = arg;
+}
+
 void stall_count(struct stall_book *b, const struct stall *s)
 {
 	counter_add(&b->routes[s->route].count[s->cause], 1);
+	if (b->told && s->name && strcmp(s->what, "handler") == 0)
+		b->told(b->told_arg, s->route, s->parts.wall, s->cause);
 }
 
 void stall_count_victims(struct stall_book *b, const struct stall *s)

@@ -99,6 +99,10 @@ struct stall_book;
 CHECKED struct stall_book *stall_book_new(uint32_t nroutes, const char *(*name)(void *arg, uint32_t route), void *arg,
 	struct log *log);
 void stall_book_free(struct stall_book *b);
+/* Before any is counted: who is told of each stall of a handler's as it is counted, which may be while it lasts.  By
+ * the monitor. */
+typedef void stall_told(void *arg, uint32_t route, uint64_t hold_ns, enum stall_cause cause);
+void stall_book_tell(struct stall_book *b, stall_told *told, void *arg);
 
 /* By the monitor.  A new entry: its id, which s->id becomes too. */
 uint64_t stall_open(struct stall_book *b, struct stall *s);

@@ -163,13 +163,17 @@ static bool pull_all(struct ol_req *r, bool may_leave, int *rc)
 	do {
 		void *room;
 
+		park_pauses(r->park, true);
 		n = pipe_reserve(r->out, w, &room);
 		if (n == -EAGAIN)
 			return false;
+		park_pauses(r->park, false);
 		if (n < 0)
 			break;
 		n = pull_once(r, room, (size_t)n);
+		park_pauses(r->park, true);
 		pipe_added(r->out, n > 0 ? (size_t)n : 0);
+		park_pauses(r->park, false);
 	} while (n > 0);
 	*rc = (int)n;
 	return true;

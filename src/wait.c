@@ -207,6 +207,7 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 	struct pool *here = pool_current();
 	int i = dispatch_pool_index(s, pool);
 	struct offload off = { .fn = fn, .arg = arg, .req = r, .job.tag = r->endpoint->index };
+	int rc;
 
 	OWNS(r);
 	if (!r->park)
@@ -216,7 +217,7 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 	off.index = (unsigned)i;
 	off.pool = s->pools[i].pool;
 	if (here == off.pool)
-		return fn(arg);
+		return dispatch_lane_offload(r, fn, arg);
 	if (here && index_of_current(s, here) > (unsigned)i)
 		return -EDEADLK;
 	if (ol_cancelled(r))
@@ -224,7 +225,12 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 	if (!pool_admit(off.pool))
 		return -EAGAIN;
 	park_init_thread(&off.thread);
-	return here ? offload_from_thread(&off) : offload_from_fiber(r, &off);
+	if (!here)
+		return offload_from_fiber(r, &off);
+	park_pauses(r->park, true);
+	rc = offload_from_thread(&off);
+	park_pauses(r->park, false);
+	return rc;
 }
 
 /* ---- waiting for what is outside --------------------------------------------------------------------------------- */

@@ -188,6 +188,8 @@ struct watch *watch_new(const struct watch_conf *conf)
 	mc.watched = w->loops;
 	mc.shared = &w->shared;
 	mc.book = w->book;
+	if (w->book)
+		stall_book_tell(w->book, conf->held, conf->arg);
 	mc.crew = w->crew;
 	w->monitor = w->crew ? monitor_new(&mc) : NULL;
 	if (w->monitor)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/counter.h"
 #include "probe.h"
+#include "stall.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -20,7 +21,6 @@ struct capture_thread;
 struct crew;
 struct crew_pool;
 struct log;
-struct stall_book;
 
 /* What the app's code that holds the loop was called as. */
 enum watch_what { WATCH_HANDLER, WATCH_POST, WATCH_HOOK };
@@ -184,6 +184,7 @@ struct watch_conf {
 	uint64_t limit_ns;              /* a hold from here on is a stall */
 	struct log *log;
 	const char *(*name)(void *arg, uint32_t route); /* "GET /x"; kept for the watch's life */
+	stall_told *held;               /* of each stall that a route's handler is blamed for; NULL: nobody is told */
 	void *arg;
 	unsigned pools;                 /* and how to ask about them; the rest may be left out with 0 */
 	uint64_t worker_limit_ns;       /* a job from here on is a stall of its worker */

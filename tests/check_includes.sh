@@ -45,7 +45,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("2 advice", "advice")
 		put("2 watch", "watch crew monitor stall")
 		put("3 park", "park pipe")
-		put("4 exchange", "after chain exchange request reply stream events dispatch sync trace wait")
+		put("4 exchange", "after chain exchange lane request reply stream events dispatch sync trace wait")
 		put("5 conn", "conn")
 		put("6 server", "adviser app server endpoints listen control dashboard options signals")
 	}

@@ -293,7 +293,7 @@ START_TEST(routes_and_pools_tell_what_happened)
 	ck_assert_int_eq(get("/routes", "localhost"), 200);
 	ck_assert_ptr_nonnull(strstr(reply,
 		"{\"method\":\"GET\",\"route\":\"/quick\",\"lane\":\"async\",\"pool\":null,\"requests\":2,"
-		"\"timeout\":0,\"queue_timeout\":0,\"priority\":null}"));
+		"\"timeout\":0,\"queue_timeout\":0,\"priority\":null,\"declared\":\"async\","));
 	ck_assert_ptr_nonnull(strstr(reply, "{\"method\":\"GET\",\"route\":\"/items/{id:int}\",\"lane\":\"sync\","
 		"\"pool\":\"narrow\",\"requests\":1,\"timeout\":0,"));
 	ck_assert_int_eq(number_of("route", "/quick", "POST", "requests"), 0);

@@ -66,9 +66,9 @@ START_TEST(a_route_has_one_lane)
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .sync = handler),
 		"GET /a has two lanes");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .pool = "db"),
-		".pool is for .sync");
+		".pool is for .sync and .adaptive");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .sync = handler, .stack = 65536),
-		"GET /a: .stack is for .async routes: a .sync one has that of its pool's threads");
+		"GET /a: .stack is for .async and .adaptive routes: a .sync one has that of its pool's threads");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .stack = (size_t)1 << 50),
 		"GET /a: a .stack of 1125899906842624 bytes is not in 0..1073741824");
 }
@@ -133,9 +133,9 @@ END_TEST
 START_TEST(times_and_priorities_are_within_reason)
 {
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .queue_timeout = 5),
-		"GET /a: .queue_timeout is for .sync routes");
+		"GET /a: .queue_timeout is for .sync and .adaptive routes");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .priority = OL_PRIORITY_HIGH),
-		"GET /a: .priority is for .sync routes");
+		"GET /a: .priority is for .sync and .adaptive routes");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .async = handler, .timeout = 86400001),
 		"GET /a: .timeout is in milliseconds, and 86400001 are not in 1..86400000");
 	refuse_route(ROUTE(.method = OL_METHOD_GET, .path = "/a", .sync = handler, .queue_timeout = 86400001),
@@ -215,11 +215,11 @@ START_TEST(what_is_not_set_has_its_default)
 	ck_assert_uint_eq(built.pools[2].queue, 8);
 	ck_assert_uint_eq(built.n, 3);
 	ck_assert_str_eq(built.all[0].name, "GET /one");
-	ck_assert(!built.all[0].sync);
+	ck_assert(!built.all[0].pooled);
 	ck_assert_ptr_null(built.all[0].pool_name);
 	ck_assert_uint_eq(built.all[0].body_max, 1000);
 	ck_assert_uint_eq(built.all[1].body_max, 7);
-	ck_assert(built.all[1].sync && built.all[1].stream);
+	ck_assert(built.all[1].pooled && built.all[1].stream);
 	ck_assert_uint_eq(built.all[1].pool_index, 2);
 	ck_assert_str_eq(built.all[1].pool_name, "b");
 	ck_assert_ptr_eq(built.all[1].data, data);
@@ -549,7 +549,7 @@ START_TEST(a_newer_apps_routes_are_read_as_far_as_we_know_them)
 
 	ck_assert_msg(build(&app) == 0, "%s", err);
 	ck_assert_str_eq(built.all[1].name, "GET /two");
-	ck_assert(built.all[1].sync);
+	ck_assert(built.all[1].pooled);
 }
 END_TEST
 

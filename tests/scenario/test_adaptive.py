@@ -1,0 +1,303 @@
+"""Routes that change their lane: by what is measured of them, by the guard, and by hand.
+
+laneapp replies with where it ran.  Budgets are wide here, so that a slow machine is no reason for a route to move, and what must
+be too long for them takes as long as it takes: a handler sleeps, or waits at a gate that the test opens.
+"""
+import http.client
+import json
+import os
+import re
+import threading
+
+import pytest
+
+from conftest import PATIENCE, get, wait_until
+
+RUNS = 5
+STALL_MS = 50
+SANITIZED = bool(os.environ.get("SANITIZERS"))
+OPTIONS = ["--loops", "1", "--adaptive-runs", RUNS, "--adaptive-us", 1000000, "--stall-ms", STALL_MS]
+# Asked for at most so often until it is promoted: under a sanitizer, or on a busy machine, a run may sleep behind a lock that no
+# handler knows of.
+TRIES = 400
+
+
+@pytest.fixture
+def app(serve):
+    return serve("laneapp", *OPTIONS)
+
+
+@pytest.fixture
+def guarded(serve):
+    return serve("laneapp", *OPTIONS, "--guard", "demote")
+
+
+def route(server, name):
+    method, path = name.split()
+    return next(r for r in json.loads(server.ask_control("/routes")[1]) if (r["method"], r["route"]) == (method, path))
+
+
+def evidence(server, name):
+    return route(server, name)["evidence"]
+
+
+def pin(server, **body):
+    c = http.client.HTTPConnection("127.0.0.1", server.control, timeout=PATIENCE)
+    try:
+        c.request("PATCH", "/routes", body=json.dumps(body), headers={"Content-Type": "application/json"})
+        r = c.getresponse()
+        return r.status, json.loads(r.read())
+    finally:
+        c.close()
+
+
+def where(server, path):
+    status, _, body = server.ask(path)
+    assert status == 200, body
+    return body.split()[0].decode()
+
+
+def promote(server, path="/work"):
+    """Asks until the loop serves it; how many runs in the pool that took."""
+    for i in range(TRIES):
+        if where(server, path) == "loop":
+            return i
+    raise AssertionError(route(server, "GET " + path.split("?")[0]))
+
+
+def demote(server, path="/work"):
+    assert where(server, f"{path}?how=sleep&ms={STALL_MS * 2}") == "loop"
+    assert where(server, path) == "pool"
+
+
+def test_a_short_route_comes_to_the_loop_and_stays(app):
+    assert route(app, "GET /work") | {"evidence": None} == {
+        "method": "GET", "route": "/work", "lane": "sync", "declared": "adaptive", "pinned": None, "fixed": None,
+        "evidence": None, "pool": "default", "requests": 0, "timeout": 0, "queue_timeout": 30000, "priority": "normal"}
+    assert app.metric("offloop_route_lane", route="/work", lane="sync") == 1
+    assert app.metric("offloop_route_lane", route="/work", lane="async") == 0
+    assert promote(app) >= RUNS
+    assert {where(app, "/work") for _ in range(20)} == {"loop"}
+    now = route(app, "GET /work")
+    assert (now["lane"], now["declared"]) == ("async", "adaptive")
+    assert now["evidence"]["runs"] == RUNS and now["evidence"]["to_async"] == 1
+    assert re.fullmatch(r"it proved short: 5 runs never slept, 0 of them over 1000000 us", now["evidence"]["last_change"]["why"])
+    assert app.metric("offloop_route_lane", route="/work", lane="sync") == 0
+    assert app.metric("offloop_route_lane", route="/work", lane="async") == 1
+    assert app.metric("offloop_route_moves_total", route="/work", lane="async") == 1
+    app.wait_log(r'route moved route="GET /work" from=sync to=async why="it proved short: 5 runs .* runs=5 p99_at_most=\S+ over_budget=0')
+
+
+def test_all_that_is_counted_of_a_route_keeps_its_name(app):
+    promote(app)
+    where(app, "/work")
+    lanes = set(re.findall(r'http_server_request_duration_seconds_count\{.*route="/work".*lane="(\w+)"', app.ask_control("/metrics")[1]))
+    assert lanes == {"adaptive"}
+
+
+def test_one_that_sleeps_in_between_stays_in_the_pool(app):
+    for _ in range(4):
+        for _ in range(RUNS - 1):
+            assert where(app, "/work") == "pool"
+        assert where(app, "/work?how=sleep&ms=1") == "pool"
+        assert evidence(app, "GET /work")["runs"] == 0
+
+
+@pytest.mark.parametrize("how", ["nap&ms=2", "offload&ms=2", "offload&pool=narrow&ms=2"])
+def test_waiting_as_it_should_is_not_blocking(app, how):
+    """What suspends on the loop holds nobody there, so in the pool it does not count; not even work for the very same pool."""
+    promote(app, f"/work?how={how}")
+    assert evidence(app, "GET /work")["over_budget"] == 0
+
+
+def test_one_that_computes_for_too_long_stays_in_the_pool(serve):
+    app = serve("laneapp", "--loops", "1", "--adaptive-runs", RUNS, "--adaptive-us", 20000)
+    for _ in range(RUNS * 2):
+        assert where(app, "/work?how=spin&ms=40") == "pool"
+    assert evidence(app, "GET /work")["runs"] == 0
+
+
+def test_errors_and_refusals_prove_nothing(app):
+    for _ in range(RUNS * 3):
+        assert app.ask("/work?status=404")[2] == b"pool\n"
+        assert app.ask("/polite?refuse=401")[0] == 401
+        assert app.ask("/polite")[0] == 200
+    assert evidence(app, "GET /work")["runs"] == evidence(app, "GET /polite")["runs"] == 0
+    promote(app, "/polite?please=1")
+
+
+def test_the_first_long_hold_brings_it_back_and_then_it_takes_twice_as_many_runs(app):
+    for needed in (RUNS, 2 * RUNS, 4 * RUNS):
+        assert evidence(app, "GET /work")["runs_needed"] == needed
+        assert promote(app) >= needed - 1       # demote() has asked once
+        demote(app)
+    was = evidence(app, "GET /work")
+    assert (was["to_async"], was["to_sync"]) == (3, 3)
+    assert app.metric("offloop_route_moves_total", route="/work", lane="sync") == 3
+    assert re.match(r"it held a loop for \d+\.\d ms, blocked; allowed are 50.0 ms", was["last_change"]["why"])
+    app.wait_log(r'route moved route="GET /work" from=async to=sync why=".*" hold=\S+ cause=blocked holds=1')
+
+
+def test_computing_brings_it_back_too(app):
+    promote(app)
+    where(app, f"/work?how=spin&ms={STALL_MS * 10}")
+    wait_until(lambda: route(app, "GET /work")["lane"] == "sync")
+    assert "computing" in evidence(app, "GET /work")["last_change"]["why"]
+
+
+def test_a_hold_that_lasts_is_no_reason_for_the_next_request_to_join_it(app):
+    """The route moves while its first long hold still goes on."""
+    for _ in range(TRIES):
+        if app.ask("/gate/adaptive?ms=0")[2] == b"loop\n":
+            break
+    else:
+        raise AssertionError(route(app, "GET /gate/adaptive"))
+    held = threading.Thread(target=app.ask, args=("/gate/adaptive?ms=3000",))
+    held.start()
+    wait_until(lambda: route(app, "GET /gate/adaptive")["lane"] == "sync")
+    assert held.is_alive()
+    held.join()
+
+
+@pytest.mark.parametrize("path", ["/deep", "/deep?elsewhere=1"])
+def test_what_fits_a_fiber_in_the_pool_fits_one_on_the_loop(app, path):
+    """200 KiB of its own; and 1 MiB of what it offloads, which has a thread's stack in either lane."""
+    assert app.ask(path)[2] == b"pool 1\n"
+    promote(app, path)
+    assert app.ask(path)[2] == b"loop 1\n"
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers report an overflow themselves")
+def test_what_does_not_fit_a_fiber_is_found_out_in_the_pool(serve):
+    app = serve("laneapp", *OPTIONS)
+    app.terminated = True
+    with pytest.raises((http.client.HTTPException, OSError)):
+        app.ask("/deeper")
+    app.wait_log("stack overflow in GET /deeper")
+    app.process.wait(PATIENCE)
+
+
+def test_places_are_held_in_whichever_lane(app):
+    """.max_inflight and the pool's queue while in the pool; then .max_inflight alone."""
+    asked = [threading.Thread(target=app.ask, args=("/narrow?how=nap&ms=300",)) for _ in range(2)]
+    for t in asked:
+        t.start()
+    wait_until(lambda: app.metric("offloop_pool_queued", pool="narrow") == 1)
+    assert app.ask("/narrow")[0] == 503
+    for t in asked:
+        t.join()
+    promote(app, "/narrow?how=nap&ms=0")
+    rejected = app.metric("offloop_route_rejected_total", route="/narrow")
+    clients = [app.client() for _ in range(3)]
+    for c in clients:
+        c.send(get("/narrow?how=nap&ms=300"))
+    assert sorted(c.reply().status for c in clients) == [200, 200, 503]
+    assert app.metric("offloop_route_rejected_total", route="/narrow") == rejected + 1
+    assert {where(app, "/narrow") for _ in range(4)} == {"loop"}
+
+
+def test_streams_and_pulled_replies_move_too(app):
+    for _ in range(TRIES):
+        status, _, body = app.ask("/upload", method="POST", body=b"x" * 100000)
+        assert (status, body.split()[1]) == (200, b"100000")
+        if body.startswith(b"loop"):
+            break
+    else:
+        raise AssertionError(route(app, "POST /upload"))
+    assert app.ask("/pull?n=1000000")[2] == b"x" * 1000000
+    for _ in range(TRIES):
+        assert app.ask("/pull?n=10000")[2] == b"x" * 10000
+        if route(app, "GET /pull")["lane"] == "async":
+            break
+    assert app.ask("/pull?n=1000000")[2] == b"x" * 1000000
+
+
+def test_one_that_needs_what_may_block_stays_in_the_pool_for_good(app):
+    for _ in range(RUNS * 3):
+        assert where(app, "/needy") == "pool"
+    assert route(app, "GET /needy")["fixed"] == 'it needs "database", which may block'
+    status, body = pin(app, route="GET /needy", lane="async")
+    assert (status, body["detail"]) == (409, 'it needs "database", which may block')
+
+
+# ---- by hand ---------------------------------------------------------------------------------------------------------
+
+def test_a_lane_is_pinned_and_let_go_again(app):
+    assert pin(app, route="GET /work", lane="async")[1] | {"evidence": None} == route(app, "GET /work") | {"evidence": None}
+    assert route(app, "GET /work")["pinned"] == "async"
+    assert where(app, f"/work?how=sleep&ms={STALL_MS * 2}") == where(app, "/work") == "loop"
+    assert pin(app, route="GET /work", lane="sync")[0] == 200
+    for _ in range(RUNS * 3):
+        assert where(app, "/work") == "pool"
+    status, now = pin(app, route="GET /work", lane="auto")
+    assert (status, now["pinned"], now["lane"], now["evidence"]["runs"]) == (200, None, "sync", 0)
+    promote(app)
+    app.wait_log(r'lane pinned route="GET /work" from=sync to=async why="pinned by hand" by=127\.0\.0\.1:\d+')
+    app.wait_log(r'lane unpinned route="GET /work"')
+
+
+@pytest.mark.parametrize("body, loc", [
+    ({}, "route"), ({"route": "GET /work"}, "lane"), ({"route": 7, "lane": "sync"}, "route"),
+    ({"route": "GET /work", "lane": "up"}, "lane"), ({"route": "GET /work", "lane": None}, "lane"),
+    ({"route": "GET /work", "lane": "sync", "more": 1}, "more")])
+def test_what_is_wrong_with_a_wish_is_said(app, body, loc):
+    status, answer = pin(app, **body)
+    assert status == 422 and loc in [e["loc"][1] for e in answer["detail"]]
+    assert route(app, "GET /work")["pinned"] is None
+
+
+def test_only_routes_that_may_move_are_pinned(app, serve):
+    assert pin(app, route="GET /nothing", lane="sync")[0] == 404
+    status, body = pin(app, route="GET /sync", lane="async")
+    assert (status, body["detail"]) == (409, "it is declared .sync: only .adaptive and guarded .async routes move")
+    assert pin(app, route="GET /async", lane="sync")[0] == 200
+    assert where(app, "/async") == "pool"
+    off = serve("laneapp", *OPTIONS, "--guard", "off")
+    status, body = pin(off, route="GET /async", lane="sync")
+    assert status == 409 and "--guard warn" in body["detail"]
+
+
+# ---- the guard -------------------------------------------------------------------------------------------------------
+
+def stall(server, n):
+    """Asks /gate, which is shut, until n holds of the loop have been counted against it: a machine that stood still, or a monitor
+    without a CPU, blames nobody, so not each of them may count."""
+    for _ in range(10 * n):
+        before = evidence(server, "GET /gate")["held"]
+        if before == n:
+            return
+        assert where(server, f"/gate?ms={STALL_MS * 6}") == "loop"
+        stalls = lambda: server.metric("offloop_loop_stalls_total")
+        wait_until(lambda: evidence(server, "GET /gate")["held"] > before or stalls() > before)
+    raise AssertionError(evidence(server, "GET /gate"))
+
+
+def test_the_guard_moves_a_route_that_blocks_so_that_its_fifth_request_holds_nobody(guarded):
+    stall(guarded, 4)
+    wait_until(lambda: route(guarded, "GET /gate")["lane"] == "sync")
+    fifth = guarded.client()
+    fifth.send(get("/gate"))
+    wait_until(lambda: guarded.metric("offloop_pool_threads", pool="default", state="running") == 1)
+    for _ in range(20):
+        assert where(guarded, "/async") == "loop"       # the only loop, while the gate is shut
+    assert guarded.ask("/open")[2] == b"open\n"
+    assert fifth.reply().body == b"pool\n"
+    now = route(guarded, "GET /gate")
+    assert (now["declared"], now["lane"], now["evidence"]["to_sync"]) == ("async", "sync", 1)
+    guarded.wait_log(r'route moved route="GET /gate" from=async to=sync .*cause=blocked holds=4')
+    assert pin(guarded, route="GET /gate", lane="auto")[0] == 200
+    assert where(guarded, "/gate?ms=0") == "loop"
+
+
+def test_by_default_the_guard_only_says_so(app):
+    stall(app, 4)
+    app.wait_log(r'guard would move route route="GET /gate" holds=4 .*cause=blocked remedy=')
+    assert where(app, "/gate?ms=0") == "loop"
+    assert route(app, "GET /gate")["lane"] == "async"
+
+
+def test_without_a_monitor_there_is_no_guard(serve):
+    app = serve("laneapp", "--guard", "demote", "--monitor", "off", wait=False)
+    app.terminated = True
+    app.wait_log("--guard demote acts on what the monitor sees: leave out --monitor off")
+    assert app.process.wait(PATIENCE) == 1

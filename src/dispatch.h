@@ -110,8 +110,8 @@ void dispatch_stream_ready(struct pipe *p);
 /* There is room again for a pulled reply that has left its worker: it goes on, in another job. */
 void dispatch_pull_again(struct pipe *p);
 
-/* dispatch_lane.c, on a pool's thread: the last thing it does (pool_conf.thread_stop); fn(arg), for a handler that would
- * have it run in this pool wherever it runs. */
+/* dispatch_lane.c, on a pool's thread: the last thing it does (pool_conf.thread_stop); fn(arg), for a handler that
+ * would have it run in this pool wherever it runs. */
 void dispatch_thread_ends(void *unused, const struct work_line *nor_this);
 int dispatch_lane_offload(struct ol_req *r, int (*fn)(void *arg), void *arg);
 

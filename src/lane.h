@@ -36,8 +36,8 @@ uint64_t lane_hold_limit(const struct lane *l);
 /* A run in the pool is over.  The worker that ran it. */
 void lane_ran(struct lane *l, const struct lane_run *run);
 
-/* It holds a loop for hold_ns by now, or has: told once for each hold, of an adaptive route perhaps twice, while it lasts
- * and when it is over.  Any thread; waits for no handler. */
+/* It holds a loop for hold_ns by now, or has: told once for each hold, of an adaptive route perhaps twice, while it
+ * lasts and when it is over.  Any thread; waits for no handler. */
 void lane_held(struct lane *l, uint64_t hold_ns, enum lane_cause cause);
 
 /* Pins it.  by: who, for the log.  -EPERM: it stays where it is, since it needs what may block (lane_look).  Any

@@ -427,9 +427,9 @@ START_TEST(each_change_is_told_with_its_evidence)
 	ck_assert_str_eq(look().why, "it held a loop for 3.5 ms, blocked; allowed are 2.0 ms");
 	ck_assert_int_ne(look().moved.tv_sec, 0);
 	said = lane_down();
-	ck_assert_ptr_nonnull(strstr(said, " info  route moved route=\"GET /x\" from=sync to=async why=\"it proved short"));
+	ck_assert_ptr_nonnull(strstr(said, " info  route moved route=\"GET /x\" from=sync to=async why=\"it proved"));
 	ck_assert_ptr_nonnull(strstr(said, " runs=3 p99_at_most="));
-	ck_assert_ptr_nonnull(strstr(said, " warn  route moved route=\"GET /x\" from=async to=sync why=\"it held a loop"));
+	ck_assert_ptr_nonnull(strstr(said, " warn  route moved route=\"GET /x\" from=async to=sync why=\"it held"));
 	ck_assert_ptr_nonnull(strstr(said, " cause=blocked holds=1"));
 	ck_assert_ptr_null(strstr(said, "14.0 ms"));
 }
@@ -449,7 +449,8 @@ START_TEST(a_pinned_lane_is_left_alone_until_it_is_let_go)
 	ck_assert(atomic_load(&pooled) && look().needed == 3);
 	clean_runs(3);
 	ck_assert(!atomic_load(&pooled));
-	ck_assert_ptr_nonnull(strstr(lane_down(), "lane pinned route=\"GET /x\" from=sync to=sync why=\"pinned by hand\" by=me"));
+	ck_assert_ptr_nonnull(strstr(lane_down(),
+		"lane pinned route=\"GET /x\" from=sync to=sync why=\"pinned by hand\" by=me"));
 }
 END_TEST
 

@@ -13,7 +13,8 @@
  * is found before the handler could start is started in its stead where the app says how such errors look
  * (answer_found); without a route that is on a fiber here, by an endpoint that no pattern leads to.
  *
- * What is done for routes that may move is in dispatch_lane.c; how requests end is in dispatch_end.c, their memory in dispatch_home.c, their places and pools in dispatch_pool.c.
+ * What is done for routes that may move is in dispatch_lane.c; how requests end is in dispatch_end.c, their memory in
+ * dispatch_home.c, their places and pools in dispatch_pool.c.
  *
  * All of this runs on the loop's thread, except the jobs (workers), expire_job and the dispatch_body_ functions (any).
  */
@@ -228,8 +229,8 @@ static void job_done(struct loop_msg *m)
 /* A message of a worker's, as job_timed_out. */
 static void job_without_stack(struct loop_msg *m);
 
-/* On a worker that has no stack of a fiber's size for it.  One that has not begun is refused; a stream that was begun is
- * broken off, so that nothing of the app's runs but what closes it. */
+/* On a worker that has no stack of a fiber's size for it.  One that has not begun is refused; a stream that was begun
+ * is broken off, so that nothing of the app's runs but what closes it. */
 static bool without_stack(struct ol_req *r, bool (*part)(struct ol_req *r_))
 {
 	if (part == chain_run) {

@@ -179,7 +179,8 @@ static int check_route(struct build *b, const char *name, const struct ol_route 
 	if (r->async && r->pool)
 		return refuse(b, "%s: .pool is for .sync and .adaptive routes: an .async one runs on the loop", name);
 	if (r->sync && r->stack)
-		return refuse(b, "%s: .stack is for .async and .adaptive routes: a .sync one has that of its pool's threads", name);
+		return refuse(b, "%s: .stack is for .async and .adaptive routes: a .sync one has that of its pool's "
+			"threads", name);
 	if (r->stack > STACK_MAX)
 		return refuse(b, "%s: a .stack of %zu bytes is not in 0..%zu", name, r->stack, STACK_MAX);
 	if (r->async && (r->queue_timeout || r->priority))

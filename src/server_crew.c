@@ -61,7 +61,8 @@ int server_crew_watch(ol_server *s, struct endpoints *e, struct watch **out)
 	struct server_info info;
 	struct watch_conf wc = { .nroutes = e->n, .limit_ns = c->stall_ms * NS_PER_MS, .log = server_setup(s)->log,
 		.name = endpoints_name, .held = endpoints_held, .arg = e,
-		.worker_limit_ns = c->worker_stall_ms * NS_PER_MS, .pool_name = name_of, .pool_look = look_at, .tick = tick, .pools_arg = s };
+		.worker_limit_ns = c->worker_stall_ms * NS_PER_MS, .pool_name = name_of, .pool_look = look_at,
+		.tick = tick, .pools_arg = s };
 
 	server_info(s, &info);
 	wc.loops = info.loops;

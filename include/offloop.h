@@ -146,8 +146,8 @@ struct ol_route {
  * thread is taken back; a handler that runs keeps its thread until it returns, and its reply is thrown away.  A stream
  * that has begun is broken off.  0: none.
  *
- * .adaptive: the server chooses, by what it measures.  The handler begins in the pool, on a stack of a fiber's size, and
- * may block.  When a hundred runs in a row (--adaptive-runs) never blocked, and all but one in a hundred were short
+ * .adaptive: the server chooses, by what it measures.  The handler begins in the pool, on a stack of a fiber's size,
+ * and may block.  When a hundred runs in a row (--adaptive-runs) never blocked, and all but one in a hundred were short
  * (--adaptive-us), its requests go to the loop; when it then holds a loop for too long, they go back to the pool, and
  * the next time it takes twice as many runs.  Waiting in this header's calls is not blocking.  A change is for requests
  * that start after it; a hold that never ends is not cured by it.  One that needs what may block (.blocking) stays in

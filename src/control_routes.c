@@ -78,8 +78,8 @@ static json_t *route_json(const ol_server *s, const struct route_pattern *p, uin
 	if (e->lane)
 		lane_look(e->lane, &look);
 	return json_pack("{ss ss ss ss? sI si si ss? ss so ss? so}", "method", metrics_method(p->method), "route",
-		p->text, "lane", lane_name(endpoint_pooled(e)), "pool", e->pool_name, "requests", (json_int_t)requests, "timeout",
-		(int)(e->timeout_ns / NS_PER_MS), "queue_timeout",
+		p->text, "lane", lane_name(endpoint_pooled(e)), "pool", e->pool_name, "requests",
+		(json_int_t)requests, "timeout", (int)(e->timeout_ns / NS_PER_MS), "queue_timeout",
 		e->pool_name ? (int)(e->queue_timeout_ns / NS_PER_MS) : 0, "priority",
 		!e->pool_name ? NULL : e->priority ? "high" : "normal", "declared", endpoint_declared(e), "pinned",
 		pin_json(look.pin), "fixed", fixed(e, text, sizeof(text)), "evidence",

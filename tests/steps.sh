@@ -137,8 +137,7 @@ step_sidebyside() {
 	pytest_in tests/sidebyside "$python" 300
 }
 
-# The control plane's page in a headless Chromium, which is fetched where somebody waits for it: in CI, or for who names
-# this step.
+# The control plane's page in a headless Chromium, which is fetched for who names this step.
 step_dashboard() {
 	backend plain libevent
 	case $named in

@@ -85,11 +85,17 @@ unit() {
 	return "$status"
 }
 
-# backend KIND NAME: sets the stage for tests of that build on that backend.
-backend() {
-	export TEST_BUILD OFFLOOP_BACKEND=$2 SANITIZERS PYTHONDONTWRITEBYTECODE=1
+# conditions_of KIND: sets the stage for tests of that build.
+conditions_of() {
+	export TEST_BUILD SANITIZERS PYTHONDONTWRITEBYTECODE=1
 	TEST_BUILD=$(folder_of "$1")
 	SANITIZERS=$(sanitizers_of "$1")
+}
+
+# backend KIND NAME: on that backend besides.
+backend() {
+	conditions_of "$1"
+	export OFFLOOP_BACKEND=$2
 	[ "$2" != uring ] || "$TEST_BUILD/tests/have_uring"
 }
 

@@ -8,11 +8,15 @@ import json
 import os
 import pathlib
 import re
+import sys
 import time
 
 import pytest
 
-from conftest import PATIENCE, wait_until
+from conftest import PATIENCE, ROOT, wait_until
+
+sys.path.insert(0, str(ROOT / "tests" / "soak"))
+import soak     # noqa: E402 (found by the line above)
 
 PLAIN = "thread" not in os.environ.get("SANITIZERS", "")
 
@@ -275,3 +279,17 @@ def test_control_answers_while_every_loop_is_held(serve):
         for path in ("/livez", "/metrics", "/routes", "/pools"):
             assert server.ask_control(path)[0] == 200
         assert all(r.result(PATIENCE)[0] == 200 for r in replies)
+
+
+def test_many_stalls_drawn_by_lot_are_told_as_they_were(serve):
+    """A sample of ./dev soak: what each reply says of its holds against what the server tells of them."""
+    report = soak.soak_stalls(serve("soakapp", "--loops", "2"), 100, stacks=PLAIN)
+    report.print("100 stalls")
+    assert report.wrong == []
+
+
+def test_nobody_is_blamed_at_full_load(serve):
+    """Another: honest handlers of all lanes on two loops that have all they can do."""
+    report = soak.soak_honest(serve("soakapp", "--loops", "2"), 5)
+    report.print("5 seconds of honest handlers")
+    assert report.wrong == []

@@ -3,7 +3,7 @@
  * A handler is declared in one of two lanes.  An `.async` handler runs inline on an event loop, on a fiber of its own;
  * a `.sync` handler runs on a thread of a bounded pool and may block.  The functions below work in both: where one has
  * to wait, it suspends an async handler (its loop goes on with other requests) and blocks a sync one (its thread
- * waits).
+ * waits).  An `.adaptive` handler is written as a sync one; the server finds out which lane suits it.
  *
  * Handlers are concurrent in every lane: a server has several loops and several workers, so two requests for one route
  * may run at the same moment.  Data that requests share needs a lock, and no thread lock (pthread_mutex_t, std::mutex)
@@ -115,7 +115,8 @@ struct ol_on_error {
 enum ol_priority { OL_PRIORITY_NORMAL, OL_PRIORITY_HIGH };
 
 /* One endpoint, or a router mounted under a prefix.  Declare it with OL_GET ... OL_MOUNT; set members in this order
- * (C++ insists on it).  Exactly one of async, sync and adaptive must be set; a route with none or two is refused at start.
+ * (C++ insists on it).  Exactly one of async, sync and adaptive must be set; a route with none or two is refused at
+ * start.
  *
  * path: segments between slashes, each a literal or one parameter: {name} any non-empty segment, {name:int} 64-bit
  * signed decimal, {name:float}, {name:uuid} (RFC 9562 §4, any case), {name:path} the rest of the path, slashes and all

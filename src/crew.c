@@ -285,7 +285,10 @@ static int look_at_thread(const struct member *m, uint64_t since_ns, struct look
 	call[0] = '\0';
 	if (!m->thread || !l->capturer)
 		return -ENOENT;
-	capture_thread_stack(m->thread, &where.low, &where.high);
+	where.low = atomic_load_explicit(&m->line->low, memory_order_relaxed);
+	where.high = atomic_load_explicit(&m->line->high, memory_order_relaxed);
+	if (where.low == 0 || where.high <= where.low) /* or it was just changing */
+		capture_thread_stack(m->thread, &where.low, &where.high);
 	rc = capture_look(l->capturer, m->thread, &where, out);
 	if (rc == 0)
 		syscall_format(l->capturer, out, call, SYSCALL_TEXT_MAX);

@@ -67,10 +67,21 @@ static void set_work(struct ol_req *r, struct lane_work *w)
 	r->own_park.pauses = w && w->measured ? pauses : NULL;
 }
 
+/* For who looks at the worker: it is on its fiber from now on, or on the thread's own stack. */
+static void say_stack(const struct fiber *f)
+{
+	void *low = NULL, *high = NULL;
+
+	if (f)
+		fiber_stack_bounds(f, &low, &high);
+	pool_on_stack(low, high);
+}
+
 static void work(void *arg)
 {
 	struct lane_work *w = arg;
 
+	say_stack(fiber_current(fibers));
 	if (w->measured)
 		lane_meter_begin(&w->meter);
 	w->over = w->part(w->req);
@@ -78,6 +89,7 @@ static void work(void *arg)
 		lane_meter_end(&w->meter);
 	if (w->over)
 		set_work(w->req, NULL);
+	say_stack(NULL);
 }
 
 /* On the loop fn would run in the pool, on a thread's stack: so it does here, while the fiber waits. */
@@ -91,7 +103,9 @@ int dispatch_lane_offload(struct ol_req *r, int (*fn)(void *arg), void *arg)
 	park_pauses(&r->own_park, true);
 	w->fn = fn;
 	w->arg = arg;
+	say_stack(NULL);
 	fiber_suspend(here);
+	say_stack(here);
 	park_pauses(&r->own_park, false);
 	return w->rc;
 }

@@ -656,6 +656,12 @@ static void unblock(struct pool *p)
 	set_tokens(p);
 }
 
+void pool_on_stack(const void *low, const void *high)
+{
+	if (self)
+		work_on_stack(&self->line, low, high);
+}
+
 void pool_block_begin(void)
 {
 	struct worker *w = self;

@@ -10,7 +10,15 @@
 struct work_line {
 	_Alignas(64) _Atomic uint64_t since_ns; /* 0: it runs none */
 	_Atomic uint32_t tag;                   /* holds while since_ns is not 0 and does not change */
+	_Atomic uintptr_t low, high;            /* the fiber's stack it runs on; 0: the thread's own */
 };
+
+/* Relaxed: who looks at a stack finds the stack pointer on it, or does without. */
+static inline void work_on_stack(struct work_line *l, const void *low, const void *high)
+{
+	atomic_store_explicit(&l->low, (uintptr_t)low, memory_order_relaxed);
+	atomic_store_explicit(&l->high, (uintptr_t)high, memory_order_relaxed);
+}
 
 /* Release, both: tag is not seen before the end of the job before it, nor since_ns before tag.  On x86 plain stores. */
 static inline void work_begin(struct work_line *l, uint32_t tag, uint64_t now_ns)

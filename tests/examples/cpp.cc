@@ -170,6 +170,7 @@ const struct ol_route routes[] = {
 	OL_GET("/words", .async = guarded<words>),
 	OL_POST("/sum", .sync = guarded<sum>),
 	OL_POST("/async/sum", .async = guarded<sum>),
+	OL_POST("/adaptive/sum", .queue_timeout = 5000, .adaptive = guarded<sum>),
 	OL_GET("/unforeseen", .async = guarded<unforeseen>),
 	OL_GET("/sync/unforeseen", .sync = guarded<unforeseen>),
 };

@@ -177,6 +177,17 @@ def test_what_does_not_fit_a_fiber_is_found_out_in_the_pool(serve):
     app.process.wait(PATIENCE)
 
 
+@pytest.mark.skipif("thread" in os.environ.get("SANITIZERS", ""), reason="stacks are promised in plain and ASan builds")
+def test_a_worker_is_looked_at_on_its_fiber_too(serve):
+    app = serve("laneapp", *OPTIONS, "--worker-stall-ms", 50)
+    held = threading.Thread(target=app.ask, args=("/gate/adaptive",))
+    held.start()
+    stalls = lambda: [s for s in json.loads(app.ask_control("/stalls")[1]) if s["route"] == "/gate/adaptive"]
+    wait_until(lambda: stalls() and any("wait_at_gate" in f["at"] for f in stalls()[0]["stack"]))
+    app.ask("/open")
+    held.join()
+
+
 def test_places_are_held_in_whichever_lane(app):
     """.max_inflight and the pool's queue while in the pool; then .max_inflight alone."""
     asked = [threading.Thread(target=app.ask, args=("/narrow?how=nap&ms=300",)) for _ in range(2)]

@@ -17,7 +17,7 @@ def test_strings_and_resources_of_cpp_work(cpp):
     assert cpp.ask("/words?text=%FF")[0] == 400
 
 
-@pytest.mark.parametrize("path", ["/sum", "/async/sum"])
+@pytest.mark.parametrize("path", ["/sum", "/async/sum", "/adaptive/sum"])
 def test_an_exception_of_the_handlers_is_its_answer(cpp, path):
     assert cpp.ask(path, method="POST", body=json.dumps({"numbers": [1, 2, 3]}))[::2] == (200, b"6\n")
     assert cpp.ask_json(path, method="POST", body='{"numbers": [1, "x"]}') == (

@@ -271,6 +271,7 @@ static const struct ol_route routes[] = {
 	OL_GET("/async/needy", .async = needy, .needs = { &need }, .middleware = { eat }),
 	OL_GET("/sync/needy", .sync = needy, .needs = { &need }, .middleware = { eat }),
 	OL_GET("/async/hello/{name}", .async = hello),      OL_GET("/sync/hello/{name}", .sync = hello),
+	OL_GET("/adaptive/hello/{name}", .adaptive = hello),
 	OL_GET("/async/big", .async = borrowed),            OL_GET("/sync/big", .sync = borrowed),
 	OL_POST("/async/echo", .async = echo),              OL_POST("/sync/echo", .sync = echo),
 	OL_POST("/async/json", .async = json),              OL_POST("/sync/json", .sync = json),
@@ -304,7 +305,8 @@ static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), .admit = { ad
 
 /* Each ends its connection by itself. */
 static const char *const talks[] = {
-	GET("/async/hello/a%20b?x=1"), GET("/sync/hello/a"), GET("/async/big"), GET("/sync/big"),
+	GET("/async/hello/a%20b?x=1"), GET("/sync/hello/a"), GET("/adaptive/hello/a"),
+	GET("/async/big"), GET("/sync/big"),
 	POST("/async/echo", 3, "abc"), POST("/sync/echo", 3, "abc"), POST("/async/json", 9, "{\"a\":[1]}"),
 	POST("/sync/json", 9, "{\"a\":[1]}"), GET("/async/large"), GET("/sync/large"),
 	"POST /async/buffered" CHUNKS, "POST /async/count" CHUNKS, "POST /sync/count" CHUNKS,

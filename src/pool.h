@@ -115,8 +115,8 @@ CHECKED bool pool_drop(struct pool *p, struct pool_job *job);
  * thread over the limit ends when its job does.  At a limit of 0 jobs are queued and none starts.  Any thread. */
 void pool_resize(struct pool *p, unsigned threads, unsigned queue);
 
-/* The calling worker goes on on that stack, [low, high); NULLs: on its own again.  For who looks at it from outside.  No
- * effect on threads that run no job. */
+/* The calling worker goes on on that stack, [low, high); NULLs: on its own again.  For who looks at it from outside.
+ * No effect on threads that run no job. */
 void pool_on_stack(const void *low, const void *high);
 
 /* The pool whose worker is the calling thread; NULL elsewhere. */

@@ -2,7 +2,7 @@
  *
  * Each replies with the thread that ran it: "pool" or "loop".  What a handler does on the way is chosen by its query:
  * ?how=sleep|spin|nap|offload&ms= blocks in a sleep, computes, waits as it should, or has a pool's thread block for it;
- * ?status= replies with an error.  /gate waits until /open has been asked, or for ?ms=; /deep takes 200 KiB of stack,
+ * ?how=gate waits for the gate, as it should; ?status= replies with an error.  /gate waits until /open has been asked, or for ?ms=; /deep takes 200 KiB of stack,
  * /deeper more than a fiber has.  It is never installed.
  */
 #include <offloop.h>
@@ -85,6 +85,9 @@ static int work(ol_req *r)
 		spin_ms(ms);
 	else if (strcmp(how, "nap") == 0)
 		(void)ol_sleep(r, ms);
+	else if (strcmp(how, "gate") == 0)
+		while (sem_trywait(&gate) != 0 && ol_sleep(r, 5) == 0)
+			;
 	else if (strcmp(how, "offload") == 0)
 		(void)ol_offload(r, ol_query(r, "pool"), block, &ms);
 	return ol_textf(r, 200, "%s\n", lane());

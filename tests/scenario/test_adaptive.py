@@ -190,20 +190,24 @@ def test_a_worker_is_looked_at_on_its_fiber_too(serve):
 
 def test_places_are_held_in_whichever_lane(app):
     """.max_inflight and the pool's queue while in the pool; then .max_inflight alone."""
-    asked = [threading.Thread(target=app.ask, args=("/narrow?how=nap&ms=300",)) for _ in range(2)]
+    asked = [threading.Thread(target=app.ask, args=("/narrow?how=gate",)) for _ in range(2)]
     for t in asked:
         t.start()
     wait_until(lambda: app.metric("offloop_pool_queued", pool="narrow") == 1)
     assert app.ask("/narrow")[0] == 503
+    for t in asked:
+        app.ask("/open")
     for t in asked:
         t.join()
     promote(app, "/narrow?how=nap&ms=0")
     rejected = app.metric("offloop_route_rejected_total", route="/narrow")
     clients = [app.client() for _ in range(3)]
     for c in clients:
-        c.send(get("/narrow?how=nap&ms=300"))
+        c.send(get("/narrow?how=gate"))
+    wait_until(lambda: app.metric("offloop_route_rejected_total", route="/narrow") == rejected + 1)
+    for _ in range(2):
+        app.ask("/open")
     assert sorted(c.reply().status for c in clients) == [200, 200, 503]
-    assert app.metric("offloop_route_rejected_total", route="/narrow") == rejected + 1
     assert {where(app, "/narrow") for _ in range(4)} == {"loop"}
 
 

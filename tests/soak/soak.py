@@ -351,7 +351,8 @@ def soak_stalls(server, n, seed=1, stacks=True, probes=0):
         wrong.append("nothing was blamed")
     nobody = collections.Counter(s["cause"] for s in loops if not s["name"] and truth.of(s))
     beside = collections.Counter(s["cause"] for s in loops if not s["name"] and not truth.of(s))
-    old = [s for s in ended if s["ms"] >= 40]
+    true = [s for s in ended if s["route"] in ROUTES]
+    old = [s for s in true if s["ms"] >= 40]
     rows = [("holds of a loop", len(holds)), ("over the limit by 2 ms", len(long)),
             ("at once with one on the other loop", truth.pairs()), ("honest requests beside", crowd.honest),
             ("blamed on a route", len(ended))]
@@ -364,7 +365,7 @@ def soak_stalls(server, n, seed=1, stacks=True, probes=0):
         own = [s for s in old if functions_of(s["stack"]) & own_functions(s["route"])]
         rows += [("of 40 ms and more with a stack", share(sum(1 for s in old if s["stack"]), len(old))),
                  ("  with the handler or what it called", share(len(own), len(old))),
-                 ("with another's, after a probable frame", sum(1 for s in named if strangers(s)))]
+                 ("with another's, after a probable frame", sum(1 for s in true if strangers(s)))]
     if probes:
         rows += [(f"age at a stack's first sight, ms ({len(ages)} of {probes})", quantiles(ages))]
     return Report(rows, wrong)

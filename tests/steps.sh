@@ -214,9 +214,9 @@ step_docs() {
 	for page in man/*.[1-9]; do
 		mandoc -Tlint -Wwarning "$page" || status=1
 	done
-	for page in *.md; do
+	for page in *.md doc/*.md; do
 		while read -r target; do
-			[ -e "$target" ] || { say "$page: no $target" && status=1; }
+			[ -e "${page%"${page##*/}"}$target" ] || { say "$page: no $target" && status=1; }
 		done < <(grep -oE '\]\([^)#:]+\)' "$page" | tr -d '])(')
 	done
 	return "$status"

@@ -2,8 +2,8 @@
  *
  * Each replies with the thread that ran it: "pool" or "loop".  What a handler does on the way is chosen by its query:
  * ?how=sleep|spin|nap|offload&ms= blocks in a sleep, computes, waits as it should, or has a pool's thread block for it;
- * ?how=gate waits for the gate, as it should; ?status= replies with an error.  /gate waits until /open has been asked, or for ?ms=; /deep takes 200 KiB of stack,
- * /deeper more than a fiber has.  It is never installed.
+ * ?how=gate waits for the gate, as it should; ?status= replies with an error.  /gate waits until /open has been asked,
+ * or for ?ms=; /deep takes 200 KiB of stack, /deeper more than a fiber has.  It is never installed.
  */
 #include <offloop.h>
 

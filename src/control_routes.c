@@ -73,15 +73,18 @@ static json_t *route_json(const ol_server *s, const struct route_pattern *p, uin
 {
 	const struct endpoint *e = server_route(s, p->index);
 	struct lane_look look = { .pin = LANE_AUTO };
+	const char *pool = e->pool_name;
 	char text[160];
 
+	if (!pool && endpoint_pooled(e)) /* declared .async, and moved */
+		pool = server_pool_declared(s, e->pool_index)->name;
 	if (e->lane)
 		lane_look(e->lane, &look);
 	return json_pack("{ss ss ss ss? sI si si ss? ss so ss? so}", "method", metrics_method(p->method), "route",
-		p->text, "lane", lane_name(endpoint_pooled(e)), "pool", e->pool_name, "requests",
+		p->text, "lane", lane_name(endpoint_pooled(e)), "pool", pool, "requests",
 		(json_int_t)requests, "timeout", (int)(e->timeout_ns / NS_PER_MS), "queue_timeout",
-		e->pool_name ? (int)(e->queue_timeout_ns / NS_PER_MS) : 0, "priority",
-		!e->pool_name ? NULL : e->priority ? "high" : "normal", "declared", endpoint_declared(e), "pinned",
+		pool ? (int)(e->queue_timeout_ns / NS_PER_MS) : 0, "priority",
+		!pool ? NULL : e->priority ? "high" : "normal", "declared", endpoint_declared(e), "pinned",
 		pin_json(look.pin), "fixed", fixed(e, text, sizeof(text)), "evidence",
 		e->lane ? evidence_json(&look) : json_null());
 }

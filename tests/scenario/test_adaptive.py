@@ -265,8 +265,10 @@ def test_only_routes_that_may_move_are_pinned(app, serve):
     assert pin(app, route="GET /nothing", lane="sync")[0] == 404
     status, body = pin(app, route="GET /sync", lane="async")
     assert (status, body["detail"]) == (409, "it is declared .sync: only .adaptive and guarded .async routes move")
+    assert (route(app, "GET /async")["pool"], route(app, "GET /async")["queue_timeout"]) == (None, 0)
     assert pin(app, route="GET /async", lane="sync")[0] == 200
     assert where(app, "/async") == "pool"
+    assert (route(app, "GET /async")["pool"], route(app, "GET /async")["queue_timeout"]) == ("default", 30000)
     off = serve("laneapp", *OPTIONS, "--guard", "off")
     status, body = pin(off, route="GET /async", lane="sync")
     assert status == 409 and "--guard warn" in body["detail"]
@@ -275,8 +277,8 @@ def test_only_routes_that_may_move_are_pinned(app, serve):
 # ---- the guard -------------------------------------------------------------------------------------------------------
 
 def stall(server, n):
-    """Asks /gate, which is shut, until n holds of the loop have been counted against it: a machine that stood still, or a monitor
-    without a CPU, blames nobody, so not each of them may count."""
+    """Asks /gate, which is shut, until n holds of the loop have been counted against it: a machine that stood still,
+    or a monitor without a CPU, blames nobody, so not each of them may count."""
     for _ in range(10 * n):
         before = evidence(server, "GET /gate")["held"]
         if before == n:

@@ -14,7 +14,7 @@
  * waits, and one that has waited over twice the target is given up.  The wait that counts is that of the oldest job
  * whenever a worker comes for one, which is what the next would wait if nobody were preferred (so serving the newest
  * does not look like recovery), and 0 when a worker finds none.  An interval in which no worker came is judged by the
- * oldest job at its end.
+ * oldest job at its end, if that has waited for all of it.
  *
  * A job without `expired` is never given up, so while overloaded it goes first once it has waited that long.  In a
  * lane the oldest is always the head: what is due to be shed is found there, and no job is looked at twice.
@@ -169,8 +169,11 @@ static void judge(struct pool_queue *q, uint64_t now)
 
 	if (now < q->window_end_ns)
 		return;
-	if (least == NEVER || now - q->window_end_ns >= q->interval_ns)
+	if (least == NEVER || now - q->window_end_ns >= q->interval_ns) {
 		least = longest_wait(q, now);
+		if (least < q->interval_ns)
+			least = 0; /* it has not stood for all of an interval: a thread may just be starting */
+	}
 	q->overloaded = least > q->target_ns;
 	q->window_end_ns = now + q->interval_ns;
 	q->least_ns = NEVER;

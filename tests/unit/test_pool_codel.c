@@ -85,6 +85,20 @@ START_TEST(a_burst_that_is_over_within_an_interval_is_none)
 }
 END_TEST
 
+START_TEST(one_long_wait_after_a_quiet_time_is_no_overload)
+{
+	for (int i = 0; i < 3; i++) {
+		now += 7 * INTERVAL;            /* nobody came, and then one had to wait for a thread to start */
+		put_range_for_clients(0, 1);
+		now += 4 * TARGET;
+		ck_assert_int_eq(take(), 0);
+		ck_assert(!q.overloaded);
+		ck_assert_int_eq(take(), -1);
+	}
+	ck_assert(!pool_lost_any(&lost));
+}
+END_TEST
+
 START_TEST(while_overloaded_the_newest_goes_first)
 {
 	overload();
@@ -266,6 +280,7 @@ int main(void)
 	tcase_add_test(codel, a_whole_interval_of_long_waits_is_overload);
 	tcase_add_test(codel, one_short_wait_in_each_interval_means_that_there_is_none);
 	tcase_add_test(codel, a_burst_that_is_over_within_an_interval_is_none);
+	tcase_add_test(codel, one_long_wait_after_a_quiet_time_is_no_overload);
 	tcase_add_test(codel, while_overloaded_the_newest_goes_first);
 	tcase_add_test(codel, while_overloaded_high_still_goes_first_and_not_always);
 	tcase_add_test(codel, while_overloaded_who_waited_over_twice_the_target_is_given_up);

@@ -51,7 +51,7 @@ def test_the_next_request_is_answered_while_work_runs(app, lane):
         assert c.reply().body == b"0\n"
         assert c.reply().status == 200
         waits_to_run(app, "c")          # beside it, on another thread
-        assert background(app) == 1 and app.metric("offloop_loop_requests_in_flight") == 0
+        wait_until(lambda: background(app) == 1 and app.metric("offloop_loop_requests_in_flight") == 0)
         c.send(get("/let-go?n=1")).reply()
         waits_to_run(app, "cGb")
         assert c.send(get(f"{lane}/leave?work=d")).reply().body == b"0\n"

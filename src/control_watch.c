@@ -27,7 +27,8 @@
 #define RATIO_NS NS_PER_S
 
 struct load {
-	uint64_t at_ns, busy_ns, idle_ns;
+	uint64_t at_ns, busy_ns, idle_ns;   /* idle: in its wait, where the kernel may send and receive for it */
+	uint64_t cpu_ns;                    /* of its thread, that included */
 };
 
 /* Of one loop: the moment a ratio is told since, and a later one that takes its place when it is old enough. */
@@ -69,28 +70,36 @@ void control_watch_free(struct control_watch *w)
 
 /* ---- loops ------------------------------------------------------------------------------------------------------- */
 
+static uint64_t grown(uint64_t now, uint64_t before)
+{
+	return now > before ? now - before : 0;
+}
+
+/* A loop worked while it ran outside of its wait, on a CPU or not, and while the kernel worked for it inside. */
 static double ratio(struct loop_loads *l, const struct load *now)
 {
-	uint64_t busy, all;
+	uint64_t busy, all, cpu;
 
 	if (l->next.at_ns == 0 || now->at_ns - l->next.at_ns >= RATIO_NS) {
 		l->base = l->next;
 		l->next = *now;
 	}
 	/* what was read in the midst of a turn's end may run back by that turn */
-	busy = now->busy_ns > l->base.busy_ns ? now->busy_ns - l->base.busy_ns : 0;
-	all = busy + (now->idle_ns > l->base.idle_ns ? now->idle_ns - l->base.idle_ns : 0);
-	return all > 0 ? (double)busy / (double)all : 0;
+	busy = grown(now->busy_ns, l->base.busy_ns);
+	all = busy + grown(now->idle_ns, l->base.idle_ns);
+	cpu = grown(now->cpu_ns, l->base.cpu_ns);
+	busy = cpu > busy ? cpu : busy;
+	return busy < all ? (double)busy / (double)all : all > 0;
 }
 
 static int utilization(struct control_watch *w, struct buf *b)
 {
 	static const char name[] = "offloop_loop_utilization_ratio";
 	int rc = metrics_text_family(b, name, METRIC_TYPE_GAUGE,
-		"Share of the time a loop worked, since a scrape at least a second ago.");
+		"Share of the time a loop worked, or the kernel for it, since a scrape at least a second ago.");
 
 	for (unsigned i = 0; !rc && i < w->loops; i++) {
-		struct load now = { .at_ns = clock_now_ns() };
+		struct load now = { .at_ns = clock_now_ns(), .cpu_ns = server_loop_cpu_ns(w->server, i) };
 		char loop[16];
 		const char *const labels[] = { "loop", loop, NULL };
 

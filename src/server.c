@@ -455,10 +455,13 @@ static void serve(struct server_loop *l)
 static void *loop_thread(void *arg)
 {
 	struct server_loop *l = arg;
+	clockid_t cpu;
 	char name[16];
 
 	snprintf(name, sizeof(name), "ol-loop%u", l->index % 1000);
 	pthread_setname_np(pthread_self(), name);
+	if (pthread_getcpuclockid(pthread_self(), &cpu) == 0)
+		atomic_store_explicit(&l->cpu_clock, cpu, memory_order_relaxed);
 	if (set_up(l) < 0) {
 		report(l->server, FAILED);
 	} else {

@@ -92,6 +92,7 @@ struct adviser *server_adviser(const ol_server *s);
 const struct server_setup *server_setup(const ol_server *s);        /* what it was made with */
 struct watch *server_watch(const ol_server *s);                     /* NULL: --monitor off */
 const struct loop *server_loop_of(const ol_server *s, unsigned i);  /* for loop_load and its counts */
+uint64_t server_loop_cpu_ns(const ol_server *s, unsigned i);        /* of its thread; 0 when that does not run */
 const struct metrics_loop *server_metrics(const ol_server *s, unsigned loop);
 
 #endif

@@ -112,6 +112,16 @@ const struct loop *server_loop_of(const ol_server *s, unsigned loop)
 	return s->loops[loop].loop;
 }
 
+uint64_t server_loop_cpu_ns(const ol_server *s, unsigned loop)
+{
+	clockid_t clock = atomic_load_explicit(&s->loops[loop].cpu_clock, memory_order_relaxed);
+	struct timespec cpu;
+
+	if (clock == 0 || clock_gettime(clock, &cpu) < 0)
+		return 0;
+	return (uint64_t)cpu.tv_sec * NS_PER_S + (uint64_t)cpu.tv_nsec;
+}
+
 const struct endpoint *server_route(const ol_server *s, uint32_t index)
 {
 	return &s->endpoints.all[index];

@@ -31,6 +31,7 @@ struct server_loop {
 	struct list waiting;            /* accepted, but over it; not empty exactly while `full` */
 	bool listening, full, draining;
 	pthread_t thread;
+	_Atomic clockid_t cpu_clock;    /* of its thread, 0 until that runs; relaxed: a number alone */
 	bool threaded, ended;           /* its thread was started; has run its loop to the end */
 	struct loop_msg drain, abandon;
 };

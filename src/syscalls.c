@@ -114,14 +114,15 @@ __attribute__((format(printf, 2, 3))) static void put(struct text *t, const char
 	t->n += (size_t)len < t->room - t->n ? (size_t)len : t->room - t->n - 1;
 }
 
-/* Paths are anybody's bytes: what could upset a log line or JSON is shown as '?'. */
+/* Paths are anybody's bytes: what could upset a log line or JSON is shown as '?'.  So is all that is not ASCII: it may
+ * be no UTF-8, or stop being so where the text is cut, and then the stall could not be told as JSON. */
 static void put_plain(struct text *t, const char *s)
 {
 	size_t from = t->n;
 
 	put(t, "%s", s);
 	for (size_t i = from; i < t->n; i++)
-		if ((unsigned char)t->p[i] < ' ' || t->p[i] == 0x7f || t->p[i] == '"' || t->p[i] == '\\')
+		if (t->p[i] < ' ' || t->p[i] > '~' || t->p[i] == '"' || t->p[i] == '\\')
 			t->p[i] = '?';
 }
 

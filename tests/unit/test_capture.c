@@ -701,6 +701,7 @@ START_TEST(calls_are_told_with_what_they_wait_for)
 	close(pair[1]);
 	check_call(SYS_read, 12345, 0, "read(fd 12345)");
 	check_call(SYS_openat, 0, 16, "openat()");
+	check_call(SYS_openat, 0, (uint64_t)(uintptr_t)"/caf\xe9/\"/\x1b/\xc3", "openat(/caf?/?/?/?)");
 	check_call(9999, 0, 0, "syscall 9999");
 	check_call(-1, 0, 0, "page fault");
 }

@@ -31,6 +31,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -528,10 +529,20 @@ struct monitor *monitor_new(const struct monitor_conf *conf)
 	return m;
 }
 
+/* Signals are left to other threads: a handler of the app's may block, and who watches must not.  Faults are its
+ * own. */
 int monitor_start(struct monitor *m)
 {
-	int rc = pthread_create(&m->thread, NULL, monitor_thread, m);
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
+	sigset_t blocked, saved;
+	int rc;
 
+	sigfillset(&blocked);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigdelset(&blocked, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &blocked, &saved);
+	rc = pthread_create(&m->thread, NULL, monitor_thread, m);
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 	m->started = rc == 0;
 	return -rc;
 }

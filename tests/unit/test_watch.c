@@ -9,6 +9,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -516,6 +517,28 @@ START_TEST(it_ends_in_whatever_state_it_is)
 }
 END_TEST
 
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+START_TEST(it_takes_no_signal_that_is_meant_for_others)
+{
+	struct sigaction handled = { .sa_handler = on_signal };
+	sigset_t set, pending;
+
+	ck_assert_int_eq(sigaction(SIGUSR2, &handled, NULL), 0);
+	ck_assert_int_eq(watch_start(watch), 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	ck_assert_int_eq(kill(getpid(), SIGUSR2), 0);
+	usleep(20000);          /* time enough for a thread that takes it */
+	ck_assert_int_eq(sigpending(&pending), 0);
+	ck_assert_int_eq(sigismember(&pending, SIGUSR2), 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("watch");
@@ -551,6 +574,7 @@ static Suite *suite(void)
 	tcase_add_test(c, short_holds_are_nobodys_stall);
 	tcase_add_test(c, it_sleeps_while_nothing_runs_and_wakes_for_the_next);
 	tcase_add_test(c, it_ends_in_whatever_state_it_is);
+	tcase_add_test(c, it_takes_no_signal_that_is_meant_for_others);
 	suite_add_tcase(s, c);
 	return s;
 }

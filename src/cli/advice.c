@@ -11,14 +11,20 @@
 #include "cli/cli.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* The controls of C1 are two bytes in UTF-8, which JSON's strings always are: C2 80 to C2 9F. */
 static void put_line(const char *text)
 {
-	for (; *text; text++)
-		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+	for (; *text; text++) {
+		bool c1 = (unsigned char)*text == 0xc2 && (unsigned char)text[1] < 0xa0;
+
+		putchar((unsigned char)*text < ' ' || *text == 0x7f || c1 ? '?' : *text);
+		text += c1;
+	}
 	putchar('\n');
 }
 

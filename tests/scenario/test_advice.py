@@ -6,7 +6,9 @@ import concurrent.futures
 import json
 import os
 import re
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -237,3 +239,14 @@ def test_the_command_prints_what_is_advised(server, tmp_path):
     assert command("nowhere:port")[0] == 2
     status, out, err = command(f"unix:{tmp_path}/none")
     assert (status, out) == (1, "") and err.startswith("offloop advice: ")
+
+
+def test_advice_cannot_steer_the_terminal():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        def answer():
+            c, _ = s.accept()
+            c.recv(4096)
+            c.sendall(b'HTTP/1.1 200 OK\r\n\r\n[{"text":"GET /a\\u001b[2J\\u009b1m\\u00e9\\n"}]')
+            c.close()
+        threading.Thread(target=answer, daemon=True).start()
+        assert command("127.0.0.1:%d" % s.getsockname()[1]) == (0, "GET /a?[2J?1m\u00e9?\n", "")

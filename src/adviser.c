@@ -80,6 +80,7 @@ struct adviser {
 	const ol_server *server;
 	struct log *log;
 	uint64_t stall_ns, start_ns;
+	uint64_t looked_ns GUARDED_BY(adviser_role);    /* the last look */
 	unsigned cpus, npools, nloops;
 	size_t nroutes;
 	const struct metrics_loop **loops;
@@ -364,8 +365,12 @@ static void look_at_pool(struct adviser *a, unsigned i, uint64_t now_ns)
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */
 
+/* Who comes with a time read before another's look goes by that one's: windows never run backwards. */
 static void look(struct adviser *a, uint64_t now_ns)
 {
+	if (now_ns < a->looked_ns)
+		now_ns = a->looked_ns;
+	a->looked_ns = now_ns;
 	for (uint32_t i = 0; i < a->nroutes; i++)
 		look_at_route(a, i, now_ns);
 	for (unsigned i = 0; i < a->npools; i++)

@@ -3,7 +3,8 @@
  * The module an address lies in says which file to read, and whether that file, as it lies on the disk today, is still
  * the one that runs: its build id must be the one in memory, else a server whose libraries were upgraded under it would
  * show names of other functions.  A file with .dynsym alone is helped out by the distribution's debug file, where that
- * is installed.  Each file is read once, when one of its addresses is first asked for.
+ * is installed.  Each file is read once, when one of its addresses is first asked for; without descriptors or memory for
+ * it, when one is asked for again.
  *
  * What has no name is told by build id and address within the file, which `offloop symbolize` can resolve later and on
  * another machine.  Names come from files, so characters beyond those of C and C++ names are shown as '?'.
@@ -48,6 +49,12 @@ static struct elf_file *file_of(const struct module *m)
 	}
 	elf_file_free(f);
 	return debug;
+}
+
+/* What kept a file from being read may be over next time: a server that stalls may be short of descriptors. */
+static bool may_come_later(int err)
+{
+	return err == EMFILE || err == ENFILE || err == ENOMEM || err == EINTR;
 }
 
 struct symbols *symbols_new(void)
@@ -110,8 +117,9 @@ size_t symbols_format(struct symbols *s, uintptr_t address, char *dst, size_t n)
 	if (!m)
 		return format(dst, n, "0x%llx", (unsigned long long)address);
 	if (!m->file_tried) {
+		errno = 0;
 		m->file = file_of(m);
-		m->file_tried = true;
+		m->file_tried = m->file || !may_come_later(errno);
 	}
 	within = address - m->base;
 	function = m->file ? elf_file_function(m->file, within, &offset) : NULL;

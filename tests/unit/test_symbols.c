@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,6 +121,24 @@ START_TEST(what_has_no_name_is_told_by_build_id_and_address)
 	is_told_as(0x10, "0x10");
 	elf_file_free(f);
 	modules_free(modules);
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_opened_now_is_read_later)
+{
+	void *there = dlsym(RTLD_NEXT, "getppid");
+	char text[SYMBOL_TEXT_MAX];
+	struct rlimit was, none;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 0;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	symbols_format(symbols, (uintptr_t)there, text, sizeof(text));
+	ck_assert_ptr_null(strstr(text, "getppid"));
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+	symbols_format(symbols, (uintptr_t)there, text, sizeof(text));
+	ck_assert_ptr_nonnull(strstr(text, "getppid"));
 }
 END_TEST
 
@@ -356,6 +375,7 @@ int main(void)
 	tcase_add_test(tc, a_static_function_of_the_program_is_named);
 	tcase_add_test(tc, a_function_of_a_library_is_named_plainly);
 	tcase_add_test(tc, what_has_no_name_is_told_by_build_id_and_address);
+	tcase_add_test(tc, a_file_that_cannot_be_opened_now_is_read_later);
 	tcase_add_test(tc, the_kernels_own_library_is_read_from_memory);
 	tcase_add_test(tc, a_file_that_was_replaced_is_not_believed);
 	tcase_add_test(tc, a_stripped_file_still_has_its_build_id);

@@ -88,10 +88,11 @@ static const char *unquote(const char *at, char *dst, size_t n)
 	size_t len = 0;
 
 	for (; *at && *at != '"'; at++) {
-		if (*at == '\\' && at[1])
-			at++;
+		bool escaped = *at == '\\' && at[1];
+
+		at += escaped;
 		if (len + 1 < n)
-			dst[len++] = at[-1] == '\\' && *at == 'n' ? '\n' : *at;
+			dst[len++] = escaped && *at == 'n' ? '\n' : *at;
 	}
 	dst[len] = 0;
 	return *at ? at + 1 : at;

@@ -197,7 +197,7 @@ def test_what_is_no_control_plane_is_told_so(reply, word):
 
 
 def test_names_cannot_steer_the_terminal():
-    page = b'offloop_build_info{version="\x1b[2J\xc2\x9b1m",backend="x"} 1\noffloop_loop_connections{loop="0"} 1\n'
+    page = b'offloop_build_info{version="\x1b[2J\xc2\x9b1m\\\\n",backend="x"} 1\noffloop_loop_connections{loop="0"} 1\n'
     with socket.create_server(("127.0.0.1", 0)) as s:
         def answer():
             for _ in range(10):
@@ -209,7 +209,7 @@ def test_names_cannot_steer_the_terminal():
         threading.Thread(target=answer, daemon=True).start()
         status, text, error = run("127.0.0.1:%d" % s.getsockname()[1])
     assert (status, error) == (0, "")
-    assert "\033" not in text and "\x9b" not in text and "?[2J" in text
+    assert "\033" not in text and "\x9b" not in text and "?[2J??1m\\n" in text
 
 
 def test_on_a_terminal_it_fills_the_screen_until_q(terminal, control):

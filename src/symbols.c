@@ -3,8 +3,8 @@
  * The module an address lies in says which file to read, and whether that file, as it lies on the disk today, is still
  * the one that runs: its build id must be the one in memory, else a server whose libraries were upgraded under it would
  * show names of other functions.  A file with .dynsym alone is helped out by the distribution's debug file, where that
- * is installed.  Each file is read once, when one of its addresses is first asked for; without descriptors or memory for
- * it, when one is asked for again.
+ * is installed.  Each file is read once, when one of its addresses is first asked for; or when one is asked for again,
+ * if there was no descriptor or memory for it.
  *
  * What has no name is told by build id and address within the file, which `offloop symbolize` can resolve later and on
  * another machine.  Names come from files, so characters beyond those of C and C++ names are shown as '?'.

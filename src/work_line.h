@@ -6,11 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A cache line that the worker alone writes, at the beginning and the end of each job, and any thread reads. */
+/* Written by the worker alone, at the beginning and the end of each job, and read by any thread.  It lies on the
+ * worker's own stack, where nobody else writes: so it shares its cache line with nobody, wherever it begins.  (To align
+ * it would be in vain where AddressSanitizer moves a frame's variables to the heap.) */
 struct work_line {
-	_Alignas(64) _Atomic uint64_t since_ns; /* 0: it runs none */
-	_Atomic uint32_t tag;                   /* holds while since_ns is not 0 and does not change */
-	_Atomic uintptr_t low, high;            /* the fiber's stack it runs on; 0: the thread's own */
+	_Atomic uint64_t since_ns;      /* 0: it runs none */
+	_Atomic uint32_t tag;           /* holds while since_ns is not 0 and does not change */
+	_Atomic uintptr_t low, high;    /* the fiber's stack it runs on; 0: the thread's own */
 };
 
 /* Relaxed: who looks at a stack finds the stack pointer on it, or does without. */

@@ -58,7 +58,7 @@
 #endif
 
 #define WORD sizeof(uintptr_t)
-#define ANSWER_MS 20 /* how long a running thread has for its answer: two ticks of a slow clock */
+#define ANSWER_MS 100 /* how long a running thread has for its answer: a tick of its own CPU time, on a busy machine */
 #define TRIES 3      /* a thread that wakes while it is read is looked at again */
 
 enum slot_state { FREE, ASKED, TAKEN, FULL };

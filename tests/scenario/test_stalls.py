@@ -124,8 +124,11 @@ def test_a_stall_is_told_while_it_goes_on(gate):
     ("/post", "blocked", r"^clock_nanosleep", "block_posted"),
     ("/hook", "blocked", r"^clock_nanosleep", "release_late")])
 def test_a_stall_shows_where_it_is(stalls, route, cause, inside, function):
-    stall = provoke(stalls, route)[0]
-    assert stall["cause"] == cause
+    for _ in range(20):
+        stall = provoke(stalls, route)[0]
+        assert stall["cause"] == cause
+        if stall["stack"] or cause != "cpu":    # one that runs answers at a tick of its own, if it has a CPU by then
+            break
     assert re.search(inside, stall["syscall"]) if inside else stall["syscall"] is None
     places = [frame["at"] for frame in stall["stack"]]
     assert any(place.startswith(function + "+0x") for place in places), places

@@ -10,7 +10,8 @@
  * message is under way for a park whose fiber already runs.
  *
  * Orders: the exchange that wakes is a release, the one that takes the wake an acquire, so what the waker wrote before
- * is seen after.  The futex wake is the last thing a waker does with a park, which may be gone by then (futex.h).
+ * is seen after.  Parking a fiber is a release, too: who then wakes it writes the park's message, which the loop has
+ * just had in its hands.  The futex wake is the last thing a waker does with a park, which may be gone by then (futex.h).
  */
 #include "park.h"
 #include "base/futex.h"
@@ -66,7 +67,7 @@ static int wait_fiber(struct park *p, uint64_t deadline_ns)
 	p->timed_out = false;
 	p->fiber = fiber_current(p->fibers);
 	if (atomic_compare_exchange_strong_explicit(
-			&p->state, &empty, PARKED, memory_order_acquire, memory_order_acquire)) {
+			&p->state, &empty, PARKED, memory_order_acq_rel, memory_order_acquire)) {
 		wheel_add(&p->loop->wheel, &p->timer, deadline_ns);
 		fiber_suspend(p->fiber);
 	}

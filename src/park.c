@@ -11,7 +11,8 @@
  *
  * Orders: the exchange that wakes is a release, the one that takes the wake an acquire, so what the waker wrote before
  * is seen after.  Parking a fiber is a release, too: who then wakes it writes the park's message, which the loop has
- * just had in its hands.  The futex wake is the last thing a waker does with a park, which may be gone by then (futex.h).
+ * just had in its hands.  The futex wake is the last thing a waker does with a park, which may be gone by then
+ * (futex.h).
  */
 #include "park.h"
 #include "base/futex.h"

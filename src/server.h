@@ -67,7 +67,6 @@ void server_info(const ol_server *s, struct server_info *info);
 
 const struct router *server_router(const ol_server *s);             /* patterns' data: const struct ol_route * */
 struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.pools; 0 is the default pool */
-const char *server_route_pool(const ol_server *s, uint32_t index);  /* the pool's name; NULL: declared async */
 const struct endpoint *server_route(const ol_server *s, uint32_t index);    /* exchange.h: its name, its lane */
 unsigned server_route_inflight_max(const ol_server *s, uint32_t index); /* its .max_inflight; 0: none */
 

@@ -87,11 +87,6 @@ int ol_pool_look(ol_server *s, const char *name, struct ol_pool_info *info)
 	return dispatch_look(&s->shared, name, info);
 }
 
-const char *server_route_pool(const ol_server *s, uint32_t index)
-{
-	return s->endpoints.all[index].pool_name;
-}
-
 struct watch *server_watch(const ol_server *s)
 {
 	return s->watch;

@@ -4,6 +4,7 @@
  * certain.  What another thread will do is waited for by a blocking read with a bound.
  */
 #include "server.h"
+#include "exchange.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -266,8 +267,8 @@ START_TEST(what_the_setup_gives_is_what_is_asked_for)
 	ck_assert(!info.ready);
 	ck_assert_str_eq(pool_name(server_pool(server, 0)), "default");
 	ck_assert_str_eq(pool_name(server_pool(server, 1)), "background");
-	ck_assert_ptr_null(server_route_pool(server, 0));
-	ck_assert_str_eq(server_route_pool(server, 1), "default");
+	ck_assert_ptr_null(server_route(server, 0)->pool_name);
+	ck_assert_str_eq(server_route(server, 1)->pool_name, "default");
 	server_free(server);
 	server = NULL;
 }

@@ -14,7 +14,8 @@
  * When no loop has entered code of the app's since the last look, it says that it sleeps (`asleep`), looks once more a
  * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
  * fence at each entry: an entry that did not see `asleep` was made before it was set, so its seq is to be seen by
- * then.  An idle process thus never wakes for this, and a loop pays one load.
+ * then.  So idle loops cost no wake-up, and a loop pays one load.  Pools' threads are looked at when crew.c wants it,
+ * every second at most while there are any, so the sleep has an end until they are gone.
  *
  * Threads: all on the monitor's own but monitor_new, _start and _free.  It holds no lock of the app's or of a loop's
  * path, so it goes on when all of them are stuck.

@@ -16,7 +16,9 @@
  * be told.  What threads that have ended used up is kept, so that the sums only grow.
  *
  * One mutex guards the list and what is known of its members.  Workers take it when they begin and end, the monitor
- * while it looks; loops and jobs never.  The counts are atomics with one writer at a time, under the mutex.
+ * while it looks, who asks for crew_times for a copy; loops and jobs never.  Names of functions come from files, and a
+ * disk may be slow, so the monitor lets go of it for them: a member with a stall is freed by the monitor alone.  The
+ * counts are atomics with one writer at a time, under the mutex.
  */
 #include "crew.h"
 #include "base/clock.h"
@@ -324,7 +326,8 @@ static struct stall *new_stall(const struct crew *c, enum stall_kind kind, unsig
 	return s;
 }
 
-/* A job over the limit.  Nobody is told of until somebody is to blame. */
+/* A job over the limit.  Nobody is told of until somebody is to blame.  Lets go of the mutex while files are read for
+ * the names of its stack. */
 static void goes_on(struct crew *c, struct member *m, struct looking *l)
 {
 	bool tell = l->now_ns - m->since_ns >= m->tell_ns;
@@ -341,22 +344,25 @@ static void goes_on(struct crew *c, struct member *m, struct looking *l)
 	m->asked = rc == -EINPROGRESS;
 	if (m->asked && l->next_ns > l->now_ns + ASK_AGAIN)
 		l->next_ns = l->now_ns + ASK_AGAIN;
-	if (rc == 0)
-		stall_look(s, l->symbols, &look, call);
 	if (rc == -ESTALE || (!m->stall && !stall_blames(s->cause) && s->cause != STALL_UNKNOWN)) {
 		if (!m->stall)
 			free(s);
 		return;
 	}
+	m->stall = s;   /* from now on m is this thread's to free */
 	s->route = m->route;
 	s->name = stall_route_name(c->conf.book, m->route);
-	if (!m->stall) {
+	if (rc == 0) {
+		unlock(c);
+		stall_look(s, l->symbols, &look, call);
+		lock(c);
+	}
+	if (s->id == 0) {
 		stall_open(c->conf.book, s);
 		counter_add(&c->pools[m->pool].stalls[m->route], 1);
 	} else {
 		stall_change(c->conf.book, s);
 	}
-	m->stall = s;
 	if (!tell || m->asked)
 		return;
 	m->tell_ns = stall_next_told(m->tell_ns > c->conf.limit_ns ? m->tell_ns : c->conf.limit_ns, 0);
@@ -565,9 +571,9 @@ void crew_look(struct crew *c, struct capturer *capturer, struct symbols *symbol
 	for (struct list *node = c->members.next, *next; node != &c->members; node = next) {
 		struct member *m = container_of(node, struct member, node);
 
-		next = node->next;
 		look_at(c, m, &l);
-		if (m->left) {
+		next = node->next;      /* only now: others may have left meanwhile */
+		if (m->left && !m->stall) {
 			list_del(node);
 			free(m);
 		}

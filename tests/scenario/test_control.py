@@ -4,10 +4,13 @@ import os
 import re
 import socket
 import subprocess
+import time
 
 import pytest
 
 from conftest import Client, get, promtool, wait_until
+
+SLOW = bool(os.environ.get("SANITIZERS"))       # nothing is promised of the speed of such builds
 
 
 def ask(app, path="/livez", *fields, host=None, method="GET"):
@@ -42,24 +45,36 @@ def client_of(app, loop):
         wait_until(lambda: app.metric("offloop_loop_connections") == before[1])
 
 
+def fastest(app, path, tries=1 if SLOW else 5):
+    """Its best of several: the machine may be busy with others."""
+    def once():
+        start = time.monotonic()
+        assert app.ask_control(path)[0] == 200, path
+        return time.monotonic() - start
+    return min(once() for _ in range(tries))
+
+
 def test_it_answers_while_every_loop_and_every_worker_is_stuck(serve):
-    app = serve("testapp", "--loops", "2", "--pool", "2")
+    """Each of its endpoints, within 50 ms, and nothing of the server has moved meanwhile."""
+    app = serve("testapp", "--loops", "2", "--pool", "2", "--background", "2")
     each_loop = [client_of(app, 0), client_of(app, 1)]
     fill = {"default": ("/a/offload?ms=1500", 2), "one": ("/one?ms=1500", 1), "second": ("/s/block?ms=1500", 8),
-            "third": ("/a/offload?ms=1500&pool=third", 4)}
+            "third": ("/a/offload?ms=1500&pool=third", 4), "background": ("/a/offload?ms=1500&pool=background", 2)}
     stuck = []
     for path, n in fill.values():
         stuck += [app.client().send(get(path)) for _ in range(n)]
+    assert sorted(fill) == sorted(p["name"] for p in json.loads(app.ask_control("/pools")[1]))
     for name, (_, n) in fill.items():
         wait_until(lambda: pool(app, name)["running"] == n)
     before = app.metric("offloop_requests_total")
     for c in each_loop:
         c.send(get("/a/block?ms=1000"), get("/a/text"))
     wait_until(lambda: app.metric("offloop_requests_total") == before + 2)
-    for path in ("/livez", "/readyz", "/metrics", "/routes", "/pools", "/"):
-        assert app.ask_control(path)[0] == 200
+    took = {path: fastest(app, path)
+            for path in ("/livez", "/readyz", "/metrics", "/stalls", "/advice", "/routes", "/pools", "/")}
     assert app.metric("offloop_requests_total") == before + 2
     assert all(pool(app, name)["running"] == n for name, (_, n) in fill.items())
+    assert max(took.values()) < 0.05 or SLOW, took
     for c in [*each_loop, *stuck]:
         assert c.reply().status == 200
         c.s.close()

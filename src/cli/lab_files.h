@@ -1,0 +1,23 @@
+/* lab_files.h: the files the lab brings along, and the folder it works in. */
+#ifndef OL_CLI_LAB_FILES_H
+#define OL_CLI_LAB_FILES_H
+
+#include "base/checked.h"
+#include "base/slice.h"
+
+/* A file of src/cli/lab/, for the life of the program; empty when there is none of this name. */
+struct slice lab_file(const char *name);
+
+/* Writes a file of src/cli/lab/ into folder: 0 or -errno. */
+CHECKED int lab_file_write(const char *name, const char *folder);
+
+/* Writes n bytes as folder/name, which must not be there: 0 or -errno. */
+CHECKED int lab_folder_write(const char *folder, const char *name, const char *p, size_t n);
+
+/* A new empty folder of ours alone, in TMPDIR or /tmp: its path, the caller's; NULL with errno. */
+CHECKED char *lab_folder_new(void);
+
+/* Removes it with everything in it, and frees the path, which may be NULL.  Links are removed, not followed. */
+void lab_folder_free(char *folder);
+
+#endif

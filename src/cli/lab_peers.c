@@ -1,0 +1,470 @@
+/* lab_peers.c: servers of other makers that the lab can measure beside its own.
+ *
+ * A peer is a row of the table: how it is looked for (a Python package, or a program), which files of src/cli/lab/ it
+ * runs, its command with holes for port and processes, and what it cannot do, each with its reason.  All answer the
+ * lab's endpoints as their makers' documentation would have them written: what blocks goes where that framework puts
+ * what blocks.  Each has as many serving processes as it has CPUs, since one would leave the others idle; gunicorn's
+ * sync workers have the number its documentation gives.
+ *
+ * Nothing is installed, and nothing is asked of the network: a peer that is not here is told of as missing.  Whether it
+ * is here is asked of its program, in a process that starts in the root folder, so that no Python file of the folder
+ * the lab was started in is taken for a package.  Packages are asked for their versions, not imported: that is ten
+ * times quicker, and what cannot be imported fails, with a message, when it is started.
+ *
+ * Any thread; nothing is kept.
+ */
+#include "cli/lab_peers.h"
+#include "base/clock.h"
+#include "cli/lab_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE_NS (5 * NS_PER_S)
+#define SAID_MAX 512
+#define PATHS_MORE ":/usr/local/sbin:/usr/sbin:/sbin"
+#define ARGS 24
+
+/* In a command, {program}, {port} and {processes} stand for what they say, wherever they stand in a word. */
+struct lab_recipe {
+	const char *programs[3];        /* the first that is in PATH; none for Python */
+	const char *ask[8];             /* arguments that make it tell its version, or of Python its packages */
+	const char *files[3];
+	const char *argv[ARGS];
+	bool many;                      /* processes: 2 x CPUs + 1 in place of one a CPU */
+	const char *(*cannot)(const char *workload);
+};
+
+/* ---- the table --------------------------------------------------------------------------------------------------- */
+
+/* Prints the version of each package named; one after a '?' may be missing. */
+#define ASK_PACKAGES \
+	"import platform, sys\n" \
+	"from importlib import metadata\n" \
+	"said = []\n" \
+	"for name in sys.argv[1:]:\n" \
+	"    try:\n" \
+	"        said.append(name.strip('?') + ' ' + metadata.version(name.strip('?')))\n" \
+	"    except metadata.PackageNotFoundError:\n" \
+	"        if name[0] != '?':\n" \
+	"            sys.exit('the Python package ' + name + ' is not installed for ' + sys.executable)\n" \
+	"print(', '.join(said + ['python ' + platform.python_version()]))\n"
+
+#define PYTHON "{program}", "-B"
+#define UVICORN PYTHON, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--workers", "{processes}", \
+	"--backlog", "4096", "--timeout-keep-alive", "600", "--no-access-log", "--log-level", "error"
+#define GUNICORN PYTHON, "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "{processes}", \
+	"--backlog", "4096", "--log-level", "error"
+
+static const char *cannot_nothing(const char *workload)
+{
+	(void)workload;
+	return NULL;
+}
+
+static const char *cannot_idle(const char *workload)
+{
+	return strcmp(workload, "idle") != 0 ? NULL :
+		"a worker process has one connection at a time and closes it with its reply, so there are no idle "
+		"connections to hold";
+}
+
+static const char *cannot_handlers(const char *workload)
+{
+	static const char *const can[] = { "trivial", "idle" };
+
+	for (size_t i = 0; i < sizeof(can) / sizeof(can[0]); i++)
+		if (strcmp(workload, can[i]) == 0)
+			return NULL;
+	return "nginx answers with a constant from its configuration: it runs no handler that could block, compute or "
+		"take an upload";
+}
+
+static const struct lab_recipe fastapi = {
+	.ask = { "fastapi", "uvicorn", "?uvloop", "?httptools" },
+	.files = { "lab_work.py", "app_fastapi.py" },
+	.argv = { UVICORN, "app_fastapi:app" },
+	.cannot = cannot_nothing,
+};
+
+static const struct lab_recipe starlette = {
+	.ask = { "starlette", "uvicorn", "?uvloop", "?httptools" },
+	.files = { "lab_work.py", "app_starlette.py" },
+	.argv = { UVICORN, "app_starlette:app" },
+	.cannot = cannot_nothing,
+};
+
+static const struct lab_recipe flask_gthread = {
+	.ask = { "flask", "gunicorn" },
+	.files = { "lab_work.py", "app_flask.py" },
+	.argv = { GUNICORN, "--worker-class", "gthread", "--threads", "40", "--worker-connections", "15000",
+		"--keep-alive", "600", "app_flask:app" },
+	.cannot = cannot_nothing,
+};
+
+static const struct lab_recipe flask_sync = {
+	.ask = { "flask", "gunicorn" },
+	.files = { "lab_work.py", "app_flask.py" },
+	.argv = { GUNICORN, "--worker-class", "sync", "app_flask:app" },
+	.many = true,
+	.cannot = cannot_idle,
+};
+
+static const struct lab_recipe tornado = {
+	.ask = { "tornado" },
+	.files = { "lab_work.py", "app_tornado.py" },
+	.argv = { PYTHON, "app_tornado.py", "{port}", "{processes}" },
+	.cannot = cannot_nothing,
+};
+
+static const struct lab_recipe node = {
+	.programs = { "node", "nodejs" },
+	.ask = { "-p", "'node ' + process.versions.node" },
+	.files = { "app_node.js" },
+	.argv = { "{program}", "app_node.js", "{port}", "{processes}" },
+	.cannot = cannot_nothing,
+};
+
+static const struct lab_recipe nginx = {
+	.programs = { "nginx" },
+	.ask = { "-v" },
+	.files = { "nginx.conf" },
+	.argv = { "{program}", "-p", "./", "-e", "stderr", "-c", "nginx.conf" },
+	.cannot = cannot_handlers,
+};
+
+const struct lab_peer lab_peers[] = {
+	{ "fastapi",
+		"FastAPI under uvicorn: `async def` on the event loop, `def` on a thread of anyio's pool.",
+		"a process: 1 loop, anyio's limit of 40 threads", false, &fastapi },
+	{ "starlette",
+		"Starlette under uvicorn: coroutines on the event loop, plain functions on a thread of anyio's pool.",
+		"a process: 1 loop, anyio's limit of 40 threads", false, &starlette },
+	{ "flask-gthread",
+		"Flask under gunicorn's threaded workers: one lane, a thread for each request that runs.",
+		"a process: 40 threads", false, &flask_gthread },
+	{ "flask-sync",
+		"Flask under gunicorn's sync workers: one request a process at a time, no keep-alive.",
+		"a process: 1 thread", true, &flask_sync },
+	{ "tornado-py",
+		"Tornado itself: handlers on the event loop, what blocks handed to an executor by run_in_executor.",
+		"a process: 1 loop, an executor of 40 threads", false, &tornado },
+	{ "node",
+		"Node's http: one loop; it has no blocking sleep to move elsewhere, so what waits 10 or 50 ms is a "
+		"timer (setTimeout) and takes no thread, and what computes runs on the loop.",
+		"a process: 1 loop", false, &node },
+	{ "nginx",
+		"nginx answering with a constant: what a server without an app can do.",
+		"a process: 1 loop", false, &nginx },
+};
+const size_t lab_npeers = sizeof(lab_peers) / sizeof(lab_peers[0]);
+
+const char *lab_peer_cannot(const struct lab_peer *peer, const char *workload)
+{
+	return peer->recipe->cannot(workload);
+}
+
+unsigned lab_peer_processes(const struct lab_peer *peer, unsigned cpus)
+{
+	return peer->recipe->many ? 2 * cpus + 1 : cpus;
+}
+
+/* ---- asking a program -------------------------------------------------------------------------------------------- */
+
+/* In the child: its output, both kinds, goes to fd. */
+static void __attribute__((noreturn)) become(char **argv, int fd)
+{
+	int none = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (none < 0 || dup2(none, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 ||
+		chdir("/"))
+		_exit(126);
+	execv(argv[0], argv);
+	_exit(127);
+}
+
+/* Reads into said until the end or the deadline: 0, -ETIMEDOUT or -errno.  What does not fit is dropped. */
+static int hear(int fd, uint64_t deadline, char said[SAID_MAX])
+{
+	char piece[SAID_MAX];
+	size_t n = 0;
+
+	for (;;) {
+		uint64_t now = clock_now_ns();
+		struct pollfd ready = { fd, POLLIN, 0 };
+		int rc = now < deadline ? poll(&ready, 1, (int)((deadline - now) / NS_PER_MS) + 1) : 0;
+		ssize_t got;
+
+		if (rc == 0)
+			return -ETIMEDOUT;
+		got = rc < 0 ? -1 : read(fd, piece, sizeof(piece));
+		if (got < 0 && errno != EINTR)
+			return -errno;
+		if (got == 0) {
+			said[n] = 0;
+			return 0;
+		}
+		for (ssize_t i = 0; i < got && n < SAID_MAX - 1; i++)
+			said[n++] = piece[i];
+	}
+}
+
+/* Runs argv and keeps what it said: its exit status, 256 when a signal ended it, or -errno. */
+static int converse(char **argv, char said[SAID_MAX])
+{
+	int ends[2], status = 0, rc;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		become(argv, ends[1]);
+	rc = pid < 0 ? -errno : 0;
+	close(ends[1]);
+	if (pid > 0) {
+		rc = hear(ends[0], clock_now_ns() + PATIENCE_NS, said);
+		if (rc)
+			kill(pid, SIGKILL);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	}
+	close(ends[0]);
+	return rc ? rc : WIFEXITED(status) ? WEXITSTATUS(status) : 256;
+}
+
+/* Its last line, as text that any terminal or file can hold. */
+static char *last_line(char said[SAID_MAX])
+{
+	size_t n = strlen(said);
+	char *line;
+
+	while (n > 0 && (said[n - 1] == '\n' || said[n - 1] == '\r'))
+		said[--n] = 0;
+	line = strrchr(said, '\n');
+	line = line ? line + 1 : said;
+	for (char *p = line; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	return line;
+}
+
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
+
+/* The path of a program of this name, new; NULL when there is none, or no memory. */
+static char *in_path(const char *name)
+{
+	const char *path = getenv("PATH");
+	struct slice rest;
+	char *all, *found = NULL;
+
+	if (asprintf(&all, "%s" PATHS_MORE, path ? path : "/usr/local/bin:/usr/bin:/bin") < 0)
+		return NULL;
+	rest = slice_of(all);
+	while (!found && rest.n > 0) {
+		struct slice folder = slice_cut(&rest, ':');
+
+		/* A folder relative to wherever we are is no place to trust. */
+		if (folder.n == 0 || folder.p[0] != '/')
+			continue;
+		if (asprintf(&found, "%.*s/%s", (int)folder.n, folder.p, name) < 0)
+			found = NULL;
+		if (found && access(found, X_OK)) {
+			free(found);
+			found = NULL;
+		}
+	}
+	free(all);
+	return found;
+}
+
+/* Not resolved: it is by its path that the Python of a virtual environment knows where its packages are. */
+static char *find_python(void)
+{
+	const char *python = getenv("PYTHON");
+	char *here, *found = NULL;
+
+	if (!python || !python[0] || python[0] == '/')
+		return strdup(python && python[0] ? python : "/usr/bin/python3");
+	if (!strchr(python, '/'))
+		return in_path(python);
+	here = getcwd(NULL, 0);
+	if (here && asprintf(&found, "%s/%s", here, python) < 0)
+		found = NULL;
+	free(here);
+	return found;
+}
+
+static char *find_program(const struct lab_recipe *recipe)
+{
+	char *found = NULL;
+
+	if (!recipe->programs[0])
+		return find_python();
+	for (size_t i = 0; !found && recipe->programs[i]; i++)
+		found = in_path(recipe->programs[i]);
+	return found;
+}
+
+/* The command that makes it tell its version, borrowed. */
+static void asking(const struct lab_recipe *recipe, char *program, char *argv[ARGS])
+{
+	static const char *const python[] = { "-B", "-c", ASK_PACKAGES };
+	size_t n = 0;
+
+	argv[n++] = program;
+	for (size_t i = 0; !recipe->programs[0] && i < sizeof(python) / sizeof(python[0]); i++)
+		argv[n++] = (char *)(uintptr_t)python[i];
+	for (size_t i = 0; recipe->ask[i]; i++)
+		argv[n++] = (char *)(uintptr_t)recipe->ask[i];
+	argv[n] = NULL;
+}
+
+/* What the program told becomes what was found. */
+static int settle(const struct lab_peer *peer, struct lab_found *found, int rc, char said[SAID_MAX])
+{
+	const char *line = rc >= 0 ? last_line(said) : "";
+	int n;
+
+	if (rc == 0 && line[0]) {
+		const char *version = strncmp(line, "nginx version: nginx/", 21) == 0 ? line + 21 : NULL;
+
+		n = asprintf(&found->version, "%s%s", version ? "nginx " : "", version ? version : line);
+		return n < 0 ? -ENOMEM : 0;
+	}
+	if (rc == -ETIMEDOUT)
+		n = asprintf(&found->why, "%s did not tell its version within 5 seconds", found->program);
+	else if (rc == 127)
+		n = asprintf(&found->why, "%s cannot be run", found->program);
+	else if (line[0])
+		n = asprintf(&found->why, "%s", line);
+	else
+		n = asprintf(&found->why, "%s does not tell which version of %s it is", found->program, peer->name);
+	free(found->program);
+	found->program = NULL;
+	return n < 0 ? -ENOMEM : 0;
+}
+
+int lab_peer_find(const struct lab_peer *peer, struct lab_found *found)
+{
+	const struct lab_recipe *recipe = peer->recipe;
+	char said[SAID_MAX] = "", *argv[ARGS];
+	int rc;
+
+	*found = (struct lab_found){ .program = find_program(recipe) };
+	if (!found->program) {
+		rc = asprintf(&found->why, "there is no program %s in PATH",
+			recipe->programs[0] ? recipe->programs[0] : getenv("PYTHON"));
+		return rc < 0 ? -ENOMEM : 0;
+	}
+	asking(recipe, found->program, argv);
+	rc = converse(argv, said);
+	if (rc < 0 && rc != -ETIMEDOUT) {
+		lab_found_fini(found);
+		return rc;
+	}
+	if ((rc = settle(peer, found, rc, said)))
+		lab_found_fini(found);
+	return rc;
+}
+
+void lab_found_fini(struct lab_found *found)
+{
+	free(found->program);
+	free(found->version);
+	free(found->why);
+	*found = (struct lab_found){ NULL, NULL, NULL };
+}
+
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
+
+struct hole {
+	const char *name;
+	const char *value;
+};
+
+/* Appends text with its holes filled, and a NUL, to out; counts only, when out is NULL.  How many bytes that is. */
+static size_t fill(const char *text, size_t text_n, const struct hole *holes, size_t nholes, char *out)
+{
+	size_t n = 0;
+
+	for (size_t at = 0; at < text_n;) {
+		const char *piece = text + at;
+		size_t piece_n = 1, skip = 1;
+
+		for (size_t i = 0; i < nholes; i++) {
+			size_t name_n = strlen(holes[i].name);
+
+			if (name_n <= text_n - at && memcmp(text + at, holes[i].name, name_n) == 0) {
+				piece = holes[i].value;
+				piece_n = strlen(piece);
+				skip = name_n;
+				break;
+			}
+		}
+		if (out)
+			memcpy(out + n, piece, piece_n);
+		n += piece_n;
+		at += skip;
+	}
+	if (out)
+		out[n] = 0;
+	return n + 1;
+}
+
+static int write_files(const struct lab_recipe *recipe, const char *folder, const struct hole *holes, size_t nholes)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && recipe->files[i]; i++) {
+		struct slice file = lab_file(recipe->files[i]);
+		/* A script has braces of its own; only the configuration has holes. */
+		size_t holes_here = strstr(recipe->files[i], ".conf") ? nholes : 0;
+		size_t n = fill(file.p, file.n, holes, holes_here, NULL);
+		char *text = malloc(n);
+
+		if (!text)
+			return -ENOMEM;
+		fill(file.p, file.n, holes, holes_here, text);
+		rc = lab_folder_write(folder, recipe->files[i], text, n - 1);
+		free(text);
+	}
+	return rc;
+}
+
+int lab_peer_prepare(const struct lab_peer *peer, const struct lab_found *found, const char *folder, unsigned port,
+	unsigned cpus, char ***argv)
+{
+	char port_text[16], processes[16];
+	const struct hole holes[] = { { "{program}", found->program }, { "{port}", port_text },
+		{ "{processes}", processes } };
+	const size_t nholes = sizeof(holes) / sizeof(holes[0]);
+	const struct lab_recipe *recipe = peer->recipe;
+	size_t n = 0, bytes = 0;
+	char **out, *text;
+	int rc;
+
+	snprintf(port_text, sizeof(port_text), "%u", port);
+	snprintf(processes, sizeof(processes), "%u", lab_peer_processes(peer, cpus));
+	if ((rc = write_files(recipe, folder, holes, nholes)))
+		return rc;
+	for (; recipe->argv[n]; n++)
+		bytes += fill(recipe->argv[n], strlen(recipe->argv[n]), holes, nholes, NULL);
+	if (!(out = malloc((n + 1) * sizeof(*out) + bytes)))
+		return -ENOMEM;
+	text = (char *)(out + n + 1);
+	for (size_t i = 0; i < n; i++) {
+		out[i] = text;
+		text += fill(recipe->argv[i], strlen(recipe->argv[i]), holes, nholes, text);
+	}
+	out[n] = NULL;
+	*argv = out;
+	return 0;
+}

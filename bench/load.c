@@ -1,11 +1,17 @@
 /* load.c: an HTTP load client for servers on this machine.
  *
  *     load --port N [--host ADDRESS] [--path PATH] [--connections N] [--pipeline N] [--seconds S] [--close]
+ *          [--vary N] [--fields N] [--body N] [--announce]
  *
  * A closed loop on one thread: each connection sends `--pipeline` requests in one write, waits for all their replies,
  * and sends the next.  With --close each request has a connection of its own, which lasts until the server has closed
- * it; its time then includes the connect.  After --seconds (60 at most) one line of JSON tells what happened: requests
- * answered with 200 and the microseconds they took, errors by kind, bytes received, and the client's own CPU.
+ * it; its time then includes the connect.  Else what happens before every connection has had its first replies does not
+ * count, and with --announce a line "begun" tells that they have.  After --seconds (60 at most) one line of JSON tells
+ * what happened: requests answered with 200 and the microseconds they took, errors by kind, bytes received, and the
+ * client's own CPU.
+ *
+ * --vary asks for N paths in turn: "{}" in the path stands for a number of five digits.  --fields adds so many header
+ * fields to each request.  --body makes it a POST with so many bytes.
  *
  * It must cost less than what it measures: a connection costs one recv and one send a turn, its epoll registration
  * changes only around a connect or a full socket buffer, and a reply whose head equals the last one parsed is not
@@ -28,12 +34,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 4096
+#define CONNECTIONS_MAX 16384
 #define PIPELINE_MAX 64
 #define SECONDS_MAX 60
+#define VARY_MAX 100000
+#define FIELDS_MAX 1000
+#define BODY_MAX (16u << 20)
+#define BATCHES_BYTES_MAX ((size_t)256 << 20)
+#define FIELD_BYTES 32     /* of one line of --fields */
 #define PATH_BYTES_MAX 2048
 #define IN_SIZE 16384       /* more than a reply head; bodies may be longer */
 #define EVENTS 256
+#define WARM_SECONDS 10
 
 enum error { ERROR_CONNECT, ERROR_RESET, ERROR_CLOSED, ERROR_STATUS, ERROR_PROTOCOL, ERRORS };
 
@@ -41,9 +53,11 @@ static const char *const error_names[ERRORS] = { "connect", "reset", "closed", "
 
 struct conn {
 	int fd;
+	bool warm;
 	uint32_t watched;       /* the epoll events it is registered for */
 	unsigned owed;          /* replies awaited */
-	size_t unsent;          /* bytes of the batch */
+	const char *batch;      /* what it sends now */
+	size_t unsent;          /* bytes of it */
 	size_t have;            /* bytes in `in` */
 	uint64_t left;          /* bytes of the present reply still to come; 0: its head has not been read */
 	uint64_t since;         /* when the batch was sent; with --close, when the connect began */
@@ -67,16 +81,18 @@ struct load {
 	struct sockaddr_storage to;
 	socklen_t to_n;
 	const char *host, *path;
-	unsigned port, connections, pipeline;
+	unsigned port, connections, pipeline, vary, fields, body;
 	double seconds;
-	bool close_each;
+	bool close_each, announce;
 
 	int epoll;
-	char *batch;            /* `pipeline` requests, as they are sent */
+	char *batches;          /* `vary` times `pipeline` requests, as they are sent */
 	size_t batch_n;
+	unsigned turn;          /* the batch that is sent next */
 	struct conn *conns;
 	struct conn **again;    /* to be opened after this turn: a failure must not recur into another */
 	unsigned nagain, alive;
+	unsigned warm;          /* connections that have had their first replies */
 	struct known_head known;
 	struct histogram times;
 	uint64_t requests, bytes, errors[ERRORS];
@@ -165,7 +181,7 @@ static void failed(struct load *l, struct conn *c, enum error kind)
 
 static void push(struct load *l, struct conn *c)
 {
-	ssize_t n = send(c->fd, l->batch + l->batch_n - c->unsent, c->unsent, MSG_NOSIGNAL);
+	ssize_t n = send(c->fd, c->batch + l->batch_n - c->unsent, c->unsent, MSG_NOSIGNAL);
 
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		failed(l, c, ERROR_RESET);
@@ -180,7 +196,9 @@ static void ask(struct load *l, struct conn *c, uint64_t now)
 	if (!l->close_each)
 		c->since = now;
 	c->owed = l->pipeline;
+	c->batch = l->batches + l->turn * l->batch_n;
 	c->unsent = l->batch_n;
+	l->turn = l->turn + 1 < l->vary ? l->turn + 1 : 0;
 	push(l, c);
 }
 
@@ -302,6 +320,13 @@ static bool consume(struct load *l, struct conn *c, uint64_t now)
 	return true;
 }
 
+static void ask_again(struct load *l, struct conn *c, uint64_t now)
+{
+	l->warm += !c->warm;
+	c->warm = true;
+	ask(l, c, now);
+}
+
 static void readable(struct load *l, struct conn *c)
 {
 	ssize_t n = recv(c->fd, c->in + c->have, sizeof(c->in) - c->have, 0);
@@ -319,10 +344,10 @@ static void readable(struct load *l, struct conn *c)
 	}
 	l->bytes += (uint64_t)n;
 	c->have += (size_t)n;
-	if (!consume(l, c, now))
-		failed(l, c, ERROR_PROTOCOL);
+	if (!consume(l, c, now) || (c->owed == 0 && c->unsent > 0))
+		failed(l, c, ERROR_PROTOCOL); /* or refused before all of it was sent */
 	else if (c->owed == 0 && c->left == 0 && !l->close_each)
-		ask(l, c, now);
+		ask_again(l, c, now);
 }
 
 static void connected(struct load *l, struct conn *c)
@@ -348,22 +373,46 @@ static void happened(struct load *l, struct conn *c, uint32_t events)
 
 /* ---- the run ----------------------------------------------------------------------------------------------------- */
 
-/* Until the end or until nothing can connect: the nanoseconds it took. */
-static uint64_t run(struct load *l)
+static void turn(struct load *l, int wait_ms)
 {
-	uint64_t start = clock_now_ns(), end = start + (uint64_t)(l->seconds * (double)NS_PER_S), now = start;
 	struct epoll_event events[EVENTS];
+	int n = epoll_wait(l->epoll, events, EVENTS, l->nagain ? 0 : wait_ms);
+
+	for (int i = 0; i < n; i++)
+		happened(l, events[i].data.ptr, events[i].events);
+	reopen(l);
+}
+
+/* Opens all connections and, unless each is for one request, waits until they are in their stride: for a while. */
+static void begin(struct load *l)
+{
+	uint64_t give_up = clock_now_ns() + WARM_SECONDS * NS_PER_S;
 
 	l->alive = l->connections;
 	for (unsigned i = 0; i < l->connections; i++)
 		open_connection(l, &l->conns[i]);
-	while (l->alive > 0 && now < end) {
-		int wait_ms = l->nagain ? 0 : (int)((end - now) / NS_PER_MS) + 1;
-		int n = epoll_wait(l->epoll, events, EVENTS, wait_ms);
+	if (l->close_each)
+		return;
+	while (l->warm < l->alive && clock_now_ns() < give_up)
+		turn(l, 100);
+	l->requests = l->bytes = 0;
+	memset(&l->times, 0, sizeof(l->times));
+	if (l->announce) {
+		puts("begun");
+		fflush(stdout);
+	}
+}
 
-		for (int i = 0; i < n; i++)
-			happened(l, events[i].data.ptr, events[i].events);
-		reopen(l);
+/* Until the end or until nothing can connect: the nanoseconds it took. */
+static uint64_t run(struct load *l)
+{
+	uint64_t start, end, now;
+
+	begin(l);
+	now = start = clock_now_ns();
+	end = start + (uint64_t)(l->seconds * (double)NS_PER_S);
+	while (l->alive > 0 && now < end) {
+		turn(l, (int)((end - now) / NS_PER_MS) + 1);
 		now = clock_now_ns();
 	}
 	return now - start;
@@ -387,22 +436,50 @@ static void report(const struct load *l, uint64_t took_ns)
 	printf(", \"bytes\": %llu, \"cpu_us\": %.0f}\n", (unsigned long long)l->bytes, cpu_us);
 }
 
-static void make_batch(struct load *l)
+/* The head of a request for path number `i`; what of the path is not a number is the same for all, and as long. */
+static size_t write_head(const struct load *l, char *to, size_t room, unsigned i)
 {
-	size_t room = strlen(l->path) + strlen(l->host) + 128;
+	const char *number = l->vary > 0 ? strstr(l->path, "{}") : NULL, *rest = number ? number + 2 : "";
+	int before = (int)(number ? (size_t)(number - l->path) : strlen(l->path)), n;
 	bool v6 = l->to.ss_family == AF_INET6;
-	char *one = malloc(room);
-	int n;
+	char digits[16] = "", length[48] = "";
 
-	l->batch = malloc(room * l->pipeline);
-	if (!one || !l->batch)
+	if (number)
+		snprintf(digits, sizeof(digits), "%05u", i);
+	if (l->body > 0)
+		snprintf(length, sizeof(length), "Content-Length: %u\r\n", l->body);
+	n = snprintf(to, room, "%s %.*s%s%s HTTP/1.1\r\nHost: %s%s%s:%u\r\nUser-Agent: load\r\nAccept: */*\r\n%s%s",
+		l->body > 0 ? "POST" : "GET", before, l->path, digits, rest, v6 ? "[" : "", l->host, v6 ? "]" : "",
+		l->port, l->close_each ? "Connection: close\r\n" : "", length);
+	for (unsigned f = 0; f < l->fields; f++)
+		n += snprintf(to + n, room - (size_t)n, "X-Field-%03u: a value of 15\r\n", f);
+	return (size_t)(n + snprintf(to + n, room - (size_t)n, "\r\n"));
+}
+
+static void make_batches(struct load *l)
+{
+	size_t room = strlen(l->path) + strlen(l->host) + 256 + (size_t)l->fields * FIELD_BYTES, n;
+	unsigned paths = l->vary > 0 ? l->vary : 1;
+	char *head = malloc(room), *to;
+
+	if (!head)
 		die(1, "out of memory", "");
-	n = snprintf(one, room, "GET %s HTTP/1.1\r\nHost: %s%s%s:%u\r\nUser-Agent: load\r\nAccept: */*\r\n%s\r\n",
-		l->path, v6 ? "[" : "", l->host, v6 ? "]" : "", l->port, l->close_each ? "Connection: close\r\n" : "");
-	for (unsigned i = 0; i < l->pipeline; i++)
-		memcpy(l->batch + i * (size_t)n, one, (size_t)n);
-	l->batch_n = l->pipeline * (size_t)n;
-	free(one);
+	n = write_head(l, head, room, 0) + l->body;
+	l->batch_n = l->pipeline * n;
+	if (l->batch_n > BATCHES_BYTES_MAX / paths)
+		die(2, "--vary, --pipeline, --fields and --body together make too many bytes", "");
+	to = l->batches = malloc(paths * l->batch_n);
+	if (!to)
+		die(1, "out of memory", "");
+	for (unsigned i = 0; i < paths; i++) {
+		size_t head_n = write_head(l, head, room, i);
+
+		for (unsigned k = 0; k < l->pipeline; k++, to += n) {
+			memcpy(to, head, head_n);
+			memset(to + head_n, 'x', l->body);
+		}
+	}
+	free(head);
 }
 
 /* ---- the command line -------------------------------------------------------------------------------------------- */
@@ -469,7 +546,9 @@ static void read_options(struct load *l, int argc, char **argv)
 		{ "port", required_argument, NULL, 'p' }, { "host", required_argument, NULL, 'h' },
 		{ "path", required_argument, NULL, 'u' }, { "connections", required_argument, NULL, 'c' },
 		{ "pipeline", required_argument, NULL, 'n' }, { "seconds", required_argument, NULL, 's' },
-		{ "close", no_argument, NULL, 'x' }, { NULL, 0, NULL, 0 },
+		{ "close", no_argument, NULL, 'x' }, { "vary", required_argument, NULL, 'v' },
+		{ "fields", required_argument, NULL, 'f' }, { "body", required_argument, NULL, 'b' },
+		{ "announce", no_argument, NULL, 'a' }, { NULL, 0, NULL, 0 },
 	};
 
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -481,6 +560,10 @@ static void read_options(struct load *l, int argc, char **argv)
 		case 'n': l->pipeline = number("--pipeline", optarg, 1, PIPELINE_MAX); break;
 		case 's': l->seconds = duration(optarg); break;
 		case 'x': l->close_each = true; break;
+		case 'a': l->announce = true; break;
+		case 'v': l->vary = number("--vary", optarg, 1, VARY_MAX); break;
+		case 'f': l->fields = number("--fields", optarg, 0, FIELDS_MAX); break;
+		case 'b': l->body = number("--body", optarg, 0, BODY_MAX); break;
 		default: exit(2);
 		}
 	}
@@ -490,6 +573,8 @@ static void read_options(struct load *l, int argc, char **argv)
 		die(2, "--port is missing", "");
 	if (l->close_each && l->pipeline > 1)
 		die(2, "--close and --pipeline exclude each other", "");
+	if (l->vary > 0 && !strstr(l->path, "{}"))
+		die(2, "--vary needs {} in the path, where the number goes; not", l->path);
 	set_address(l);
 }
 
@@ -499,7 +584,7 @@ int main(int argc, char **argv)
 	uint64_t took;
 
 	read_options(&l, argc, argv);
-	make_batch(&l);
+	make_batches(&l);
 	l.conns = calloc(l.connections, sizeof(*l.conns));
 	l.again = calloc(l.connections, sizeof(struct conn *));
 	l.epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -509,6 +594,6 @@ int main(int argc, char **argv)
 	report(&l, took);
 	free(l.conns);
 	free(l.again);
-	free(l.batch);
+	free(l.batches);
 	return l.alive > 0 ? 0 : 1;
 }

@@ -20,6 +20,7 @@
  */
 #include "chain.h"
 #include "dispatch_internal.h"
+#include "lane.h"
 #include "method.h"
 #include "probe.h"
 
@@ -165,7 +166,8 @@ static void fiber_ran(struct ol_req *r, bool ended)
 {
 	struct dispatch *d = r->home;
 
-	dispatch_leave_app(d);
+	if (d->watch && watch_leave(d->watch, loop_clock(d->loop)) && r->endpoint->lane)
+		lane_suspect(r->endpoint->lane);
 	if (!ended)
 		return;
 	r->fiber = NULL;

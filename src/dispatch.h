@@ -56,7 +56,9 @@ struct dispatch {
 	struct watch_loop *watch;           /* NULL: the monitor is off */
 	const struct ol_req *just_ended;    /* in this turn, and now_ns was read then; NULL: none */
 	struct fiber_pool *fibers;
-	struct lane_meter meter;            /* of the hold of an adaptive route that goes on now */
+	struct lane_meter meter;            /* of the hold that goes on now, */
+	bool metered;                       /* if that is measured */
+	uint64_t lost_ns;                   /* then: watch_lost when it began */
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
 	bool abandoned;                     /* the grace is over: what ends from now on ends for that */

@@ -44,19 +44,21 @@ void dispatch_await(struct ol_req *r);
  * lane depends on that.  0, and *over: what the part gave; -errno without a stack: it has not run. */
 CHECKED int dispatch_lane_work(struct ol_req *r, bool (*part)(struct ol_req *r_), bool *over);
 
-/* An adaptive route's hold of the loop is over. */
+/* A hold of the loop that is measured begins, and is over. */
+void dispatch_lane_entered(struct dispatch *d);
 void dispatch_lane_left(struct dispatch *d, const struct endpoint *e);
 
 /* Around what runs of r on the loop.  r may be gone after it. */
 static inline void dispatch_lane_enter(struct ol_req *r)
 {
-	if (r->endpoint->adaptive)
-		lane_meter_begin(&r->home->meter);
+	/* Relaxed: whether a hold is measured orders nothing. */
+	if (atomic_load_explicit(&r->endpoint->measured, memory_order_relaxed))
+		dispatch_lane_entered(r->home);
 }
 
 static inline void dispatch_lane_leave(struct dispatch *d, const struct endpoint *e)
 {
-	if (e->adaptive)
+	if (d->metered)
 		dispatch_lane_left(d, e);
 }
 

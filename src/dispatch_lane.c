@@ -8,7 +8,9 @@
  *
  * Runs of an adaptive route are measured (lane_meter.c), but for where it waits in a way that would suspend it on the
  * loop: there it holds nobody.  A run proves the route short when its handler has run to its end and has replied with
- * something other than an error; that it slept counts however it ended.  On the loop each hold is measured.
+ * something other than an error; that it slept counts however it ended.  On the loop each hold is measured, and judged
+ * when it is over, before anything else is begun there.  So is that of a guarded route which has just held its loop for
+ * too long: the monitor sees such a hold a few milliseconds after its end, and the next request may come before.
  *
  * Routes that do not move come here for nothing.  dispatch_lane_work on a worker, dispatch_lane_left on the loop.
  */
@@ -151,10 +153,30 @@ int dispatch_lane_work(struct ol_req *r, bool (*part)(struct ol_req *r_), bool *
 	return 0;
 }
 
+void dispatch_lane_entered(struct dispatch *d)
+{
+	d->metered = true;
+	d->lost_ns = watch_lost(d->watch);
+	lane_meter_begin(&d->meter);
+}
+
+/* Whether all of the hold was the route's own doing, as far as that can be told already: the machine did not stand
+ * still.  What an adaptive route may take is too short to ask. */
+static bool is_certain(const struct dispatch *d, const struct endpoint *e, uint64_t limit)
+{
+	uint64_t lost = watch_may_be_lost(d->watch, d->meter.begun_ns + d->meter.longest_ns) - d->lost_ns;
+
+	return e->adaptive || d->meter.longest_ns >= limit + lost;
+}
+
+/* What is not certain is left to the monitor. */
 void dispatch_lane_left(struct dispatch *d, const struct endpoint *e)
 {
 	uint64_t limit = lane_hold_limit(e->lane);
 
-	if (lane_meter_end_over(&d->meter, limit))
+	d->metered = false;
+	if (!lane_meter_end_over(&d->meter, limit))
+		lane_passed(e->lane);
+	else if (is_certain(d, e, limit) && watch_claim(d->watch))
 		lane_held(e->lane, d->meter.longest_ns, lane_meter_cause(&d->meter, limit));
 }

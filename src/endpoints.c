@@ -421,7 +421,7 @@ int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct 
 	for (uint32_t i = 0; rc == 0 && i < e->n; i++) { /* the table does not move any more */
 		e->all[i].pattern = router_at(e->router, i);
 		if (e->all[i].lane)
-			lane_bind(e->all[i].lane, &e->all[i].pooled);
+			lane_bind(e->all[i].lane, &e->all[i].pooled, &e->all[i].measured);
 	}
 	endpoints_chains_fini(&b.chains);
 	if (rc < 0)

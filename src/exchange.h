@@ -36,7 +36,9 @@ struct endpoint {
 	ol_handler *handler;
 	_Atomic bool pooled;        /* its next request goes to the pool.  Written by lane.c alone; relaxed, as a
 	                             * change is for later requests, whenever they see it */
-	bool adaptive;              /* which is what its runs decide */
+	_Atomic unsigned measured;  /* its holds of a loop are measured by that loop: for so many runs, or for good
+	                             * (LANE_ALWAYS).  Written and read as `pooled` */
+	bool adaptive;              /* its runs decide which lane it is in */
 	bool stream;
 	uint32_t index;             /* its pattern's; the tag of its jobs and metrics */
 	unsigned pool_index;        /* of those that may go to one */

@@ -9,6 +9,10 @@
  * been demoted, are not looked at.  So one slow moment is one demotion, however many requests had a part in it, and a
  * hold that never ends cannot be cured: only kept from being joined by another.
  *
+ * Who tells of a hold: for runs that are measured (an adaptive route's always, a guarded one's once it has held a loop)
+ * the loop, before it begins anything else, so that the next request already goes by what follows; of others the
+ * monitor, a few milliseconds later; and of any that lasts and lasts the monitor, meanwhile.
+ *
  * By hand a lane is pinned: then nothing moves it until that is taken back, and evidence begins anew.
  *
  * A mutex guards the evidence, held for a few dozen instructions: by a worker at the end of a run in the pool, by a
@@ -27,6 +31,7 @@
 #include <string.h>
 
 #define MORE_FIELDS 3
+#define SUSPECT_RUNS 100        /* are measured after a long hold that may have been nobody's fault */
 
 LOCK_ROLE(lane_role);
 
@@ -35,7 +40,8 @@ struct lane {
 	const struct lane_terms *terms;
 	const char *route, *need;
 	enum lane_kind kind;
-	_Atomic bool *pooled;           /* relaxed: a request goes by what it sees, which orders nothing */
+	_Atomic bool *pooled;           /* relaxed, both: a request goes by what it sees, which orders nothing */
+	_Atomic unsigned *measured;
 	struct lane_record rec GUARDED_BY(lane_role);
 	enum lane_pin pin GUARDED_BY(lane_role);
 	struct lane_look last GUARDED_BY(lane_role); /* of which held, moves, moved and why are kept */
@@ -96,6 +102,8 @@ static void move(struct lane *l, const char *what, bool pooled, bool blamed, con
 	clock_gettime(CLOCK_REALTIME, &l->last.moved);
 	lane_rule_moved(&l->rec, &l->terms->limits, pooled, blamed, clock_now_ns());
 	atomic_store_explicit(l->pooled, pooled, memory_order_relaxed);
+	if (l->kind == LANE_GUARDED)
+		atomic_store_explicit(l->measured, 0, memory_order_relaxed);
 	log_line(l->terms->log, blamed ? LOG_WARN : LOG_INFO, slice_of(what), fields, 4 + n);
 }
 
@@ -145,6 +153,26 @@ static void demote(struct lane *l, uint64_t hold_ns, enum lane_cause cause)
 	move(l, "route moved", true, true, more, 3);
 }
 
+void lane_suspect(struct lane *l)
+{
+	unsigned now = atomic_load_explicit(l->measured, memory_order_relaxed);
+
+	while (l->kind == LANE_GUARDED && now < SUSPECT_RUNS)
+		if (atomic_compare_exchange_weak_explicit(l->measured, &now, SUSPECT_RUNS, memory_order_relaxed,
+			memory_order_relaxed))
+			return;
+}
+
+void lane_passed(struct lane *l)
+{
+	unsigned now = atomic_load_explicit(l->measured, memory_order_relaxed);
+
+	/* What another loop has changed meanwhile stands; one run more or less is measured then. */
+	if (now > 0 && now != LANE_ALWAYS)
+		(void)atomic_compare_exchange_strong_explicit(l->measured, &now, now - 1, memory_order_relaxed,
+			memory_order_relaxed);
+}
+
 void lane_held(struct lane *l, uint64_t hold_ns, enum lane_cause cause)
 {
 	unsigned before;
@@ -154,6 +182,8 @@ void lane_held(struct lane *l, uint64_t hold_ns, enum lane_cause cause)
 	before = l->rec.holds;
 	due = lane_rule_held(&l->rec, &l->terms->limits, hold_ns, cause) && l->pin == LANE_AUTO;
 	l->last.held += l->rec.holds - before;
+	if (l->kind == LANE_GUARDED && l->rec.holds > before)
+		atomic_store_explicit(l->measured, LANE_ALWAYS, memory_order_relaxed);
 	if (due && l->kind == LANE_WATCHED)
 		warn(l, hold_ns, cause);
 	else if (due)
@@ -225,9 +255,11 @@ struct lane *lane_new(const struct lane_terms *terms, enum lane_kind kind, const
 	return l;
 }
 
-void lane_bind(struct lane *l, _Atomic bool *pooled)
+void lane_bind(struct lane *l, _Atomic bool *pooled, _Atomic unsigned *measured)
 {
 	l->pooled = pooled;
+	l->measured = measured;
+	atomic_store_explicit(measured, l->kind == LANE_ADAPTIVE ? LANE_ALWAYS : 0, memory_order_relaxed);
 }
 
 void lane_free(struct lane *l)

@@ -18,13 +18,15 @@ struct lane_terms {
 };
 
 /* By hand; AUTO: as declared. */
+#define LANE_ALWAYS (~0u)       /* in *measured */
+
 enum lane_pin { LANE_AUTO, LANE_ASYNC, LANE_SYNC };
 
 /* A route's, in its declared lane: an adaptive one begins in the pool, an .async one on the loop.  need: what it needs
  * that may block, so that it stays in the pool for good; NULL: nothing.  pooled: where its next request goes, set from
- * here on by this alone.  Everything is borrowed until lane_free.  NULL without memory. */
+ * here on by this alone; measured: see lane_suspect.  Everything is borrowed until lane_free.  NULL without memory. */
 CHECKED struct lane *lane_new(const struct lane_terms *terms, enum lane_kind kind, const char *route, const char *need);
-void lane_bind(struct lane *l, _Atomic bool *pooled);   /* before anything below */
+void lane_bind(struct lane *l, _Atomic bool *pooled, _Atomic unsigned *measured);      /* before anything below */
 void lane_free(struct lane *l);                         /* takes NULL */
 
 /* What a stretch of a run may take. */
@@ -36,8 +38,14 @@ uint64_t lane_hold_limit(const struct lane *l);
 /* A run in the pool is over.  The worker that ran it. */
 void lane_ran(struct lane *l, const struct lane_run *run);
 
-/* It holds a loop for hold_ns by now, or has: told once for each hold, of an adaptive route perhaps twice, while it
- * lasts and when it is over.  Any thread; waits for no handler. */
+/* It has held its loop for too long, whatever that was due to: the next runs there are measured, if they may move it.
+ * The loop it ran on. */
+void lane_suspect(struct lane *l);
+
+/* A run that was measured was not too long.  The loop it ran on. */
+void lane_passed(struct lane *l);
+
+/* It holds a loop for hold_ns by now, or has: told once for each hold.  Any thread; waits for no handler. */
 void lane_held(struct lane *l, uint64_t hold_ns, enum lane_cause cause);
 
 /* Pins it.  by: who, for the log.  -EPERM: it stays where it is, since it needs what may block (lane_look).  Any

@@ -5,7 +5,9 @@
  * What is looked at counts only if seq has not moved meanwhile; so a route can never be named for what another one did.
  * A hold whose cause is its route's own is recorded as soon as it has reached the limit, with a look at the thread's
  * stack and system call; one that could merely not get a CPU is recorded when it is over and that is certain.  Holds
- * that the monitor never saw, being late itself, come by the loops' rings; nobody is blamed for those.
+ * that the monitor never saw, being late itself, come by the loops' rings; nobody is blamed for those.  Who acts on a
+ * route that is blamed is told at the first look after the hold, or while it lasts and lasts, unless its loop has
+ * claimed to do that itself; the record waits a little longer, until its victims are known.
  *
  * Its own lateness is measured at every look.  As far as its own wait for a CPU explains it, the loops' times tell the
  * same story and can be trusted; the rest means that the machine stood still (a guest that was stopped, a suspend,
@@ -57,7 +59,8 @@ struct sight {
 	uint64_t unseen_ns;             /* what went by before, beyond the usual */
 	uint64_t asleep_ns;             /* that it has been without a CPU and in the kernel, as far as was seen */
 	bool timed;                     /* the times are known */
-	bool told, counted;
+	bool counted, blamed;           /* and told to who acts on it */
+	struct stall_parts parts;       /* once it is over */
 	enum asked asked;
 	uint64_t tell_ns;               /* the age at which the log is told next */
 	struct stall *stall;            /* what is recorded of it; NULL: nothing yet */
@@ -138,8 +141,10 @@ static void look_at_clock(struct monitor *m)
 	m->lost_ns += stall_lost(late, waited, asleep > m->suspended_ns ? asleep - m->suspended_ns : 0);
 	m->suspended_ns = asleep;
 	m->looked_ns = now;
-	/* Relaxed: a time, for its own sake. */
+	/* Relaxed, all: numbers, for their own sake. */
 	atomic_store_explicit(&m->conf.shared->tick_ns, now, memory_order_relaxed);
+	atomic_store_explicit(&m->conf.shared->lost_ns, m->lost_ns, memory_order_relaxed);
+	atomic_store_explicit(&m->conf.shared->due_ns, NEVER, memory_order_relaxed);
 }
 
 /* ---- looking at a loop ------------------------------------------------------------------------------------------- */
@@ -240,8 +245,9 @@ static void correct(struct sight *s, struct stall_parts *p, enum capture_state s
 }
 
 /* Counts it and tells of it while it goes on, at an age that doubles. */
-static void tell_ongoing(struct monitor *m, struct sight *s)
+static void tell_ongoing(struct monitor *m, struct monitored *l)
 {
+	struct sight *s = &l->now;
 	uint64_t age = m->looked_ns - s->start_ns;
 
 	if (s->tell_ns == 0)
@@ -253,6 +259,10 @@ static void tell_ongoing(struct monitor *m, struct sight *s)
 	if (!s->counted)
 		stall_count(m->conf.book, s->stall);
 	s->counted = true;
+	if (!s->blamed && watch_claim_seq(l->loop, s->seq)) {
+		s->blamed = true;
+		stall_blame(m->conf.book, s->stall);
+	}
 	stall_tell(m->conf.book, s->stall, m->looked_ns);
 }
 
@@ -294,10 +304,32 @@ static void goes_on(struct monitor *m, struct monitored *l, const struct watch_v
 		stall_change(m->conf.book, s->stall);
 	else
 		stall_open(m->conf.book, s->stall);
-	tell_ongoing(m, s);
+	tell_ongoing(m, l);
 }
 
 /* ---- a hold that is over ----------------------------------------------------------------------------------------- */
+
+/* Where its time went; all of it is lost when it was not watched. */
+static void divide(const struct monitor *m, struct sight *s, const struct watch_long *e)
+{
+	uint64_t wall = e->end_ns - e->start_ns;
+
+	s->parts = (struct stall_parts){ .wall = wall, .lost = wall };
+	if (s->timed && e->cpu_ns)
+		s->parts = parts_of(m, s, e->end_ns, e->cpu_ns, e->waited_ns);
+}
+
+/* Tells who acts on it, without waiting for its victims to be known. */
+static void blame(struct monitor *m, struct sight *s, const struct watch_long *e)
+{
+	struct stall verdict = { .kind = STALL_LOOP };
+
+	if (s->blamed || e->told)
+		return;
+	judge(m, &verdict, &s->parts, e->route, e->what);
+	s->blamed = true;
+	stall_blame(m->conf.book, &verdict);
+}
 
 /* The hold that was watched is over: what was seen of it is put beside its entry in the loop's ring. */
 static void is_over(struct monitor *m, struct monitored *l)
@@ -311,6 +343,8 @@ static void is_over(struct monitor *m, struct monitored *l)
 	while (i != end && w->longs[i % WATCH_LONG].seq != s->seq)
 		i++;
 	if (i != end) {
+		divide(m, s, &w->longs[i % WATCH_LONG]);
+		blame(m, s, &w->longs[i % WATCH_LONG]);
 		l->over[i % WATCH_LONG] = *s;
 	} else if (s->stall) {  /* its end came just before the limit, or the ring was full */
 		stall_retract(m->conf.book, s->stall->id);
@@ -340,8 +374,8 @@ static void conclude(struct monitor *m, struct monitored *l, const struct watch_
 		stall_count_unseen(m->conf.book, 1);
 		return;
 	}
-	if (s->seq == e->seq && s->timed && e->cpu_ns)
-		parts = parts_of(m, s, e->end_ns, e->cpu_ns, e->waited_ns);
+	if (s->seq == e->seq)
+		parts = s->parts;
 	judge(m, stall, &parts, e->route, e->what);
 	if (s->counted) {       /* as what it was then: counts do not run backwards */
 		stall->route = counted_route;
@@ -500,10 +534,13 @@ static void *monitor_thread(void *arg)
 		bool busy = look_around(m, &m->due_ns);
 
 		set_due(m);
-		if (!busy)
+		if (!busy) {
 			sleep_long(m);
-		else
+		} else {
+			/* Relaxed: as in look_at_clock. */
+			atomic_store_explicit(&m->conf.shared->due_ns, m->due_ns, memory_order_relaxed);
 			(void)futex_wait(&m->stop, 0, m->due_ns);
+		}
 	}
 	capture_thread_free(m->self);
 	return NULL;

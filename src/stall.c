@@ -297,6 +297,10 @@ void stall_book_tell(struct stall_book *b, stall_told *told, void *arg)
 void stall_count(struct stall_book *b, const struct stall *s)
 {
 	counter_add(&b->routes[s->route].count[s->cause], 1);
+}
+
+void stall_blame(struct stall_book *b, const struct stall *s)
+{
 	if (b->told && s->name && strcmp(s->what, "handler") == 0)
 		b->told(b->told_arg, s->route, s->parts.wall, s->cause);
 }

@@ -110,6 +110,8 @@ uint64_t stall_open(struct stall_book *b, struct stall *s);
 void stall_change(struct stall_book *b, const struct stall *s);
 /* Forgets it: it was none after all. */
 void stall_retract(struct stall_book *b, uint64_t id);
+/* Tells who is to be told of the routes that are blamed; once a stall. */
+void stall_blame(struct stall_book *b, const struct stall *s);
 /* Counts it, by route and cause; once a stall. */
 void stall_count(struct stall_book *b, const struct stall *s);
 void stall_count_victims(struct stall_book *b, const struct stall *s);

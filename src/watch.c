@@ -74,6 +74,7 @@ void watch_over_limit(struct watch_loop *w, uint64_t start_ns, uint64_t end_ns)
 	l->end_ns = end_ns;
 	l->route = atomic_load_explicit(&w->line.route, memory_order_relaxed);
 	l->what = (enum watch_what)atomic_load_explicit(&w->line.what, memory_order_relaxed);
+	l->told = counter_read(&w->told_seq) == l->seq;
 	if (!w->thread || capture_thread_times(w->thread, &l->cpu_ns, &l->waited_ns) < 0)
 		l->cpu_ns = l->waited_ns = 0;
 	atomic_store_explicit(&l->victims, 0, memory_order_relaxed);
@@ -108,6 +109,24 @@ void watch_add_victim(struct watch_loop *w, bool late)
 		if (late || atomic_load_explicit(&l->age, memory_order_relaxed) < WATCH_OLD - 1)
 			atomic_fetch_add_explicit(&l->victims, 1, memory_order_relaxed);
 	}
+}
+
+/* Relaxed: who claims first is decided by the word alone.  The loop may be holds ahead of a monitor that claims an
+ * older one, so the word only grows. */
+bool watch_claim_seq(struct watch_loop *w, uint64_t seq)
+{
+	uint64_t told = atomic_load_explicit(&w->told_seq, memory_order_relaxed);
+
+	while (told < seq)
+		if (atomic_compare_exchange_weak_explicit(
+			&w->told_seq, &told, seq, memory_order_relaxed, memory_order_relaxed))
+			return true;
+	return false;
+}
+
+bool watch_claim(struct watch_loop *w)
+{
+	return !w || watch_claim_seq(w, counter_read(&w->line.seq));
 }
 
 bool watch_held_up(const struct watch_loop *w)
@@ -171,6 +190,7 @@ struct watch *watch_new(const struct watch_conf *conf)
 	if (!w)
 		return NULL;
 	memset(w, 0, sizeof(*w));
+	atomic_init(&w->shared.due_ns, NEVER);
 	w->nroutes = conf->nroutes;
 	w->limit_ns = conf->limit_ns;
 	w->loops = aligned_alloc(_Alignof(struct watch_loop), conf->loops * sizeof(*w->loops));

@@ -38,7 +38,9 @@ struct watch_line {
 
 /* What all loops share with the monitor; apart from what it writes often.  Loops read it at each entry. */
 struct watch_shared {
-	_Alignas(64) _Atomic uint64_t tick_ns;  /* when the monitor last looked */
+	_Alignas(64) _Atomic uint64_t tick_ns;  /* when the monitor last looked, */
+	_Atomic uint64_t due_ns;        /* and is to look again; NEVER: it works, or sleeps */
+	_Atomic uint64_t lost_ns;       /* how long the machine has stood still, as far as it noticed */
 	_Atomic uint32_t asleep;        /* 1: it sleeps, and must be woken by who enters */
 };
 
@@ -57,6 +59,7 @@ struct watch_long {
 	uint64_t cpu_ns, waited_ns;     /* the thread's times at its end */
 	uint32_t route;
 	enum watch_what what;
+	bool told;                      /* its route has been judged for it by the loop */
 	_Atomic uint32_t victims;       /* requests that came to the loop while it was held */
 	_Atomic uint32_t age;           /* turns that have begun since; from WATCH_OLD on nothing is added */
 };
@@ -72,6 +75,7 @@ struct watch_loop {
 	struct watch_holds *holds;      /* by route; the last for code of no route */
 	uint32_t nroutes;
 	uint32_t aging;                 /* the first of `longs` whose victims are still counted */
+	_Atomic uint64_t told_seq;      /* the last hold that somebody claimed */
 	pthread_mutex_t looking;        /* held by who uses `thread`, and to take it away */
 	struct capture_thread *thread;  /* NULL: /proc does not tell, or the loop's thread has ended */
 	_Alignas(64) _Atomic uint32_t longs_end;        /* the loop: where the next goes */
@@ -123,15 +127,15 @@ static inline void watch_enter(struct watch_loop *w, enum watch_what what, uint3
 		watch_wake(w->shared);
 }
 
-/* It has come back to the loop; now_ns has just been read.  Release: who sees that the hold is over finds it among the
- * long ones, if it was one. */
-static inline void watch_leave(struct watch_loop *w, uint64_t now_ns)
+/* It has come back to the loop; now_ns has just been read.  True: it was held for so long that the monitor will judge.
+ * Release: who sees that the hold is over finds it among the long ones, if it was one. */
+static inline bool watch_leave(struct watch_loop *w, uint64_t now_ns)
 {
 	uint64_t start, ns;
 	uint32_t route;
 
 	if (!w)
-		return;
+		return false;
 	start = counter_read(&w->line.start_ns);
 	route = atomic_load_explicit(&w->line.route, memory_order_relaxed);
 	ns = now_ns > start ? now_ns - start : 0;
@@ -140,6 +144,21 @@ static inline void watch_leave(struct watch_loop *w, uint64_t now_ns)
 	if (ns >= w->limit_ns)
 		watch_over_limit(w, start, now_ns);
 	atomic_store_explicit(&w->line.seq, counter_read(&w->line.seq) + 1, memory_order_release);
+	return ns >= w->limit_ns;
+}
+
+/* How long the machine has stood still by now_ns, as far as the monitor has noticed (watch_lost), or is late and may
+ * yet notice (watch_may_be_lost).  Relaxed: numbers, for their own sake. */
+static inline uint64_t watch_lost(const struct watch_loop *w)
+{
+	return w ? atomic_load_explicit(&w->shared->lost_ns, memory_order_relaxed) : 0;
+}
+
+static inline uint64_t watch_may_be_lost(const struct watch_loop *w, uint64_t now_ns)
+{
+	uint64_t due = w ? atomic_load_explicit(&w->shared->due_ns, memory_order_relaxed) : NEVER;
+
+	return watch_lost(w) + (now_ns > due ? now_ns - due : 0);
 }
 
 /* Whether requests that come to the loop now may have waited behind a long hold. */
@@ -162,7 +181,14 @@ static inline void watch_request(struct watch_loop *w, bool late)
 		watch_add_victim(w, late);
 }
 
+/* Who judges a route for the present hold: the loop, once it is over, which claims it before watch_leave, or the
+ * monitor, while it lasts.  True for who asks first, and without a monitor for the loop. */
+CHECKED bool watch_claim(struct watch_loop *w);
+
 /* ---- the monitor's side ------------------------------------------------------------------------------------------ */
+
+/* For the hold that began with this seq. */
+CHECKED bool watch_claim_seq(struct watch_loop *w, uint64_t seq);
 
 /* A line, as far as it holds. */
 struct watch_view {
@@ -184,7 +210,8 @@ struct watch_conf {
 	uint64_t limit_ns;              /* a hold from here on is a stall */
 	struct log *log;
 	const char *(*name)(void *arg, uint32_t route); /* "GET /x"; kept for the watch's life */
-	stall_told *held;               /* of each stall that a route's handler is blamed for; NULL: nobody is told */
+	stall_told *held;               /* of each stall that a route's handler is blamed for, as soon as that is known,
+	                                 * but those that the loop has claimed; NULL: nobody is told */
 	void *arg;
 	unsigned pools;                 /* and how to ask about them; the rest may be left out with 0 */
 	uint64_t worker_limit_ns;       /* a job from here on is a stall of its worker */

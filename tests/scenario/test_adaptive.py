@@ -8,6 +8,7 @@ import json
 import os
 import re
 import threading
+import time
 
 import pytest
 
@@ -304,6 +305,79 @@ def test_the_guard_moves_a_route_that_blocks_so_that_its_fifth_request_holds_nob
     guarded.wait_log(r'route moved route="GET /gate" from=async to=sync .*cause=blocked holds=4')
     assert pin(guarded, route="GET /gate", lane="auto")[0] == 200
     assert where(guarded, "/gate?ms=0") == "loop"
+
+
+def blamed_on_nobody(server):
+    """Holds that the monitor could not judge, as on a machine that stands still: they count against no route."""
+    return server.metric("offloop_loop_stalls_total", route="none")
+
+
+HOLD_MS = STALL_MS * 2
+
+
+def check_four_held_the_loop(server, lanes):
+    assert lanes[-1] == "pool", lanes
+    held = lanes.count("loop")
+    assert lanes == ["loop"] * held + ["pool"] * (len(lanes) - held)
+    wait_until(lambda: server.metric("offloop_loop_stalls_total") == held)
+    assert 4 <= held <= 4 + blamed_on_nobody(server), lanes
+    assert evidence(server, "GET /gate")["held"] == 4
+
+
+def test_requests_that_follow_at_once_find_the_route_moved_after_the_fourth_hold(guarded):
+    """Each is sent when the one before has been answered, sooner than the monitor looks."""
+    with guarded.client() as c:
+        lanes = [c.send(get(f"/gate?ms={HOLD_MS}")).reply().body.decode().strip() for _ in range(8)]
+    check_four_held_the_loop(guarded, lanes)
+
+
+def test_pipelined_requests_find_the_route_moved_after_the_fourth_hold(guarded):
+    with guarded.client() as c:
+        c.send(*[get(f"/gate?ms={HOLD_MS}") for _ in range(8)])
+        check_four_held_the_loop(guarded, [c.reply().body.decode().strip() for _ in range(8)])
+
+
+def test_computing_counts_at_once_too(guarded):
+    """/async stands for any route; what was spent waiting for a CPU is nobody's fault, so the holds are long."""
+    with guarded.client() as c:
+        c.send(*[get(f"/async?how=spin&ms={STALL_MS * 4}") for _ in range(6)])
+        lanes = [c.reply().body.decode().strip() for _ in range(6)]
+    wait_until(lambda: guarded.metric("offloop_loop_stalls_total") == lanes.count("loop"))
+    assert lanes.count("loop") <= 4 + blamed_on_nobody(guarded)
+    assert evidence(guarded, "GET /async")["to_sync"] == 1
+
+
+def test_other_routes_are_as_fast_as_they_were_once_the_route_has_moved(guarded):
+    """All but the slowest of a hundred requests to another route, while the gate holds four of the route that blocked."""
+    with guarded.client() as c:
+        while c.send(get(f"/gate?ms={HOLD_MS * 3}")).reply().body == b"loop\n":
+            pass
+    blocked = [guarded.client().send(get("/gate")) for _ in range(4)]
+    wait_until(lambda: guarded.metric("offloop_pool_threads", pool="default", state="running") == 4)
+    took = []
+    with guarded.client() as other:
+        for _ in range(100):
+            start = time.monotonic()
+            assert other.send(get("/async")).reply().body == b"loop\n"
+            took.append(time.monotonic() - start)
+    assert sorted(took)[98] < HOLD_MS / 1000, sorted(took)
+    for _ in blocked:
+        guarded.ask("/open")
+    for c in blocked:
+        assert c.reply().body == b"pool\n"
+        c.s.close()
+
+
+def test_a_pinned_route_counts_each_hold_once(app):
+    """An adaptive one is measured by its loop, and seen by the monitor, too."""
+    assert pin(app, route="GET /work", lane="async")[0] == 200
+    for n in range(1, 4):
+        assert where(app, f"/work?how=sleep&ms={STALL_MS * 3}") == "loop"
+        wait_until(lambda: app.metric("offloop_loop_stalls_total") == n)
+    held = app.client().send(get("/work?how=sleep&ms=1500"))        # so long that the monitor tells of it before its end
+    assert held.reply().body == b"loop\n"
+    wait_until(lambda: app.metric("offloop_loop_stalls_total") == 4)
+    assert evidence(app, "GET /work")["held"] == 4
 
 
 def test_by_default_the_guard_only_says_so(app):

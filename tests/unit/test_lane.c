@@ -361,6 +361,7 @@ END_TEST
 
 static struct lane_terms terms;
 static _Atomic bool pooled;
+static _Atomic unsigned measured;
 static struct lane *lane;
 static int lines[2];
 
@@ -376,7 +377,7 @@ static void lane_up(enum lane_kind kind, const char *need)
 	atomic_store(&pooled, kind == LANE_ADAPTIVE);
 	lane = lane_new(&terms, kind, "GET /x", need);
 	ck_assert_ptr_nonnull(lane);
-	lane_bind(lane, &pooled);
+	lane_bind(lane, &pooled, &measured);
 }
 
 /* What the log has said. */
@@ -454,6 +455,58 @@ START_TEST(a_pinned_lane_is_left_alone_until_it_is_let_go)
 }
 END_TEST
 
+START_TEST(a_guarded_route_that_has_held_its_loop_is_measured_for_a_while)
+{
+	lane_up(LANE_GUARDED, NULL);
+	ck_assert_uint_eq(atomic_load(&measured), 0);
+	lane_suspect(lane);
+	for (unsigned i = 0; i < 60; i++)
+		lane_passed(lane);
+	ck_assert_uint_gt(atomic_load(&measured), 0);
+	lane_suspect(lane);
+	for (unsigned i = 0; i < 99; i++)
+		lane_passed(lane);
+	ck_assert_uint_eq(atomic_load(&measured), 1);
+	lane_passed(lane);
+	lane_passed(lane);
+	ck_assert_uint_eq(atomic_load(&measured), 0);
+	(void)lane_down();
+}
+END_TEST
+
+START_TEST(one_that_was_to_blame_is_measured_until_it_is_moved)
+{
+	lane_up(LANE_GUARDED, NULL);
+	lane_held(lane, STALL, LANE_WAITED);
+	ck_assert_uint_eq(atomic_load(&measured), 0);
+	lane_held(lane, STALL, LANE_BLOCKED);
+	for (unsigned i = 0; i < 1000; i++)
+		lane_passed(lane);
+	ck_assert_uint_eq(atomic_load(&measured), LANE_ALWAYS);
+	for (unsigned i = 1; i < LANE_HOLDS; i++)
+		lane_held(lane, STALL, LANE_BLOCKED);
+	ck_assert(atomic_load(&pooled));
+	ck_assert_int_eq(lane_pin(lane, LANE_AUTO, "me"), 0);
+	ck_assert_uint_eq(atomic_load(&measured), 0);
+	(void)lane_down();
+}
+END_TEST
+
+START_TEST(who_is_only_warned_of_is_never_measured_and_an_adaptive_one_always)
+{
+	lane_up(LANE_WATCHED, NULL);
+	lane_suspect(lane);
+	lane_held(lane, STALL, LANE_BLOCKED);
+	ck_assert_uint_eq(atomic_load(&measured), 0);
+	(void)lane_down();
+	lane_up(LANE_ADAPTIVE, NULL);
+	lane_passed(lane);
+	lane_suspect(lane);
+	ck_assert_uint_eq(atomic_load(&measured), LANE_ALWAYS);
+	(void)lane_down();
+}
+END_TEST
+
 START_TEST(what_needs_something_that_may_block_is_not_pinned_to_a_loop)
 {
 	lane_up(LANE_ADAPTIVE, "database");
@@ -513,6 +566,9 @@ int main(void)
 	tcase_add_test(meter, only_a_hold_over_the_limit_is_looked_into);
 	tcase_add_test(told, each_change_is_told_with_its_evidence);
 	tcase_add_test(told, a_pinned_lane_is_left_alone_until_it_is_let_go);
+	tcase_add_test(told, a_guarded_route_that_has_held_its_loop_is_measured_for_a_while);
+	tcase_add_test(told, one_that_was_to_blame_is_measured_until_it_is_moved);
+	tcase_add_test(told, who_is_only_warned_of_is_never_measured_and_an_adaptive_one_always);
 	tcase_add_test(told, what_needs_something_that_may_block_is_not_pinned_to_a_loop);
 	tcase_add_test(told, an_async_route_is_warned_of_or_moved_as_the_guard_says);
 	tcase_set_timeout(meter, 60);

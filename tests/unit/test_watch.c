@@ -272,6 +272,41 @@ START_TEST(a_hold_over_the_limit_is_left_for_the_monitor)
 }
 END_TEST
 
+START_TEST(a_hold_is_claimed_by_one_of_both)
+{
+	hold(0, 0, 9);
+	watch_enter(loop, WATCH_HANDLER, 0, 7, 10 * MS, NULL, NULL);
+	ck_assert(watch_claim_seq(loop, 3));    /* the monitor, while it lasts */
+	ck_assert(!watch_claim(loop));
+	ck_assert(watch_leave(loop, 20 * MS));
+	watch_enter(loop, WATCH_HANDLER, 0, 7, 20 * MS, NULL, NULL);
+	ck_assert(watch_claim(loop));
+	ck_assert(!watch_claim(loop));
+	ck_assert(watch_leave(loop, 30 * MS));
+	hold(0, 30, 40);
+	watch_enter(loop, WATCH_HANDLER, 0, 7, 40 * MS, NULL, NULL);
+	ck_assert(!watch_claim_seq(loop, 5));   /* a monitor that is behind */
+	ck_assert(watch_claim(loop));
+	ck_assert(!watch_leave(loop, 49 * MS));
+	ck_assert(loop->longs[0].told && loop->longs[1].told && !loop->longs[2].told);
+	ck_assert(watch_claim(NULL));
+}
+END_TEST
+
+START_TEST(a_monitor_that_is_late_may_have_missed_that_the_machine_stood_still)
+{
+	struct watch_shared *s = loop->shared;
+
+	ck_assert_uint_eq(watch_may_be_lost(loop, 1000 * MS), 0);       /* it is not to look */
+	atomic_store(&s->lost_ns, 3 * MS);
+	atomic_store(&s->due_ns, 20 * MS);
+	ck_assert_uint_eq(watch_lost(loop), 3 * MS);
+	ck_assert_uint_eq(watch_may_be_lost(loop, 20 * MS), 3 * MS);
+	ck_assert_uint_eq(watch_may_be_lost(loop, 24 * MS), 7 * MS);
+	ck_assert_uint_eq(watch_may_be_lost(NULL, 24 * MS), 0);
+}
+END_TEST
+
 START_TEST(what_the_ring_has_no_room_for_is_counted)
 {
 	for (uint64_t i = 0; i < WATCH_LONG + 3; i++)
@@ -578,6 +613,8 @@ static Suite *suite(void)
 	tcase_add_test(c, every_hold_is_counted_by_route);
 	tcase_add_test(c, a_hold_begins_no_earlier_than_the_monitors_last_look);
 	tcase_add_test(c, a_hold_over_the_limit_is_left_for_the_monitor);
+	tcase_add_test(c, a_hold_is_claimed_by_one_of_both);
+	tcase_add_test(c, a_monitor_that_is_late_may_have_missed_that_the_machine_stood_still);
 	tcase_add_test(c, what_the_ring_has_no_room_for_is_counted);
 	tcase_add_test(c, victims_are_those_that_were_there_while_it_lasted);
 	tcase_add_test(c, who_waited_behind_two_holds_is_a_victim_of_both);

@@ -1,0 +1,633 @@
+/* lab_verdict.c: which subject suits which workload, from what was measured.
+ *
+ * Each workload has the figure that decides it: requests a second where all requests are alike; where some are beside
+ * others that block or dawdle, how long the fast ones took (p99), since that is what the others must not spoil; memory
+ * for idle connections.  The best is who has most or least of it, with all whose spreads overlap his: between them
+ * nothing has been shown, so they are not ranked.  A single round has no spread: a tenth either way is taken for it.
+ *
+ * How well a subject suits is then a comparison: with the best, or, of fast requests, with the same subject's when
+ * nothing is beside them (its trivial cell).  The limits stand in one place below.  Who lets requests fail is the best
+ * of nothing.
+ *
+ * A sentence holds the numbers it was made from, and nothing that they do not show.  Where they show why, it says that
+ * too: requests a second times the time each waits are how many waited at once (Little's law), times CPU a request how
+ * many CPUs were busy.  Rounds that other processes disturbed are told of.
+ *
+ * Pure: no clock, no files, nothing kept.  What is missing in the report or has the wrong type was not measured.
+ */
+#include "cli/lab_verdict.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of the best: what is enough to suit, and what is still fair. */
+#define RATE_YES 0.8
+#define RATE_FAIR 0.4
+/* p99 of fast requests: this many times what it is alone, or this many milliseconds more. */
+#define BESIDE_YES 3
+#define BESIDE_YES_MS 5
+#define BESIDE_FAIR 10
+#define BESIDE_FAIR_MS 25
+/* Who is as fast as the best but has so many times his p99 is fair. */
+#define TAIL 3
+#define ERRORS_NO 0.01
+#define ALONE "trivial"
+#define SUBJECTS_MAX 64
+
+/* ---- sentences --------------------------------------------------------------------------------------------------- */
+
+/* Text that grows; after -ENOMEM it stays as it is and says so at its end. */
+struct text {
+	char *p;
+	size_t n;
+	bool failed;
+};
+
+static void __attribute__((format(printf, 2, 3))) say(struct text *t, const char *format, ...)
+{
+	va_list args;
+	char *more, *grown;
+	int n;
+
+	va_start(args, format);
+	n = vasprintf(&more, format, args);
+	va_end(args);
+	if (n < 0) {
+		t->failed = true;
+		return;
+	}
+	grown = realloc(t->p, t->n + (size_t)n + 1);
+	if (grown) {
+		memcpy(grown + t->n, more, (size_t)n + 1);
+		t->p = grown;
+		t->n += (size_t)n;
+	} else {
+		t->failed = true;
+	}
+	free(more);
+}
+
+/* The text as a JSON string, new; the text is empty then.  NULL: no memory. */
+static json_t *said(struct text *t)
+{
+	json_t *string = t->failed ? NULL : json_string(t->p ? t->p : "");
+
+	free(t->p);
+	*t = (struct text){ NULL, 0, false };
+	return string;
+}
+
+/* 182340 as "182,340"; what is less than a hundred and not whole with one digit behind the point. */
+static void say_count(struct text *t, double value)
+{
+	char digits[64];
+	size_t n;
+
+	if (value < 100 && value - (double)(long)value > 0.05) {
+		say(t, "%.1f", value);
+		return;
+	}
+	n = (size_t)snprintf(digits, sizeof(digits), "%.0f", value < 1e15 ? value : 1e15);
+	for (size_t i = 0; i < n; i++)
+		say(t, "%s%c", i > 0 && (n - i) % 3 == 0 ? "," : "", digits[i]);
+}
+
+static void say_ms(struct text *t, double ms)
+{
+	say(t, "%.*f ms", ms < 0.1 ? 3 : ms < 1 ? 2 : ms < 10 ? 1 : 0, ms);
+}
+
+static void say_us(struct text *t, double us)
+{
+	say(t, "%.*f us", us < 10 ? 1 : 0, us);
+}
+
+static void say_mb(struct text *t, double kb)
+{
+	say(t, "%.*f MB", kb < 102400 ? 1 : 0, kb / 1024);
+}
+
+static void say_names(struct text *t, const json_t *names)
+{
+	size_t n = json_array_size(names);
+
+	for (size_t i = 0; i < n; i++)
+		say(t, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " and ", json_string_value(json_array_get(names, i)));
+}
+
+/* ---- figures ----------------------------------------------------------------------------------------------------- */
+
+struct figure {
+	bool known;
+	double mid, low, high;
+	size_t rounds;
+};
+
+/* A number of an object by "name" or "group.name"; false when it has none. */
+static bool number(const json_t *of, const char *path, double *value)
+{
+	const char *dot = strchr(path, '.');
+	const json_t *found;
+	char group[32];
+
+	if (dot) {
+		snprintf(group, sizeof(group), "%.*s", (int)(dot - path), path);
+		of = json_object_get(of, group);
+		path = dot + 1;
+	}
+	found = json_object_get(of, path);
+	*value = json_number_value(found);
+	return json_is_number(found) && *value >= 0;
+}
+
+static bool dirty(const json_t *round)
+{
+	return json_is_true(json_object_get(round, "dirty"));
+}
+
+static size_t count_dirty(const json_t *rounds)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < json_array_size(rounds); i++)
+		n += dirty(json_array_get(rounds, i));
+	return n;
+}
+
+/* The median as the report has it, and how far the rounds it was made from lie apart: the clean ones, or all when all
+ * are dirty. */
+static struct figure figure(const json_t *cell, const char *path)
+{
+	const json_t *rounds = json_object_get(cell, "rounds");
+	bool dirty_too = count_dirty(rounds) == json_array_size(rounds);
+	struct figure f = { .known = false };
+
+	f.known = number(json_object_get(cell, "median"), path, &f.mid);
+	f.low = f.high = f.mid;
+	for (size_t i = 0; i < json_array_size(rounds); i++) {
+		const json_t *round = json_array_get(rounds, i);
+		double value;
+
+		if ((dirty(round) && !dirty_too) || !number(round, path, &value))
+			continue;
+		f.low = value < f.low ? value : f.low;
+		f.high = value > f.high ? value : f.high;
+		f.rounds++;
+	}
+	if (f.rounds < 2) {
+		f.low = 0.9 * f.mid;
+		f.high = 1.1 * f.mid;
+	}
+	return f;
+}
+
+static bool overlap(const struct figure *a, const struct figure *b)
+{
+	return a->low <= b->high && b->low <= a->high;
+}
+
+/* "(178,000 to 185,000)", when there was more than one round. */
+static void say_spread(struct text *t, const struct figure *f, void (*one)(struct text *, double))
+{
+	if (f->rounds < 2)
+		return;
+	say(t, " (");
+	one(t, f->low);
+	say(t, " to ");
+	one(t, f->high);
+	say(t, ")");
+}
+
+/* ---- a workload and who ran it ----------------------------------------------------------------------------------- */
+
+enum grade { NO, FAIR, YES };
+
+/* What decides a workload. */
+struct rule {
+	const char *workload;           /* NULL: any other */
+	const char *path;               /* of the figure that decides */
+	bool least;                     /* the smaller the better */
+	const char *unit;               /* behind it */
+	void (*say)(struct text *, double);
+	double wait_ms;                 /* each request waits so long */
+	const char *beside;             /* beside what the fast requests were */
+};
+
+#define RATE "rps", false, " requests/s", say_count
+#define FAST "fast.p99_ms", true, "", say_ms
+
+static const struct rule rules[] = {
+	{ "blocking10", RATE, 10, NULL },
+	{ "blocking50", RATE, 50, NULL },
+	{ "mixed", FAST, 0, "blocking requests" },
+	{ "slow", FAST, 0, "slow clients" },
+	{ "wrong-lane", FAST, 0, "a handler that blocks in the wrong lane" },
+	{ "idle", "memory_kb", true, "", say_mb, 0, NULL },
+	{ NULL, RATE, 0, NULL },
+};
+
+struct runner {
+	const char *name;
+	const char *status;
+	const json_t *cell;             /* NULL: there is none */
+	struct figure deciding, rps, p99, cpu_us;
+	double requests, errors;        /* of all rounds */
+	bool figures;                   /* has those it is judged by, */
+	bool measured;                  /* and requests were answered */
+	bool best;
+	struct figure alone_rps, alone_p99; /* of its trivial cell */
+};
+
+struct contest {
+	const struct rule *rule;
+	struct runner runners[SUBJECTS_MAX];
+	size_t n;
+	const struct runner *first;     /* whose deciding figure is the best; NULL: nobody was measured */
+};
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static const json_t *find_cell(const json_t *report, const char *subject, const char *workload)
+{
+	const json_t *cells = json_object_get(report, "cells");
+
+	for (size_t i = 0; i < json_array_size(cells); i++) {
+		const json_t *cell = json_array_get(cells, i);
+
+		if (strcmp(text_of(cell, "subject"), subject) == 0 && strcmp(text_of(cell, "workload"), workload) == 0)
+			return cell;
+	}
+	return NULL;
+}
+
+static double sum(const json_t *cell, const char *key)
+{
+	const json_t *rounds = json_object_get(cell, "rounds");
+	double all = 0, value;
+
+	for (size_t i = 0; i < json_array_size(rounds); i++)
+		if (number(json_array_get(rounds, i), key, &value))
+			all += value;
+	return all;
+}
+
+static bool ran(const json_t *cell)
+{
+	return strcmp(text_of(cell, "status"), "measured") == 0;
+}
+
+static struct runner runner(const json_t *report, const char *name, const char *workload, const struct rule *rule)
+{
+	const json_t *cell = find_cell(report, name, workload), *alone = find_cell(report, name, ALONE);
+	struct runner r = { .name = name, .cell = cell, .status = text_of(cell, "status") };
+	struct figure fast = figure(cell, "fast.rps");
+
+	r.deciding = figure(cell, rule->path);
+	r.rps = figure(cell, "rps");
+	r.p99 = figure(cell, "p99_ms");
+	r.cpu_us = figure(cell, "cpu_us");
+	r.requests = sum(cell, "requests");
+	r.errors = sum(cell, "errors");
+	r.figures = ran(cell) && r.deciding.known && r.rps.known && (fast.known || !rule->beside);
+	r.measured = r.figures && r.rps.mid > 0 && (fast.mid > 0 || !rule->beside);
+	if (ran(alone)) {
+		r.alone_rps = figure(alone, "rps");
+		r.alone_p99 = figure(alone, "p99_ms");
+	}
+	return r;
+}
+
+static double failing(const struct runner *r)
+{
+	return r->errors > 0 ? r->errors / (r->requests + r->errors) : 0;
+}
+
+static bool better(const struct rule *rule, double a, double b)
+{
+	return rule->least ? a < b : a > b;
+}
+
+/* Finds the best, and marks all that nothing sets apart from it. */
+static void rank(struct contest *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct runner *r = &c->runners[i];
+
+		if (r->measured && failing(r) <= ERRORS_NO &&
+			(!c->first || better(c->rule, r->deciding.mid, c->first->deciding.mid)))
+			c->first = r;
+	}
+	for (size_t i = 0; c->first && i < c->n; i++) {
+		struct runner *r = &c->runners[i];
+
+		r->best = r->measured && failing(r) <= ERRORS_NO && overlap(&r->deciding, &c->first->deciding);
+	}
+}
+
+/* ---- how well one suits ------------------------------------------------------------------------------------------ */
+
+static enum grade grade_rate(double part)
+{
+	return part >= RATE_YES ? YES : part >= RATE_FAIR ? FAIR : NO;
+}
+
+static void say_rate(struct text *t, const struct runner *r)
+{
+	say_count(t, r->rps.mid);
+	say(t, " requests/s");
+	say_spread(t, &r->rps, say_count);
+	if (r->p99.known) {
+		say(t, ", p99 ");
+		say_ms(t, r->p99.mid);
+	}
+	if (r->cpu_us.known) {
+		say(t, ", ");
+		say_us(t, r->cpu_us.mid);
+		say(t, " of CPU each");
+	}
+}
+
+static enum grade judge_rate(const struct contest *c, const struct runner *r, struct text *t)
+{
+	const struct runner *best = c->first;
+	double part = best ? r->rps.mid / best->rps.mid : 1;
+	enum grade grade = r->best ? YES : grade_rate(part);
+
+	say_rate(t, r);
+	if (c->rule->wait_ms > 0)
+		say(t, ", so %.1f waited at once", r->rps.mid * c->rule->wait_ms / 1000);
+	else if (r->cpu_us.known && r->cpu_us.mid > 0)
+		say(t, ", so %.2f CPUs were busy", r->rps.mid * r->cpu_us.mid / 1e6);
+	if (best && best != r && r->best)
+		say(t, "; its spread overlaps that of %s", best->name);
+	else if (best && best != r)
+		say(t, "; %.*f of what %s did", part < 0.1 ? 3 : 2, part, best->name);
+	if (grade == YES && best && best->p99.known && r->p99.low > TAIL * best->p99.high) {
+		say(t, ", but the p99 of %s was ", best->name);
+		say_ms(t, best->p99.mid);
+		grade = FAIR;
+	}
+	return grade;
+}
+
+/* Fast requests beside others. */
+static enum grade judge_beside(const struct contest *c, const struct runner *r, struct text *t)
+{
+	double p99 = r->deciding.mid, alone = r->alone_p99.mid;
+	struct figure rps = figure(r->cell, "fast.rps");
+
+	say(t, "beside %s the fast requests' p99 was ", c->rule->beside);
+	say_ms(t, p99);
+	say_spread(t, &r->deciding, say_ms);
+	if (r->alone_p99.known) {
+		say(t, ", in " ALONE " ");
+		say_ms(t, alone);
+	}
+	say(t, "; ");
+	say_count(t, rps.mid);
+	say(t, " of them a second");
+	if (!r->alone_p99.known) {
+		/* Without its own figure the best one's must do. */
+		alone = c->first ? c->first->deciding.mid : p99;
+		if (c->first && c->first != r) {
+			say(t, "; the p99 of %s was ", c->first->name);
+			say_ms(t, alone);
+		}
+	}
+	if (p99 <= BESIDE_YES * alone || p99 <= alone + BESIDE_YES_MS)
+		return YES;
+	return p99 <= BESIDE_FAIR * alone || p99 <= alone + BESIDE_FAIR_MS ? FAIR : NO;
+}
+
+static enum grade judge_idle(const struct runner *r, struct text *t)
+{
+	double part = r->alone_rps.known && r->alone_rps.mid > 0 ? r->rps.mid / r->alone_rps.mid : 1;
+	struct figure held = figure(r->cell, "idle.held"), each = figure(r->cell, "idle.bytes_each");
+
+	say(t, "in ");
+	say_mb(t, r->deciding.mid);
+	say_spread(t, &r->deciding, say_mb);
+	if (held.known) {
+		say(t, " it held ");
+		say_count(t, held.mid);
+		say(t, " idle connections");
+	}
+	if (each.known) {
+		say(t, ", ");
+		say_count(t, each.mid);
+		say(t, " bytes each,");
+	}
+	say(t, " and answered ");
+	say_count(t, r->rps.mid);
+	say(t, " requests/s");
+	if (r->alone_rps.known)
+		say(t, ", %.2f of its rate in " ALONE, part);
+	if (r->p99.known) {
+		say(t, ", p99 ");
+		say_ms(t, r->p99.mid);
+	}
+	return grade_rate(part);
+}
+
+/* What makes the numbers less than they seem. */
+static enum grade doubts(const struct runner *r, enum grade grade, struct text *t)
+{
+	const json_t *rounds = json_object_get(r->cell, "rounds");
+	size_t spoilt = count_dirty(rounds), n = json_array_size(rounds);
+	double foreign = 0, value;
+
+	if (r->errors > 0) {
+		say(t, "; ");
+		say_count(t, r->errors);
+		say(t, " request%s failed (%.2f %%)", r->errors > 1 ? "s" : "", 100 * failing(r));
+		grade = failing(r) > ERRORS_NO ? NO : grade == YES ? FAIR : grade;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const json_t *round = json_array_get(rounds, i);
+
+		if (dirty(round) && number(round, "foreign", &value) && value > foreign)
+			foreign = value;
+	}
+	if (spoilt > 0)
+		say(t, "; %zu of %zu rounds disturbed%s: other processes used up to %.2f CPUs", spoilt, n,
+			spoilt < n ? " and left out" : "", foreign);
+	return grade;
+}
+
+static enum grade judge(const struct contest *c, const struct runner *r, struct text *t)
+{
+	enum grade grade;
+
+	if (!r->measured) {
+		say(t, "%s requests were answered in time", c->rule->beside ? "none of the fast" : "no");
+		return doubts(r, NO, t);
+	}
+	if (c->rule->beside)
+		grade = judge_beside(c, r, t);
+	else if (c->rule->least)
+		grade = judge_idle(r, t);
+	else
+		grade = judge_rate(c, r, t);
+	return doubts(r, grade, t);
+}
+
+/* ---- the verdict ------------------------------------------------------------------------------------------------- */
+
+static int put(json_t *object, const char *key, json_t *value)
+{
+	return value && json_object_set_new(object, key, value) == 0 ? 0 : -ENOMEM;
+}
+
+static int judge_runner(const struct contest *c, const struct runner *r, json_t *suits, json_t *reasons)
+{
+	static const char *const names[] = { [NO] = "no", [FAIR] = "fair", [YES] = "yes" };
+	const char *why = text_of(r->cell, "why");
+	struct text t = { NULL, 0, false };
+	int rc = 0;
+
+	if (r->figures) {
+		rc = put(suits, r->name, json_string(names[judge(c, r, &t)]));
+	} else if (strcmp(r->status, "cannot") == 0) {
+		rc = put(suits, r->name, json_string("no"));
+		say(&t, "cannot run it: %s", why[0] ? why : "no reason was recorded");
+	} else if (ran(r->cell)) {
+		say(&t, "not judged: the report lacks its %s", r->deciding.known ? "requests a second" : c->rule->path);
+	} else {
+		say(&t, "not measured: %s", why[0] ? why : r->status[0] ? r->status : "it was not part of the run");
+	}
+	if (rc) {
+		free(t.p);
+		return rc;
+	}
+	return put(reasons, r->name, said(&t));
+}
+
+/* The best of those that are not among the best. */
+static const struct runner *next_of(const struct contest *c)
+{
+	const struct runner *next = NULL;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct runner *r = &c->runners[i];
+
+		if (r->measured && !r->best && failing(r) <= ERRORS_NO &&
+			(!next || better(c->rule, r->deciding.mid, next->deciding.mid)))
+			next = r;
+	}
+	return next;
+}
+
+static void say_deciding(struct text *t, const struct rule *rule, const struct figure *f)
+{
+	rule->say(t, f->mid);
+	say(t, "%s", rule->unit);
+	say_spread(t, f, rule->say);
+}
+
+static json_t *why_best(const struct contest *c, const json_t *best)
+{
+	const char *what = c->rule->beside ? "p99 of the fast requests " : c->rule->least ? "memory " : "";
+	const struct runner *next = next_of(c);
+	struct text t = { NULL, 0, false };
+
+	if (!c->first) {
+		say(&t, "nobody ran it so that it could be judged");
+		return said(&t);
+	}
+	say_names(&t, best);
+	say(&t, ": %s", what);
+	for (size_t i = 0, nth = 0; i < c->n; i++) {
+		if (!c->runners[i].best)
+			continue;
+		say(&t, "%s", nth++ == 0 ? "" : ", ");
+		say_deciding(&t, c->rule, &c->runners[i].deciding);
+	}
+	if (json_array_size(best) > 1)
+		say(&t, "; the spreads overlap, so they are not ranked");
+	if (next) {
+		say(&t, "; next is %s with ", next->name);
+		say_deciding(&t, c->rule, &next->deciding);
+	}
+	if (c->first->deciding.rounds < 2)
+		say(&t, "; of one round, so differences of less than a fifth are not ranked");
+	return said(&t);
+}
+
+static json_t *verdict(const struct contest *c, const char *workload)
+{
+	json_t *suits = json_object(), *reasons = json_object(), *best = json_array(), *out = json_object();
+	int rc = suits && reasons && best && out ? 0 : -ENOMEM;
+
+	for (size_t i = 0; rc == 0 && i < c->n; i++) {
+		const struct runner *r = &c->runners[i];
+
+		rc = judge_runner(c, r, suits, reasons);
+		if (rc == 0 && r->best)
+			rc = json_array_append_new(best, json_string(r->name)) ? -ENOMEM : 0;
+	}
+	if (rc == 0)
+		rc = put(out, "workload", json_string(workload));
+	if (rc == 0)
+		rc = put(out, "why", why_best(c, best));
+	if (rc == 0 && json_object_set(out, "best", best) == 0 && json_object_set(out, "suits", suits) == 0 &&
+		json_object_set(out, "reason", reasons) == 0)
+		rc = 0;
+	else
+		rc = -ENOMEM;
+	json_decref(suits);
+	json_decref(reasons);
+	json_decref(best);
+	if (rc == 0)
+		return out;
+	json_decref(out);
+	return NULL;
+}
+
+static const struct rule *rule_of(const char *workload)
+{
+	const struct rule *rule = rules;
+
+	while (rule->workload && strcmp(rule->workload, workload) != 0)
+		rule++;
+	return rule;
+}
+
+static json_t *judge_workload(const json_t *report, const json_t *workload)
+{
+	const json_t *subjects = json_object_get(report, "subjects");
+	const char *name = text_of(workload, "name");
+	struct contest *c = calloc(1, sizeof(*c));
+	json_t *out;
+
+	if (!c)
+		return NULL;
+	c->rule = rule_of(name);
+	for (size_t i = 0; i < json_array_size(subjects) && c->n < SUBJECTS_MAX; i++)
+		c->runners[c->n++] = runner(report, text_of(json_array_get(subjects, i), "name"), name, c->rule);
+	rank(c);
+	out = verdict(c, name);
+	free(c);
+	return out;
+}
+
+json_t *lab_verdicts(const json_t *report)
+{
+	const json_t *workloads = json_object_get(report, "workloads");
+	json_t *out = json_array();
+
+	for (size_t i = 0; out && i < json_array_size(workloads); i++)
+		if (json_array_append_new(out, judge_workload(report, json_array_get(workloads, i)))) {
+			json_decref(out);
+			return NULL;
+		}
+	return out;
+}

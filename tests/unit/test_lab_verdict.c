@@ -1,0 +1,428 @@
+/* test_lab_verdict.c: who suits which workload, said with the numbers that show it, and nothing without. */
+#include "cli/lab_verdict.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *report, *verdicts;
+
+static void setup(void)
+{
+	report = json_pack("{s[] s[] s[]}", "subjects", "workloads", "cells");
+	ck_assert_ptr_nonnull(report);
+	verdicts = NULL;
+}
+
+static void teardown(void)
+{
+	json_decref(report);
+	json_decref(verdicts);
+}
+
+/* ---- making a report --------------------------------------------------------------------------------------------- */
+
+static void workload(const char *name)
+{
+	ck_assert_int_eq(json_array_append_new(json_object_get(report, "workloads"),
+		json_pack("{ss}", "name", name)), 0);
+}
+
+static void subject(const char *name)
+{
+	ck_assert_int_eq(json_array_append_new(json_object_get(report, "subjects"),
+		json_pack("{ss}", "name", name)), 0);
+}
+
+static json_t *cell(const char *who, const char *what, const char *status, const char *why)
+{
+	json_t *c = json_pack("{ss ss ss ss* s[]}", "subject", who, "workload", what, "status", status, "why", why,
+		"rounds");
+
+	ck_assert_ptr_nonnull(c);
+	ck_assert_int_eq(json_array_append_new(json_object_get(report, "cells"), c), 0);
+	return c;
+}
+
+/* Requests a second, p99 in ms, CPU us a request; of the fast ones requests a second, less than 0 for none, and p99. */
+struct round {
+	double rps, p99, cpu, fast_rps, fast_p99;
+};
+
+static json_t *figures(const struct round *r)
+{
+	json_t *o = json_pack("{sf si si sf sf si}", "rps", r->rps, "requests", (int)r->rps, "errors", 0, "p99_ms",
+		r->p99, "cpu_us", r->cpu, "memory_kb", 10240);
+
+	ck_assert_ptr_nonnull(o);
+	if (r->fast_rps >= 0)
+		ck_assert_int_eq(json_object_set_new(o, "fast", json_pack("{sf sf}", "rps", r->fast_rps, "p99_ms",
+			r->fast_p99)), 0);
+	return o;
+}
+
+/* A measured cell; the median is the middle one of three rounds, or the one. */
+static json_t *measured(const char *who, const char *what, const struct round *rounds, size_t n)
+{
+	json_t *c = cell(who, what, "measured", NULL);
+
+	for (size_t i = 0; i < n; i++)
+		ck_assert_int_eq(json_array_append_new(json_object_get(c, "rounds"), figures(&rounds[i])), 0);
+	ck_assert_int_eq(json_object_set_new(c, "median", figures(&rounds[n / 2])), 0);
+	return c;
+}
+
+#define ROUND(rps, p99, cpu) { rps, p99, cpu, -1, 0 }
+#define MEASURED(subject, workload, ...) \
+	measured(subject, workload, (const struct round[]){ __VA_ARGS__ }, \
+		sizeof((const struct round[]){ __VA_ARGS__ }) / sizeof(struct round))
+
+/* The first round of a cell, to be spoilt. */
+static json_t *first_round(json_t *c)
+{
+	return json_array_get(json_object_get(c, "rounds"), 0);
+}
+
+/* ---- reading the verdict ----------------------------------------------------------------------------------------- */
+
+static const json_t *verdict(const char *name)
+{
+	if (!verdicts)
+		verdicts = lab_verdicts(report);
+	ck_assert_ptr_nonnull(verdicts);
+	for (size_t i = 0; i < json_array_size(verdicts); i++) {
+		const json_t *v = json_array_get(verdicts, i);
+
+		if (strcmp(json_string_value(json_object_get(v, "workload")), name) == 0)
+			return v;
+	}
+	ck_abort_msg("no verdict on %s", name);
+	return NULL;
+}
+
+/* "" for a subject of which it is not said. */
+static const char *suits(const char *who, const char *what)
+{
+	const json_t *all = json_object_get(verdict(what), "suits");
+	const char *s = json_string_value(json_object_get(all, who));
+
+	return s ? s : "";
+}
+
+static const char *reason(const char *who, const char *what)
+{
+	return json_string_value(json_object_get(json_object_get(verdict(what), "reason"), who));
+}
+
+static const char *why(const char *what)
+{
+	return json_string_value(json_object_get(verdict(what), "why"));
+}
+
+static void best_is(const char *what, const char *names)
+{
+	char *best = json_dumps(json_object_get(verdict(what), "best"), JSON_COMPACT);
+
+	ck_assert_str_eq(best, names);
+	free(best);
+}
+
+/* ---- rates ------------------------------------------------------------------------------------------------------- */
+
+START_TEST(the_best_is_who_answers_most_and_the_others_are_measured_by_him)
+{
+	workload("trivial");
+	subject("hybrid");
+	subject("wsgi");
+	subject("flask");
+	MEASURED("hybrid", "trivial", ROUND(178000, 0.8, 5), ROUND(182340, 0.9, 5.42), ROUND(185000, 1, 6));
+	MEASURED("wsgi", "trivial", ROUND(90000, 1.5, 10), ROUND(91170, 1.6, 10.9), ROUND(92000, 2, 11));
+	MEASURED("flask", "trivial", ROUND(3800, 20, 250), ROUND(3900, 21, 256), ROUND(4000, 22, 260));
+	best_is("trivial", "[\"hybrid\"]");
+	ck_assert_str_eq(why("trivial"), "hybrid: 182,340 requests/s (178,000 to 185,000); next is wsgi with 91,170 "
+		"requests/s (90,000 to 92,000)");
+	ck_assert_str_eq(suits("hybrid", "trivial"), "yes");
+	ck_assert_str_eq(reason("hybrid", "trivial"), "182,340 requests/s (178,000 to 185,000), p99 0.90 ms, 5.4 us of "
+		"CPU "
+		"each, so 0.99 CPUs were busy");
+	ck_assert_str_eq(suits("wsgi", "trivial"), "fair");
+	ck_assert_str_eq(suits("flask", "trivial"), "no");
+	ck_assert_str_eq(reason("flask", "trivial"), "3,900 requests/s (3,800 to 4,000), p99 21 ms, 256 us of CPU each,"
+		" so "
+		"1.00 CPUs were busy; 0.021 of what hybrid did");
+}
+END_TEST
+
+START_TEST(whose_spreads_overlap_are_not_ranked)
+{
+	workload("trivial");
+	subject("hybrid");
+	subject("asgi");
+	MEASURED("hybrid", "trivial", ROUND(100, 1, 5), ROUND(150, 1, 5), ROUND(200, 1, 5));
+	MEASURED("asgi", "trivial", ROUND(140, 1, 5), ROUND(145, 1, 5), ROUND(150, 1, 5));
+	best_is("trivial", "[\"hybrid\",\"asgi\"]");
+	ck_assert_str_eq(why("trivial"), "hybrid and asgi: 150 requests/s (100 to 200), 145 requests/s (140 to 150); "
+		"the "
+		"spreads overlap, so they are not ranked");
+	ck_assert_ptr_nonnull(strstr(reason("asgi", "trivial"), "; its spread overlaps that of hybrid"));
+}
+END_TEST
+
+START_TEST(a_single_round_ranks_nobody_who_is_near)
+{
+	workload("trivial");
+	subject("hybrid");
+	subject("asgi");
+	subject("wsgi");
+	MEASURED("hybrid", "trivial", ROUND(1000, 1, 5));
+	MEASURED("asgi", "trivial", ROUND(900, 1, 5));
+	MEASURED("wsgi", "trivial", ROUND(500, 1, 5));
+	best_is("trivial", "[\"hybrid\",\"asgi\"]");
+	ck_assert_ptr_nonnull(strstr(why("trivial"), "next is wsgi with 500 requests/s; of one round"));
+}
+END_TEST
+
+START_TEST(how_many_waited_at_once_follows_from_the_rate)
+{
+	workload("blocking50");
+	subject("hybrid");
+	subject("asgi");
+	MEASURED("hybrid", "blocking50", ROUND(790, 80, 20), ROUND(796, 81, 21), ROUND(798, 82, 22));
+	MEASURED("asgi", "blocking50", ROUND(19.5, 3200, 20), ROUND(19.8, 3240, 21), ROUND(19.9, 3300, 22));
+	ck_assert_ptr_nonnull(strstr(reason("hybrid", "blocking50"), ", so 39.8 waited at once"));
+	ck_assert_str_eq(suits("asgi", "blocking50"), "no");
+	ck_assert_str_eq(reason("asgi", "blocking50"), "19.8 requests/s (19.5 to 19.9), p99 3240 ms, 21 us of CPU each,"
+		" so 1.0 waited "
+		"at once; 0.025 of what hybrid did");
+}
+END_TEST
+
+START_TEST(a_long_tail_spoils_a_good_rate)
+{
+	workload("blocking10");
+	subject("hybrid");
+	subject("wsgi");
+	MEASURED("hybrid", "blocking10", ROUND(3900, 18, 20), ROUND(3950, 19, 20), ROUND(3980, 20, 20));
+	MEASURED("wsgi", "blocking10", ROUND(3900, 90, 20), ROUND(3940, 95, 20), ROUND(3960, 99, 20));
+	ck_assert_str_eq(suits("wsgi", "blocking10"), "fair");
+	ck_assert_ptr_nonnull(strstr(reason("wsgi", "blocking10"), "p99 95 ms"));
+	ck_assert_ptr_nonnull(strstr(reason("wsgi", "blocking10"), ", but the p99 of hybrid was 19 ms"));
+}
+END_TEST
+
+/* ---- beside others ----------------------------------------------------------------------------------------------- */
+
+#define BESIDE(fast_rps, fast_p99) { 900, 100, 20, fast_rps, fast_p99 }
+
+static void mixed(void)
+{
+	workload("trivial");
+	workload("mixed");
+	subject("hybrid");
+	subject("asgi");
+	MEASURED("hybrid", "trivial", ROUND(1000, 2, 5), ROUND(1000, 2.1, 5), ROUND(1000, 2.2, 5));
+	MEASURED("asgi", "trivial", ROUND(1000, 2, 5), ROUND(1000, 2.1, 5), ROUND(1000, 2.2, 5));
+}
+
+START_TEST(fast_requests_are_judged_by_how_fast_they_are_alone)
+{
+	mixed();
+	MEASURED("hybrid", "mixed", BESIDE(800, 2.8), BESIDE(800, 3), BESIDE(800, 3.1));
+	MEASURED("asgi", "mixed", BESIDE(19, 101), BESIDE(19, 103), BESIDE(19, 110));
+	best_is("mixed", "[\"hybrid\"]");
+	ck_assert_str_eq(suits("hybrid", "mixed"), "yes");
+	ck_assert_str_eq(suits("asgi", "mixed"), "no");
+	ck_assert_str_eq(reason("asgi", "mixed"), "beside blocking requests the fast requests' p99 was 103 ms (101 ms "
+		"to 110 "
+		"ms), in trivial 2.1 ms; 19 of them a second");
+	ck_assert_str_eq(why("mixed"), "hybrid: p99 of the fast requests 3.0 ms (2.8 ms to 3.1 ms); next is asgi with "
+		"103 ms "
+		"(101 ms to 110 ms)");
+}
+END_TEST
+
+START_TEST(fast_requests_that_got_no_answer_are_not_the_fastest)
+{
+	mixed();
+	MEASURED("hybrid", "mixed", BESIDE(800, 30), BESIDE(800, 30), BESIDE(800, 30));
+	MEASURED("asgi", "mixed", BESIDE(0, 0), BESIDE(0, 0), BESIDE(0, 0));
+	best_is("mixed", "[\"hybrid\"]");
+	ck_assert_str_eq(suits("asgi", "mixed"), "no");
+	ck_assert_str_eq(reason("asgi", "mixed"), "none of the fast requests were answered in time");
+	ck_assert_str_eq(suits("hybrid", "mixed"), "no");
+}
+END_TEST
+
+START_TEST(without_the_figure_alone_the_best_one_is_the_measure)
+{
+	workload("slow");
+	subject("hybrid");
+	subject("wsgi");
+	MEASURED("hybrid", "slow", BESIDE(800, 3), BESIDE(800, 3), BESIDE(800, 3));
+	MEASURED("wsgi", "slow", BESIDE(100, 300), BESIDE(100, 310), BESIDE(100, 320));
+	ck_assert_str_eq(suits("hybrid", "slow"), "yes");
+	ck_assert_str_eq(suits("wsgi", "slow"), "no");
+	ck_assert_ptr_nonnull(strstr(reason("wsgi", "slow"), "; the p99 of hybrid was 3.0 ms"));
+}
+END_TEST
+
+START_TEST(a_measured_cell_without_the_figure_that_decides_is_not_judged)
+{
+	workload("slow");
+	subject("hybrid");
+	MEASURED("hybrid", "slow", ROUND(100, 1, 1));
+	best_is("slow", "[]");
+	ck_assert_str_eq(suits("hybrid", "slow"), "");
+	ck_assert_str_eq(reason("hybrid", "slow"), "not judged: the report lacks its fast.p99_ms");
+	ck_assert_str_eq(why("slow"), "nobody ran it so that it could be judged");
+}
+END_TEST
+
+/* ---- idle connections -------------------------------------------------------------------------------------------- */
+
+START_TEST(idle_connections_are_judged_by_memory_and_by_what_they_leave)
+{
+	json_t *c;
+
+	workload("trivial");
+	workload("idle");
+	subject("hybrid");
+	subject("node");
+	MEASURED("hybrid", "trivial", ROUND(1000, 2, 5), ROUND(1000, 2, 5));
+	MEASURED("node", "trivial", ROUND(1000, 2, 5), ROUND(1000, 2, 5));
+	c = MEASURED("hybrid", "idle", ROUND(970, 2, 5), ROUND(970, 2, 5));
+	json_object_set_new(json_object_get(c, "median"), "idle", json_pack("{si si}", "held", 9998, "bytes_each",
+		312));
+	c = MEASURED("node", "idle", ROUND(500, 4, 9), ROUND(500, 4, 9));
+	json_object_set_new(json_object_get(c, "median"), "memory_kb", json_integer(204800));
+	for (size_t i = 0; i < 2; i++)
+		json_object_set_new(json_array_get(json_object_get(c, "rounds"), i), "memory_kb", json_integer(204800));
+	best_is("idle", "[\"hybrid\"]");
+	ck_assert_str_eq(reason("hybrid", "idle"), "in 10.0 MB (10.0 MB to 10.0 MB) it held 9,998 idle connections, "
+		"312 "
+		"bytes each, and answered 970 requests/s, 0.97 of its rate in trivial, p99 2.0 ms");
+	ck_assert_str_eq(suits("hybrid", "idle"), "yes");
+	ck_assert_str_eq(suits("node", "idle"), "fair");
+	ck_assert_str_eq(why("idle"), "hybrid: memory 10.0 MB (10.0 MB to 10.0 MB); next is node with 200 MB (200 MB "
+		"to 200 "
+		"MB)");
+}
+END_TEST
+
+/* ---- what was not measured, or not well -------------------------------------------------------------------------- */
+
+START_TEST(who_cannot_does_not_suit_and_says_why)
+{
+	workload("idle");
+	subject("wsgi-sync");
+	cell("wsgi-sync", "idle", "cannot", "it closes each connection with its reply");
+	ck_assert_str_eq(suits("wsgi-sync", "idle"), "no");
+	ck_assert_str_eq(reason("wsgi-sync", "idle"), "cannot run it: it closes each connection with its reply");
+	best_is("idle", "[]");
+}
+END_TEST
+
+START_TEST(of_who_failed_or_is_missing_nothing_is_said_but_that)
+{
+	workload("trivial");
+	subject("node");
+	subject("nginx");
+	subject("asgi");
+	cell("node", "trivial", "failed", "it ended with status 1");
+	cell("nginx", "trivial", "missing", "there is no program nginx in PATH");
+	ck_assert_str_eq(suits("node", "trivial"), "");
+	ck_assert_str_eq(reason("node", "trivial"), "not measured: it ended with status 1");
+	ck_assert_str_eq(suits("nginx", "trivial"), "");
+	ck_assert_str_eq(reason("nginx", "trivial"), "not measured: there is no program nginx in PATH");
+	ck_assert_str_eq(reason("asgi", "trivial"), "not measured: it was not part of the run");
+}
+END_TEST
+
+START_TEST(who_fails_requests_is_not_the_best)
+{
+	json_t *c;
+
+	workload("trivial");
+	subject("hybrid");
+	subject("asgi");
+	c = MEASURED("hybrid", "trivial", ROUND(2000, 1, 5), ROUND(2000, 1, 5));
+	json_object_set_new(first_round(c), "errors", json_integer(100));
+	c = MEASURED("asgi", "trivial", ROUND(1000, 1, 5), ROUND(1000, 1, 5));
+	json_object_set_new(first_round(c), "errors", json_integer(1));
+	best_is("trivial", "[\"asgi\"]");
+	ck_assert_str_eq(suits("hybrid", "trivial"), "no");
+	ck_assert_ptr_nonnull(strstr(reason("hybrid", "trivial"), "; 100 requests failed (2.44 %)"));
+	ck_assert_str_eq(suits("asgi", "trivial"), "fair");
+	ck_assert_ptr_nonnull(strstr(reason("asgi", "trivial"), "; 1 request failed (0.05 %)"));
+}
+END_TEST
+
+START_TEST(disturbed_rounds_are_told_of)
+{
+	json_t *c;
+
+	workload("trivial");
+	subject("hybrid");
+	c = MEASURED("hybrid", "trivial", ROUND(2000, 1, 5), ROUND(2000, 1, 5), ROUND(2000, 1, 5));
+	json_object_set_new(first_round(c), "dirty", json_true());
+	json_object_set_new(first_round(c), "foreign", json_real(0.314));
+	json_object_set_new(first_round(c), "rps", json_real(3));
+	ck_assert_ptr_nonnull(strstr(reason("hybrid", "trivial"), "2,000 requests/s (2,000 to 2,000)"));
+	ck_assert_ptr_nonnull(strstr(reason("hybrid", "trivial"),
+		"; 1 of 3 rounds disturbed and left out: other processes used up to 0.31 CPUs"));
+}
+END_TEST
+
+START_TEST(nonsense_counts_as_not_measured)
+{
+	static const char *const reports[] = { "{}", "{\"workloads\":3,\"subjects\":{},\"cells\":\"x\"}",
+		"{\"workloads\":[1,{},{\"name\":7}],\"subjects\":[null,{\"name\":[]}],\"cells\":[[],{\"status\":3}]}",
+		"{\"workloads\":[{\"name\":\"trivial\"}],\"subjects\":[{\"name\":\"a\"}],\"cells\":[{\"subject\":\"a\","
+		"\"workload\":\"trivial\",\"status\":\"measured\",\"rounds\":[null,{\"rps\":\"9\"}],"
+		"\"median\":{\"rps\":-1,"
+		"\"p99_ms\":\"x\"}}]}" };
+
+	for (size_t i = 0; i < sizeof(reports) / sizeof(reports[0]); i++) {
+		json_t *r = json_loads(reports[i], 0, NULL), *v;
+
+		ck_assert_ptr_nonnull(r);
+		v = lab_verdicts(r);
+		ck_assert(json_is_array(v));
+		for (size_t n = 0; n < json_array_size(v); n++)
+			ck_assert_uint_eq(json_object_size(json_object_get(json_array_get(v, n), "suits")), 0);
+		json_decref(v);
+		json_decref(r);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("lab verdict");
+	TCase *c = tcase_create("lab verdict");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_set_timeout(c, 60);
+	tcase_add_checked_fixture(c, setup, teardown);
+	tcase_add_test(c, the_best_is_who_answers_most_and_the_others_are_measured_by_him);
+	tcase_add_test(c, whose_spreads_overlap_are_not_ranked);
+	tcase_add_test(c, a_single_round_ranks_nobody_who_is_near);
+	tcase_add_test(c, how_many_waited_at_once_follows_from_the_rate);
+	tcase_add_test(c, a_long_tail_spoils_a_good_rate);
+	tcase_add_test(c, fast_requests_are_judged_by_how_fast_they_are_alone);
+	tcase_add_test(c, fast_requests_that_got_no_answer_are_not_the_fastest);
+	tcase_add_test(c, without_the_figure_alone_the_best_one_is_the_measure);
+	tcase_add_test(c, a_measured_cell_without_the_figure_that_decides_is_not_judged);
+	tcase_add_test(c, idle_connections_are_judged_by_memory_and_by_what_they_leave);
+	tcase_add_test(c, who_cannot_does_not_suit_and_says_why);
+	tcase_add_test(c, of_who_failed_or_is_missing_nothing_is_said_but_that);
+	tcase_add_test(c, who_fails_requests_is_not_the_best);
+	tcase_add_test(c, disturbed_rounds_are_told_of);
+	tcase_add_test(c, nonsense_counts_as_not_measured);
+	suite_add_tcase(s, c);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed > 0;
+}

@@ -76,7 +76,9 @@ bool advice_hold(const struct advice_hold *in, struct advice *out)
 	snprintf(out->evidence, sizeof(out->evidence), "held loop %u for %s%s%s, %llu request%s waited", in->loop,
 		say_time(time, in->ns), !blocked ? " on CPU" : in->call[0] ? " in " : ", blocked",
 		blocked ? in->call : "", (unsigned long long)in->victims, plural(in->victims));
-	if (blocked)
+	if (in->remedy)
+		snprintf(out->remedy, sizeof(out->remedy), "%s", in->remedy);
+	else if (blocked)
 		snprintf(out->remedy, sizeof(out->remedy), "declare it .sync");
 	else
 		snprintf(out->remedy, sizeof(out->remedy),

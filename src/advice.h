@@ -32,6 +32,7 @@ struct advice_hold {
 	const char *call;
 	uint64_t victims;
 	unsigned cpus;
+	const char *remedy;             /* where another lane is none; else NULL */
 };
 CHECKED bool advice_hold(const struct advice_hold *in, struct advice *out);
 

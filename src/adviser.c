@@ -20,6 +20,7 @@
 #include "cpus.h"
 #include "crew.h"
 #include "exchange.h"
+#include "model.h"
 #include "stall.h"
 
 #include <errno.h>
@@ -179,7 +180,8 @@ static bool holds(const struct adviser *a, uint32_t i, struct advice *advice)
 {
 	struct watch *watch = server_watch(a->server);
 	struct stall_book *book = watch ? watch_book(watch) : NULL;
-	struct advice_hold in = { .cpus = a->cpus, .call = "" };
+	struct advice_hold in = { .cpus = a->cpus, .call = "",
+		.remedy = model_of(server_setup(a->server)->config->model)->remedy };
 	struct stall *worst;
 	bool found;
 
@@ -199,7 +201,8 @@ static bool holds(const struct adviser *a, uint32_t i, struct advice *advice)
 	return found;
 }
 
-/* A .sync route that needs no thread; an .adaptive one finds its way by itself. */
+/* A .sync route that needs no thread; an .adaptive one finds its way by itself, and what a model has put there is not
+ * the app's to change. */
 static bool is_short(const struct adviser *a, uint32_t i, const struct route_place *p, bool was, struct advice *advice)
 {
 	const struct endpoint *e = server_route(a->server, i);
@@ -208,7 +211,7 @@ static bool is_short(const struct adviser *a, uint32_t i, const struct route_pla
 		.sampled = p->now.sleeps.sampled - p->base.sleeps.sampled,
 		.slept = p->now.sleeps.slept - p->base.sleeps.slept };
 
-	if (!e->pool_name || e->lane || e->stream || run.count == 0 || wait.count == 0)
+	if (!e->pool_name || e->lane || e->by_model || e->stream || run.count == 0 || wait.count == 0)
 		return false;
 	in.p99_ns = advice_quantile_bound(pool_bucket_ns, run.bucket, POOL_BUCKETS, 0.99);
 	in.p999_ns = advice_quantile_bound(pool_bucket_ns, run.bucket, POOL_BUCKETS, 0.999);

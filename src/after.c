@@ -17,10 +17,15 @@
  * is over.  Work that has not begun by then is dropped, and counted; the queue's other bounds (its time-out, CoDel)
  * never drop any.
  *
+ * Where the model has no pools to run handlers in (--model asgi, tornado), all of it runs on the loop, on a fiber, as a
+ * background task of an ASGI app: it takes its places as ever, which bound how much there may be.  It begins when the
+ * loop has been in the kernel once more, so that the reply is with its client before anything holds the loop.
+ *
  * Threads: ol_after by the request's owner; run_job and what it calls on a worker; the rest on the loop's.
  */
 #include "chain.h"
 #include "dispatch_internal.h"
+#include "model.h"
 
 #include <errno.h>
 
@@ -36,11 +41,19 @@ struct after {
 	struct task *head, *tail;
 	unsigned run, failed, dropped;  /* since the loop has last looked */
 	unsigned pool;                  /* where its job is */
+	uint64_t turn;                  /* of the loop, after which it may begin there */
 };
+
+#define RETRY_NS (20 * NS_PER_MS)       /* until a fiber is tried for again */
 
 static struct pool *pool_at(const struct ol_req *r, unsigned i)
 {
 	return r->home->shared->pools[i].pool;
+}
+
+static const struct model *model(const struct ol_req *r)
+{
+	return model_of(r->home->shared->config->model);
 }
 
 /* ---- leaving work ------------------------------------------------------------------------------------------------ */
@@ -72,6 +85,7 @@ int ol_after(ol_req *r, const char *pool, int (*fn)(ol_req *r, void *arg), void 
 		return -EALREADY;
 	if (i < 0)
 		return -ENOENT;
+	i = (int)model_pool(model(r), (unsigned)i);
 	if (!pool_admit(pool_at(r, (unsigned)i)))
 		return -EAGAIN;
 	rc = leave(r, &(struct task){ .pool = (unsigned)i, .fn = fn, .arg = arg });
@@ -186,6 +200,91 @@ static void job_done(struct loop_msg *m)
 	}
 }
 
+/* ---- on the loop ------------------------------------------------------------------------------------------------- */
+
+static void run_all(void *arg)
+{
+	struct ol_req *r = arg;
+
+	dispatch_enter_fiber(r, fiber_current(r->home->fibers));
+	while (r->after->head) {
+		unsigned pool = r->after->head->pool;
+
+		run(r, pop(r->after));
+		pool_unadmit(pool_at(r, pool));
+	}
+}
+
+static void inline_ran(struct ol_req *r, bool ended)
+{
+	(void)exchange_current(NULL);
+	dispatch_leave_app(r->home);
+	if (!ended)
+		return;
+	r->fiber = NULL;
+	end(r);
+}
+
+static void inline_resume(struct park *p)
+{
+	struct ol_req *r = container_of(p, struct ol_req, own_park);
+
+	dispatch_enter_fiber(r, p->fiber);
+	(void)exchange_current(r);
+	inline_ran(r, fiber_resume(p->fiber));
+}
+
+static void inline_retry(struct timer *t);
+
+static void inline_start(struct ol_req *r)
+{
+	struct dispatch *d = r->home;
+	int rc;
+
+	if (d->abandoned) {
+		drop_all(r);
+		end(r);
+		return;
+	}
+	(void)exchange_current(r);
+	rc = fiber_start(d->fibers, r->endpoint->stack, r->endpoint->name, run_all, r, &r->fiber);
+	if (rc == 0) {
+		inline_ran(r, !r->fiber);
+		return;
+	}
+	(void)exchange_current(NULL); /* there are as many as may be, or no memory: it was taken, so it will run */
+	timer_init(&r->deadline, inline_retry);
+	wheel_add(&d->loop->wheel, &r->deadline, d->loop->now_ns + RETRY_NS);
+}
+
+static void inline_retry(struct timer *t)
+{
+	inline_start(container_of(t, struct ol_req, deadline));
+}
+
+/* Its loop has handed the reply to the kernel when another turn has begun. */
+static void inline_due(struct loop_msg *m)
+{
+	struct ol_req *r = container_of(m, struct ol_req, done);
+
+	if (loop_turns(r->home->loop) == r->after->turn)
+		loop_post(r->home->loop, &r->done);
+	else
+		inline_start(r);
+}
+
+static void inline_submit(struct ol_req *r)
+{
+	struct loop *l = r->home->loop;
+
+	park_init_fiber(&r->own_park, l, r->home->fibers, inline_resume);
+	r->after->turn = loop_turns(l);
+	r->done.fn = inline_due;
+	loop_post(l, &r->done);
+}
+
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
+
 bool after_begin(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
@@ -205,12 +304,16 @@ bool after_begin(struct ol_req *r)
 	atomic_store_explicit(&r->cancelled, false, memory_order_relaxed);
 	atomic_store_explicit(&r->woken, false, memory_order_relaxed);
 	r->told = 0;
-	park_init_thread(&r->own_park);
-	r->park = &r->own_park;
 	list_push_back(&d->after, &r->node);
 	metric_set(d->metrics, METRIC_BACKGROUND, ++d->nafter);
 	d->nlive--;
-	submit(r);
+	r->park = &r->own_park;
+	if (model(r)->lane == MODEL_LOOP) {
+		inline_submit(r);
+	} else {
+		park_init_thread(&r->own_park);
+		submit(r);
+	}
 	return true;
 }
 
@@ -220,7 +323,9 @@ static void take_back(struct ol_req *r)
 {
 	struct after *a = r->after;
 
-	if (dispatch_take_back(r->home, a->pool, &r->job, DROP_SHUTDOWN)) {
+	if (model(r)->lane == MODEL_LOOP) { /* what has not begun drops itself when its turn comes */
+		dispatch_tell(r, DROP_SHUTDOWN);
+	} else if (dispatch_take_back(r->home, a->pool, &r->job, DROP_SHUTDOWN)) {
 		(void)pop(a); /* its place has been given back */
 		a->dropped++;
 		drop_all(r);

@@ -21,6 +21,7 @@
 #include "config.h"
 #include "control.h"
 #include "cpus.h"
+#include "model.h"
 #include "offloop.h"
 #include "options.h"
 #include "server.h"
@@ -281,6 +282,20 @@ static void url(char *dst, size_t n, const char *address)
 	snprintf(dst, n, "%s%s", strncmp(address, "unix:", 5) == 0 ? "" : "http://", address);
 }
 
+/* What is not as the app declares it. */
+static void log_model(const struct process *p, const struct server_info *info)
+{
+	const struct model *m = model_of(p->config.model);
+	struct pool_stats stats;
+	char text[160];
+
+	if (!model_decides(m))
+		return;
+	pool_stats(server_pool(p->server, 0), &stats);
+	model_text(text, sizeof(text), m, (unsigned)router_count(server_router(p->server)), info->loops, stats.limit);
+	log_printf(p->log, LOG_INFO, "%s", text);
+}
+
 /* The numbers that hold, however they came about.  The line that says "listening on" is the sign of readiness. */
 static void log_start(const struct process *p)
 {
@@ -296,6 +311,7 @@ static void log_start(const struct process *p)
 		log_printf(p->log, LOG_WARN,
 			"--connections-max %u lowered to %u: this process may open %" PRIu64 " files",
 			p->connections_asked, (unsigned)c->connections_max, p->files);
+	log_model(p, &info);
 	stacks = log_pools(p, &info);
 	url(address, sizeof(address), info.address);
 	if (p->control)

@@ -13,6 +13,7 @@
 /* The longest time that may be given for anything. */
 #define DAY_MS 86400000
 
+enum config_model { MODEL_HYBRID, MODEL_ASGI, MODEL_TORNADO, MODEL_WSGI, MODEL_WSGI_SYNC };
 enum config_guard { GUARD_OFF, GUARD_WARN, GUARD_DEMOTE };
 enum config_backend { BACKEND_AUTO, BACKEND_URING, BACKEND_EVENT };
 enum config_switch { SWITCH_OFF, SWITCH_ON };
@@ -24,6 +25,7 @@ struct config {
 	unsigned port;                  /* --port 8000; 0: any free one */
 	const char *unix_path;          /* --unix PATH: instead of host and port; NULL */
 	const char *control;            /* --control 127.0.0.1:9190 or unix:PATH or off */
+	enum config_model model;        /* --model hybrid: whose concurrency, see model.h */
 	unsigned loops;                 /* --loops; 0: the CPUs of the cgroup's quota */
 	unsigned pool_threads;          /* --pool 40 */
 	unsigned pool_queue;            /* --queue 1024 */

@@ -79,6 +79,7 @@ static void on_released(struct loop_io *io)
 	if (c->filter)
 		c->filter->ops->fini(c->filter);
 	list_del(&c->node);
+	h->nlingering -= c->lingering;
 	conn_recycle(c);
 	h->nconns--;
 	metric_set(h->metrics, METRIC_CONNECTIONS, h->nconns);
@@ -103,6 +104,7 @@ static void finish(struct conn *c)
 	}
 	(void)shutdown(c->io.fd, SHUT_WR);
 	c->lingering = true;
+	c->home->nlingering++;
 	buf_fini(&c->in);
 	update_recv(c);
 	conn_await_linger(c);

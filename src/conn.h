@@ -22,10 +22,12 @@ struct conn_home {
 	struct http_date date;
 	struct list busy, idle;             /* idle: between requests, longest first */
 	unsigned nconns;
+	unsigned nlingering;                /* of those: answered for the last time, their clients' end is awaited */
 	struct conn_out *spare_outs;
 	struct conn *spare_conns;
 	unsigned nspare_outs, nspare_conns;
 	bool draining;
+	bool closes;                        /* --model wsgi-sync: a reply always ends its connection */
 	void (*closed)(struct conn_home *h); /* a connection has gone; may be NULL */
 	void *owner;
 	/* For what is not cleartext; may be NULL.  When it gives NULL (no memory) the connection is closed. */

@@ -9,6 +9,7 @@
  * The loop's thread only.
  */
 #include "conn_internal.h"
+#include "model.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -108,7 +109,7 @@ bool conn_close_idle(struct conn_home *h)
 
 void conn_home_crowded(struct conn_home *h, bool crowded)
 {
-	h->http1.draining = crowded || h->draining;
+	h->http1.draining = crowded || h->draining || h->closes;
 }
 
 static void drain_list(struct conn_home *h, struct list *list)
@@ -153,6 +154,7 @@ int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, stru
 	h->config = c;
 	h->http1 = (struct http1_conf){ .target_max = c->target_max, .head_max = c->head_max,
 		.fields_max = c->fields_max, .discard_max = 65536 };
+	h->closes = h->http1.draining = model_of(c->model)->one_connection;
 	h->http1.fields = calloc((size_t)c->fields_max * 2 + 1, sizeof(*h->http1.fields));
 	list_init(&h->busy);
 	list_init(&h->idle);

@@ -329,6 +329,7 @@ static void set_config(struct control *c, const struct config *main_config)
 	c->config.host = c->address.host;
 	c->config.port = c->address.port;
 	c->config.unix_path = c->address.unix_path;
+	c->config.model = MODEL_HYBRID;
 	c->config.loops = 1;
 	c->config.backend = BACKEND_EVENT;
 	c->config.pool_threads = 1;

@@ -68,10 +68,13 @@ static void single(struct page *p, const char *name, enum metric_type type, cons
 
 /* ---- loops and routes -------------------------------------------------------------------------------------------- */
 
-/* That it is declared in: what has been counted of a route does not change its name when the route moves. */
-static const char *declared(const struct page *p, const struct route_pattern *pattern)
+/* That it is declared in: what has been counted of a route does not change its name when the route moves.  Where the
+ * model has decided, the one it has for good. */
+static const char *lane_label(const struct page *p, const struct route_pattern *pattern)
 {
-	return endpoint_declared(server_route(p->server, pattern->index));
+	const struct endpoint *e = server_route(p->server, pattern->index);
+
+	return !e->by_model ? e->declared : endpoint_pooled(e) ? "sync" : "async";
 }
 
 static struct metrics_route_info describe(void *arg, uint32_t route)
@@ -82,7 +85,7 @@ static struct metrics_route_info describe(void *arg, uint32_t route)
 	if (route >= router_count(p->router))
 		return (struct metrics_route_info){ "none", "none" };
 	pattern = router_at(p->router, route);
-	return (struct metrics_route_info){ pattern->text, declared(p, pattern) };
+	return (struct metrics_route_info){ pattern->text, lane_label(p, pattern) };
 }
 
 static void loops(struct page *p)

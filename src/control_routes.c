@@ -9,6 +9,7 @@
 #include "control.h"
 #include "exchange.h"
 #include "lane.h"
+#include "model.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -55,10 +56,15 @@ static json_t *evidence_json(const struct lane_look *look)
 }
 
 /* Why its lane is not to be changed; NULL: it is. */
-static const char *fixed(const struct endpoint *e, char *text, size_t n)
+static const char *fixed(const ol_server *s, const struct endpoint *e, char *text, size_t n)
 {
 	struct lane_look look;
 
+	if (e->by_model) {
+		snprintf(text, n, "the server runs --model %s, in which no route moves",
+			model_of(server_setup(s)->config->model)->name);
+		return text;
+	}
 	if (!e->lane)
 		return e->pool_name ? "it is declared .sync: only .adaptive and guarded .async routes move" :
 			"it is declared .async and not guarded: start with --guard warn or --guard demote";
@@ -84,8 +90,8 @@ static json_t *route_json(const ol_server *s, const struct route_pattern *p, uin
 		p->text, "lane", lane_name(endpoint_pooled(e)), "pool", pool, "requests",
 		(json_int_t)requests, "timeout", (int)(e->timeout_ns / NS_PER_MS), "queue_timeout",
 		pool ? (int)(e->queue_timeout_ns / NS_PER_MS) : 0, "priority",
-		!pool ? NULL : e->priority ? "high" : "normal", "declared", endpoint_declared(e), "pinned",
-		pin_json(look.pin), "fixed", fixed(e, text, sizeof(text)), "evidence",
+		!pool ? NULL : e->priority ? "high" : "normal", "declared", e->declared, "pinned",
+		pin_json(look.pin), "fixed", fixed(s, e, text, sizeof(text)), "evidence",
 		e->lane ? evidence_json(&look) : json_null());
 }
 
@@ -179,7 +185,7 @@ int control_pin(ol_req *r, const ol_server *s)
 	if (!p)
 		return ol_error(r, 404, "no route has this name: it is a method and a template, as \"GET /x/{id}\"");
 	e = server_route(s, p->index);
-	why = fixed(e, text, sizeof(text));
+	why = fixed(s, e, text, sizeof(text));
 	if (why)
 		return ol_error(r, 409, why);
 	if (lane_pin(e->lane, w.pin, ol_remote(r)) < 0)

@@ -155,6 +155,12 @@ void dispatch_enter_app(struct dispatch *d, const struct ol_req *r, enum watch_w
 		enter_app(d, r, what, NULL);
 }
 
+void dispatch_enter_fiber(const struct ol_req *r, const struct fiber *f)
+{
+	if (r->home->watch)
+		enter_app(r->home, r, WATCH_HANDLER, f);
+}
+
 void dispatch_leave_app(struct dispatch *d)
 {
 	if (d->watch)
@@ -182,8 +188,7 @@ static void resume(struct park *p)
 	struct dispatch *d = r->home;
 	bool ended;
 
-	if (r->home->watch)
-		enter_app(r->home, r, WATCH_HANDLER, p->fiber);
+	dispatch_enter_fiber(r, p->fiber);
 	dispatch_lane_enter(r);
 	(void)exchange_current(r);
 	ended = fiber_resume(p->fiber);
@@ -196,8 +201,7 @@ static void fiber_main(void *arg)
 {
 	struct ol_req *r = arg;
 
-	if (r->home->watch)
-		enter_app(r->home, r, WATCH_HANDLER, fiber_current(r->home->fibers));
+	dispatch_enter_fiber(r, fiber_current(r->home->fibers));
 	(void)chain_run(r); /* a fiber waits where a job would leave */
 }
 

@@ -11,6 +11,9 @@ static inline struct dispatch_pool *dispatch_pool_of(const struct ol_req *r)
 	return &r->home->shared->pools[r->endpoint->pool_index];
 }
 
+/* Around code of the app's that runs for r on a fiber of its loop; it ends with dispatch_leave_app. */
+void dispatch_enter_fiber(const struct ol_req *r, const struct fiber *f);
+
 /* ---- dispatch_home.c --------------------------------------------------------------------------------------------- */
 
 /* An exchange for what has begun on s; NULL without memory. */

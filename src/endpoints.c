@@ -3,7 +3,8 @@
  * The tables are const data of the app's, perhaps compiled against an older header whose structs were shorter: each
  * element is copied by the app's own stride (options_element), and a member it does not know reads as "not set".
  * Routers are mounted by walking them with the prefix; every route becomes one pattern of the router and, at the same
- * index, one endpoint.  What runs around its handler is compiled in endpoints_chain.c.
+ * index, one endpoint.  What runs around its handler is compiled in endpoints_chain.c.  Where --model decides where
+ * handlers run (model.c), that is done here: the app is checked as declared, and its endpoints are then placed.
  *
  * Whatever is wrong here would be wrong at every request, so it is refused before the server listens.  [setup] only.
  */
@@ -12,6 +13,7 @@
 #include "dispatch.h"
 #include "endpoints_chain.h"
 #include "method.h"
+#include "model.h"
 #include "options.h"
 
 #include <errno.h>
@@ -33,6 +35,7 @@ struct build {
 	struct endpoints *e;
 	struct endpoints_chains chains;
 	const struct config *config;
+	const struct model *model;
 	char *err;
 	size_t err_n;
 };
@@ -227,7 +230,7 @@ static struct inflight *new_inflight(unsigned max)
 
 static void set_pool(struct endpoint *p, const struct ol_route *r, const struct ol_pool *pool)
 {
-	p->pool_name = r->async ? NULL : pool->name;
+	p->pool_name = p->pooled ? pool->name : NULL;
 	p->queue_timeout_ns = (r->queue_timeout ? r->queue_timeout : pool->queue_timeout) * NS_PER_MS;
 	p->priority = r->priority == OL_PRIORITY_HIGH;
 }
@@ -247,12 +250,39 @@ static int add_lane(struct build *b, struct endpoint *p, const struct ol_route *
 	enum config_guard guard = b->config->guard;
 	const char *need = blocking_need(p->chain);
 
-	if (r->sync || (r->async && guard == GUARD_OFF))
+	if (r->sync || (r->async && guard == GUARD_OFF) || p->by_model)
 		return 0;
 	p->adaptive = r->adaptive && !need;
 	p->lane = lane_new(&b->e->lanes, r->adaptive ? LANE_ADAPTIVE : guard == GUARD_WARN ? LANE_WATCHED :
 		LANE_GUARDED, p->name, need);
 	return p->lane ? 0 : refuse(b, "out of memory");
+}
+
+/* The largest stack that a handler of the app's, or what it offloads, may count on. */
+static size_t largest_stack(const struct endpoints *e, size_t stack)
+{
+	for (unsigned i = 0; i < e->npools; i++)
+		if (pool_stack_of(e->pools[i].stack) > stack)
+			stack = pool_stack_of(e->pools[i].stack);
+	return stack;
+}
+
+/* Where its handler runs, when that is the model's to say.  It gets at least the stack it would have had. */
+static void place(struct build *b, struct endpoint *p, const struct ol_route *r)
+{
+	struct endpoints *e = b->e;
+	size_t declared = e->pools[p->pool_index].stack;
+
+	p->by_model = true;
+	p->pool_index = model_pool(b->model, p->pool_index);
+	if (!p->pooled) {
+		p->stack = largest_stack(e, r->stack);
+		return;
+	}
+	declared = r->stack > declared ? r->stack : declared;
+	if (declared > pool_stack_of(e->pools[0].stack))
+		e->pools[0].stack = declared;
+	set_pool(p, r, &e->pools[p->pool_index]);
 }
 
 /* data: what the router keeps for the pattern, the app's own element. */
@@ -277,13 +307,14 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 	p = &e->all[e->n++];
 	*p = (struct endpoint){
 		.handler = r->async ? r->async : r->sync ? r->sync : r->adaptive,
-		.pooled = !r->async,
+		.pooled = model_pooled(b->model, !r->async),
 		.stream = r->stream,
 		.index = e->n - 1,
 		.stack = r->stack,
 		.body_max = r->body_max ? r->body_max : b->config->body_max,
 		.timeout_ns = r->timeout * NS_PER_MS,
 		.data = r->data,
+		.declared = r->async ? "async" : r->sync ? "sync" : "adaptive",
 		.name = name,
 	};
 	if (r->max_inflight > 0 && !(p->inflight = new_inflight(r->max_inflight)))
@@ -296,15 +327,17 @@ static int add_route(struct build *b, const char *prefix, const struct endpoints
 	if (rc == 0)
 		rc = endpoints_chain(&b->chains, name, !r->async, mount, r, &chain);
 	p->chain = chain;
+	if (rc == 0 && model_decides(b->model))
+		place(b, p, r);
 	if (rc == 0)
 		rc = add_lane(b, p, r);
-	if (rc == 0 && (p->pooled || p->lane))
+	if (rc == 0 && (p->pooled || p->lane) && !p->by_model)
 		set_pool(p, r, &e->pools[p->pool_index]);
 	return rc;
 }
 
 /* Where the app says how errors look, those of requests no route takes are shown to it on a fiber: by an endpoint
- * behind all others, which no pattern leads to. */
+ * behind all others, which no pattern leads to; or where the model has all handlers. */
 static int add_unrouted(struct build *b)
 {
 	static const struct route_pattern none = { .text = "" };
@@ -321,7 +354,9 @@ static int add_unrouted(struct build *b)
 		return rc;
 	}
 	e->all[e->n] = (struct endpoint){ .pattern = &none, .index = e->n, .body_max = b->config->body_max,
-		.name = name, .chain = chain };
+		.pooled = model_pooled(b->model, false), .declared = "async", .name = name, .chain = chain };
+	if (model_decides(b->model))
+		place(b, &e->all[e->n], &route);
 	return 0;
 }
 
@@ -399,7 +434,7 @@ static void set_lane_limits(struct lane_limits *lim, const struct config *c)
 int endpoints_build(struct endpoints *e, const struct ol_app *app, const struct config *config, char *err,
 	size_t err_n)
 {
-	struct build b = { .e = e, .config = config, .err = err, .err_n = err_n };
+	struct build b = { .e = e, .config = config, .model = model_of(config->model), .err = err, .err_n = err_n };
 	int rc;
 
 	memset(e, 0, sizeof(*e));

@@ -39,6 +39,7 @@ struct endpoint {
 	_Atomic unsigned measured;  /* its holds of a loop are measured by that loop: for so many runs, or for good
 	                             * (LANE_ALWAYS).  Written and read as `pooled` */
 	bool adaptive;              /* its runs decide which lane it is in */
+	bool by_model;              /* --model has decided it, for good */
 	bool stream;
 	uint32_t index;             /* its pattern's; the tag of its jobs and metrics */
 	unsigned pool_index;        /* of those that may go to one */
@@ -48,7 +49,8 @@ struct endpoint {
 	uint8_t priority;           /* and their pool_job.priority */
 	const void *data;
 	const char *name;           /* "GET /reports/{id:int}", for logs and stack overflows */
-	const char *pool_name;      /* NULL for an async route */
+	const char *declared;       /* its lane, as the app has it: "async", "sync", "adaptive" */
+	const char *pool_name;      /* NULL for one whose lane is the loop */
 	struct lane *lane;          /* NULL: it stays where it is declared */
 	const struct chain *chain;  /* around the handler; NULL: nothing is */
 	struct inflight *inflight;  /* NULL without .max_inflight: those touch nothing shared */
@@ -58,12 +60,6 @@ struct endpoint {
 static inline bool endpoint_pooled(const struct endpoint *e)
 {
 	return atomic_load_explicit(&e->pooled, memory_order_relaxed);
-}
-
-/* How the app declares its lane. */
-static inline const char *endpoint_declared(const struct endpoint *e)
-{
-	return !e->pool_name ? "async" : e->lane ? "adaptive" : "sync";
 }
 
 /* Who works on an exchange.  The loop owns it in every state but RUNNING on a thread. */

@@ -252,6 +252,7 @@ static void finished(struct loop_io *io, unsigned op)
 	io->stopping &= (uint8_t)~op;
 }
 
+/* res: the last connection, or why there are no more. */
 static void finish_accept(struct loop_io *io, int res)
 {
 	finished(io, LOOP_ACCEPT);
@@ -361,11 +362,24 @@ static int began(struct loop_io *io, unsigned op, int rc)
 	return rc;
 }
 
-int loop_accept(struct loop_io *io)
+static int start_accept(struct loop_io *io, bool one)
 {
 	int rc = begin(io, LOOP_ACCEPT);
 
-	return rc ? rc : began(io, LOOP_ACCEPT, io->loop->backend->accept(io->loop, io));
+	if (rc)
+		return rc;
+	io->one = one;
+	return began(io, LOOP_ACCEPT, io->loop->backend->accept(io->loop, io));
+}
+
+int loop_accept(struct loop_io *io)
+{
+	return start_accept(io, false);
+}
+
+int loop_accept_one(struct loop_io *io)
+{
+	return start_accept(io, true);
 }
 
 int loop_recv(struct loop_io *io)
@@ -493,6 +507,10 @@ void loop_accepted(struct loop_io *io, int res, bool more)
 	io->inflight -= !more;
 	if (res >= 0) {
 		io->loop->table_full = false;
+		if (io->one) {
+			finish_accept(io, res);
+			return;
+		}
 		io->ops->accepted(io, res, true);
 		if (!more && !io->closing)
 			ended_early(io, LOOP_ACCEPT);

@@ -43,7 +43,8 @@ struct loop_buf {
 
 /* What an io's completions call, on the loop's thread.  Members for operations that are never started may be NULL. */
 struct loop_io_ops {
-	/* fd is a new connection (the callee's, CLOEXEC) or a negative errno.  more == false: accepting has ended.
+	/* fd is a new connection (the callee's, CLOEXEC) or a negative errno.  more == false: accepting has ended, also
+	 * with the connection that loop_accept_one was for.
 	 * -EMFILE, -ENFILE, -ENOBUFS or -ENOMEM with more == true: the tables are full.  Accepting rests for 100 ms, or
 	 * until the loop closes a descriptor, and goes on by itself; said once, and again only after an accept has
 	 * succeeded. */
@@ -68,6 +69,7 @@ struct loop_io {
 	uint8_t stopping;       /* LOOP_* of those that were asked to end */
 	uint8_t inflight;       /* completions that are still to come from the backend */
 	bool closing;
+	bool one;               /* accepting ends with a connection */
 	void *backend;          /* the backend's own */
 	struct list node;       /* the loop's: starved for buffers, accepting rests, or something is due */
 };
@@ -151,9 +153,11 @@ void loop_io_init(struct loop_io *io, struct loop *l, int fd, const struct loop_
 
 /* Starts operations.  0, or -errno when it cannot be started (nothing will be called then): -EALREADY while the same
  * one is armed, -EBADF after loop_close, -EAGAIN or -ENOMEM.
- * Accept and recv are multishots.  A send's msg and what it names stay until `sent`; the address of a connect is
- * copied.  poll_hup is one shot: a FIN, also behind unread data, or a reset. */
+ * Accept and recv are multishots, but for accept_one, which takes one connection from the backlog.  A send's msg and
+ * what it names stay until `sent`; the address of a connect is copied.  poll_hup is one shot: a FIN, also behind unread
+ * data, or a reset. */
 int loop_accept(struct loop_io *io);
+int loop_accept_one(struct loop_io *io);
 CHECKED int loop_recv(struct loop_io *io);
 CHECKED int loop_send(struct loop_io *io, const struct msghdr *msg);
 int loop_poll_hup(struct loop_io *io);
@@ -168,6 +172,13 @@ void loop_lend_back(struct loop *l, const struct loop_buf *buf);
 
 /* How long the loop has worked and waited, the present work or wait included.  Any thread; not after loop_free. */
 void loop_load(const struct loop *l, uint64_t now_ns, uint64_t *busy_ns, uint64_t *idle_ns);
+
+/* Turns it has begun.  [loop] */
+static inline uint64_t loop_turns(const struct loop *l)
+{
+	/* Relaxed: the loop's thread wrote it itself. */
+	return atomic_load_explicit(&l->count.turns, memory_order_relaxed);
+}
 
 /* The time anew, for work that has taken long since now_ns was read.  [loop] */
 uint64_t loop_clock(struct loop *l);

@@ -322,7 +322,7 @@ static void serve_accept(struct loop_io *io)
 			loop_accepted(io, -errno, false);
 			return;
 		}
-		loop_accepted(io, fd, true);
+		loop_accepted(io, fd, !io->one);
 	}
 }
 

@@ -163,7 +163,7 @@ static int uring_accept(struct loop *l, struct loop_io *io)
 	if (!sqe)
 		return -EAGAIN;
 	sqe->accept_flags = SOCK_CLOEXEC;
-	sqe->ioprio = IORING_ACCEPT_MULTISHOT;
+	sqe->ioprio = io->one ? 0 : IORING_ACCEPT_MULTISHOT;
 	return 0;
 }
 

@@ -17,6 +17,7 @@
  */
 #include "options.h"
 #include "base/nearest.h"
+#include "model.h"
 #include "options_table.h"
 #include "options_value.h"
 
@@ -581,6 +582,33 @@ static void help(const struct options *o)
 
 /* ---- all together ------------------------------------------------------------------------------------------------ */
 
+static bool was_asked_for(const struct options *o, const char *name)
+{
+	return option_find(o, name, strlen(name))->layer > DEFAULTS;
+}
+
+/* What was asked for must go with the model; what the app would have by default gives way to it. */
+static int fit_model(struct options *o)
+{
+	struct config *c = &o->config;
+	const struct model *m = model_of(c->model);
+
+	if (c->guard == GUARD_DEMOTE && model_decides(m)) {
+		if (was_asked_for(o, "guard"))
+			return wrong(o, "--guard demote moves routes to another lane, and --model %s has but one: "
+				"leave out one of the two", m->name);
+		c->guard = GUARD_WARN;
+	}
+	if (m->one_connection && c->loops != 1 && was_asked_for(o, "loops"))
+		return wrong(o, "--model %s has one loop, for one connection at a time: leave out --loops %u", m->name,
+			c->loops);
+	if (m->loops && !was_asked_for(o, "loops"))
+		c->loops = m->loops;
+	if (m->threads)
+		c->pool_threads = m->threads;
+	return 0;
+}
+
 /* The members an older caller knows; what it does not know stays zero. */
 static int copy_app(struct options *o)
 {
@@ -605,7 +633,8 @@ static int read_all(struct options *o)
 		(rc = read_environment(o)))
 		return rc;
 	config = option_find(o, "config", 6);
-	return config->text ? read_file(o, config->text) : 0;
+	rc = config->text ? read_file(o, config->text) : 0;
+	return rc ? rc : fit_model(o);
 }
 
 struct options *options_new(const struct options_in *in, struct buf *text, int *status)

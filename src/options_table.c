@@ -22,6 +22,8 @@ const struct option options_table[] = {
 		.help = "control plane: HOST:PORT, unix:PATH or off" },
 	{ "backlog", NUMBER, WHERE, MEMBER(backlog), "4096", 1, 65535, "N", "connections the kernel keeps waiting" },
 
+	{ "model", ENUM, LANES, MEMBER(model), "hybrid", .arg = "hybrid|asgi|tornado|wsgi|wsgi-sync",
+		.help = "whose concurrency it has; hybrid: as declared" },
 	{ "loops", NUMBER, LANES, MEMBER(loops), "0", 0, 1024, "N", "event loops; 0: one a CPU this process may use" },
 	{ "pool", NUMBER, LANES, MEMBER(pool_threads), "40", 1, POOL_THREADS_MAX, "N", "threads of the default pool" },
 	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, POOL_QUEUE_MAX, "N",
@@ -102,6 +104,8 @@ const struct option options_table[] = {
 
 const size_t options_table_n = sizeof(options_table) / sizeof(options_table[0]);
 
+_Static_assert(MODEL_HYBRID == 0 && MODEL_ASGI == 1 && MODEL_TORNADO == 2 && MODEL_WSGI == 3 && MODEL_WSGI_SYNC == 4,
+	"choices of --model");
 _Static_assert(GUARD_OFF == 0 && GUARD_WARN == 1 && GUARD_DEMOTE == 2, "choices of --guard");
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_URING == 1 && BACKEND_EVENT == 2, "choices of --backend");
 _Static_assert(SWITCH_OFF == 0 && SWITCH_ON == 1, "choices of --monitor");

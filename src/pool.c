@@ -711,9 +711,9 @@ const char *pool_name(const struct pool *p)
 	return p->name;
 }
 
-size_t pool_stack(const struct pool *p)
+size_t pool_stack_of(size_t wanted)
 {
-	size_t size = p->stack;
+	size_t size = stack_size(wanted);
 	pthread_attr_t attr;
 
 	if (size || pthread_attr_init(&attr) != 0)
@@ -721,6 +721,11 @@ size_t pool_stack(const struct pool *p)
 	pthread_attr_getstacksize(&attr, &size);
 	pthread_attr_destroy(&attr);
 	return size;
+}
+
+size_t pool_stack(const struct pool *p)
+{
+	return pool_stack_of(p->stack);
 }
 
 /* Reading locks too; the pool itself is never const. */

@@ -126,6 +126,8 @@ const char *pool_name(const struct pool *p);
 
 /* Bytes of stack that each of its threads may use up, the system's default included. */
 size_t pool_stack(const struct pool *p);
+/* What pool_conf.stack comes to, in bytes: 0 is the system's default. */
+size_t pool_stack_of(size_t wanted);
 
 /* A consistent look: all of it was true at one moment.  What anyio's limiter calls borrowed tokens is `running`, its
  * tasks waiting are `queued`. */

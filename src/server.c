@@ -14,6 +14,10 @@
  * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
  * from there by then waits unread in `waiting`.
  *
+ * Where a model has one connection at a time (`one`) the next is accepted, by itself, when nothing is left of the one
+ * before it but its client's end: neither a reply nor a handler nor work for after the reply.  So whoever waits does so
+ * in the kernel's backlog, where another worker process can take it; a drain closes the listener when that is empty.
+ *
  * What others ask of a running server is in server_info.c.
  *
  * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on its
@@ -21,6 +25,7 @@
  */
 #include "server_internal.h"
 #include "adviser.h"
+#include "model.h"
 #include "server_crew.h"
 
 #include <errno.h>
@@ -73,8 +78,10 @@ static unsigned share(unsigned whole, unsigned parts)
 static int make_pools(ol_server *s, char *err, size_t err_n)
 {
 	const struct config *c = s->setup.config;
-	unsigned n = s->endpoints.npools;
+	unsigned n = s->endpoints.npools, streams = c->streams_sync_max;
 
+	if (streams == 0 && model_of(c->model)->lane == MODEL_POOL)
+		streams = POOL_THREADS_MAX; /* nothing is set aside for other requests */
 	s->shared.pools = calloc(n, sizeof(*s->shared.pools));
 	if (!s->shared.pools)
 		return fail(err, err_n, "out of memory");
@@ -88,7 +95,7 @@ static int make_pools(ol_server *s, char *err, size_t err_n)
 
 		pc.idle_ns = c->idle_thread_ms * NS_PER_MS;
 		server_crew_hook(&pc, &s->crews[i], s, i);
-		rc = dispatch_pool_init(&s->shared.pools[i], &pc, c->streams_sync_max);
+		rc = dispatch_pool_init(&s->shared.pools[i], &pc, streams);
 		if (rc < 0)
 			return fail(err, err_n, "pool \"%s\": %s", pc.name, strerror(-rc));
 	}
@@ -214,10 +221,21 @@ int server_listen(ol_server *s, char *err, size_t err_n)
 
 /* ---- a loop's thread --------------------------------------------------------------------------------------------- */
 
+/* It has a connection, or what one has left behind. */
+static bool engaged(const struct server_loop *l)
+{
+	return l->home.nconns > l->home.nlingering || l->dispatch.nlive > 0 || l->dispatch.nafter > 0;
+}
+
+static int accept_next(struct server_loop *l)
+{
+	return l->one ? loop_accept_one(&l->listener) : loop_accept(&l->listener);
+}
+
 static void start_accepting(struct server_loop *l)
 {
-	if (l->listening && !l->full && !(l->listener.armed & LOOP_ACCEPT))
-		(void)loop_accept(&l->listener); /* cannot fail for an open listener with nothing armed */
+	if (l->listening && !l->full && !(l->listener.armed & LOOP_ACCEPT) && !(l->one && engaged(l)))
+		(void)accept_next(l); /* cannot fail for an open listener with nothing armed */
 }
 
 static void log_accept_error(struct server_loop *l, int rc)
@@ -325,6 +343,10 @@ static void on_deaf(struct timer *t)
 	struct server_loop *l = container_of(t, struct server_loop, close_listener);
 	uint64_t now = l->loop->now_ns;
 
+	if (l->one && l->deaf && engaged(l)) { /* the backlog waits for that */
+		l->deaf_ns = now;
+		l->backlog = true;
+	}
 	if (!l->backlog || now - l->deaf_ns > (l->deaf ? DEAF_MAX_NS : DEAF_NS)) {
 		close_listener(l);
 		return;
@@ -380,6 +402,8 @@ static void before_wait(struct loop *loop)
 	struct server_loop *l = loop->owner;
 
 	dispatch_flush(&l->dispatch);
+	if (l->one)
+		start_accepting(l);
 	if (l->draining && over(l))
 		loop_stop(loop);
 }
@@ -416,7 +440,8 @@ static int set_up(struct server_loop *l)
 	loop_io_init(&l->listener, l->loop, s->listen.fds[l->index], &listener_ops);
 	list_init(&l->waiting);
 	l->listening = true;
-	rc = loop_accept(&l->listener);
+	l->one = model_of(s->setup.config->model)->one_connection;
+	rc = accept_next(l);
 	if (rc < 0) {
 		conn_home_fini(&l->home);
 		dispatch_fini(&l->dispatch);

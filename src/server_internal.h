@@ -29,6 +29,7 @@ struct server_loop {
 	bool backlog;                   /* somebody has been found in its backlog lately */
 	unsigned connections_max;       /* its share */
 	struct list waiting;            /* accepted, but over it; not empty exactly while `full` */
+	bool one;                       /* one connection at a time, --model wsgi-sync */
 	bool listening, full, draining;
 	pthread_t thread;
 	_Atomic clockid_t cpu_clock;    /* of its thread, 0 until that runs; relaxed: a number alone */

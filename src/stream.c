@@ -17,6 +17,7 @@
  */
 #include "dispatch.h"
 #include "exchange.h"
+#include "model.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -184,9 +185,16 @@ bool stream_is_open(const struct ol_req *r)
 	return r->pull && !r->pull->over;
 }
 
+/* A model of a thread a request has it kept to the end. */
+static bool keeps_thread(const struct ol_req *r)
+{
+	return model_of(r->home->shared->config->model)->lane == MODEL_POOL;
+}
+
 bool stream_pull(struct ol_req *r, bool may_leave, int *rc)
 {
 	*rc = 0;
+	may_leave = may_leave && !keeps_thread(r);
 	if (stream_has_content(r) && !exchange_given_up(r) && !pull_all(r, may_leave, rc))
 		return false;
 	r->pull->over = true;

@@ -21,6 +21,7 @@
  * behind those who want it.
  */
 #include "dispatch.h"
+#include "model.h"
 #include "trace.h"
 
 #include <errno.h>
@@ -204,6 +205,7 @@ static unsigned index_of_current(const struct dispatch_shared *s, const struct p
 int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 {
 	struct dispatch_shared *s = r->home->shared;
+	const struct model *m = model_of(s->config->model);
 	struct pool *here = pool_current();
 	int i = dispatch_pool_index(s, pool);
 	struct offload off = { .fn = fn, .arg = arg, .req = r, .job.tag = r->endpoint->index };
@@ -214,14 +216,16 @@ int ol_offload(ol_req *r, const char *pool, int (*fn)(void *arg), void *arg)
 		return -EDEADLK;
 	if (i < 0)
 		return -ENOENT;
-	off.index = (unsigned)i;
-	off.pool = s->pools[i].pool;
+	off.index = model_pool(m, (unsigned)i);
+	off.pool = s->pools[off.index].pool;
 	if (here == off.pool)
 		return dispatch_lane_offload(r, fn, arg);
-	if (here && index_of_current(s, here) > (unsigned)i)
+	if (here && index_of_current(s, here) > off.index)
 		return -EDEADLK;
 	if (ol_cancelled(r))
 		return -ECANCELED;
+	if (m->offload_inline)
+		return fn(arg);
 	if (!pool_admit(off.pool))
 		return -EAGAIN;
 	park_init_thread(&off.thread);

@@ -32,6 +32,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("1 fiber", "fiber")
 		put("1 percent", "percent")
 		put("1 config", "config")
+		put("1 config", "model")
 		put("1 method", "method")
 		put("2 metrics", "metrics")
 		put("1 cpus", "cpus")

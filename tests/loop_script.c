@@ -125,10 +125,12 @@ static void take_sent(struct script_peer *p, int res)
 
 static void deliver_accept(struct script *s, struct step *st)
 {
-	if (!st->more)
+	bool more = st->more && !(st->res >= 0 && s->listener->one);
+
+	if (!more)
 		s->accepting = 0;
 	st->op = 0;
-	loop_accepted(s->listener, st->res, st->more);
+	loop_accepted(s->listener, st->res, more);
 }
 
 static void deliver(struct script *s, struct step *st)

@@ -44,6 +44,7 @@ void seen_free(struct seen *s);
 
 /* loop_* of its io, having seen to it that nothing is called from inside. */
 int seen_accept(struct seen *s);
+int seen_accept_one(struct seen *s);
 int seen_recv(struct seen *s);
 int seen_send(struct seen *s, const void *p, size_t n);
 int seen_hup(struct seen *s);

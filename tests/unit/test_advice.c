@@ -33,6 +33,9 @@ START_TEST(a_route_that_blocked_its_loop_four_times_should_be_sync)
 	in.victims = 1;
 	ck_assert(advice_hold(&in, &got));
 	ck_assert_str_eq(got.evidence, "held loop 0 for 412 ms, blocked, 1 request waited");
+	in.remedy = "let it call what holds the loop by ol_offload";
+	ck_assert(advice_hold(&in, &got));
+	ck_assert_str_eq(got.remedy, in.remedy);
 }
 END_TEST
 

@@ -553,6 +553,61 @@ START_TEST(a_newer_apps_routes_are_read_as_far_as_we_know_them)
 }
 END_TEST
 
+/* A route of each lane, and the one that none takes, as a model has them: lane, pool and stack. */
+static void check_placed(enum config_model model, bool pooled, const char *pool, size_t stack)
+{
+	static const struct ol_route routes[] = { OL_GET("/a", .async = handler, .stack = (size_t)48 << 20),
+		OL_GET("/s", .sync = handler, .pool = "db"), OL_GET("/d", .adaptive = handler, .queue_timeout = 7) };
+	static const struct ol_pool pools[] = { { .name = "db", .threads = 2, .stack = (size_t)32 << 20 } };
+	static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };
+	struct config c = config;
+
+	c.model = model;
+	c.guard = GUARD_WARN;
+	endpoints_free(&built);
+	ck_assert_int_eq(endpoints_build(&built, &app, &c, err, sizeof(err)), 0);
+	for (unsigned i = 0; i <= built.n; i++) {
+		ck_assert_int_eq(built.all[i].pooled, pooled);
+		ck_assert_pstr_eq(built.all[i].pool_name, pool);
+		ck_assert(!pooled || built.all[i].pool_index == 0);
+		ck_assert(built.all[i].by_model && !built.all[i].adaptive && !built.all[i].lane);
+		ck_assert(pooled || built.all[i].stack >= stack);
+	}
+	ck_assert_str_eq(built.all[0].declared, "async");
+	ck_assert_str_eq(built.all[1].declared, "sync");
+	ck_assert_str_eq(built.all[2].declared, "adaptive");
+	ck_assert(!pooled || built.pools[0].stack == stack);
+	ck_assert(!pooled || built.all[2].queue_timeout_ns == 7 * NS_PER_MS);
+}
+
+START_TEST(a_model_has_every_handler_in_its_lane_on_as_much_stack_as_ever)
+{
+	check_placed(MODEL_ASGI, false, NULL, (size_t)32 << 20);
+	ck_assert_uint_eq(built.all[0].stack, (size_t)48 << 20);
+	check_placed(MODEL_TORNADO, false, NULL, (size_t)32 << 20);
+	check_placed(MODEL_WSGI, true, "default", (size_t)48 << 20);
+	check_placed(MODEL_WSGI_SYNC, true, "default", (size_t)48 << 20);
+}
+END_TEST
+
+START_TEST(what_a_route_needs_is_checked_as_declared_in_every_model)
+{
+	static const struct ol_route good[] = { OL_GET("/s", .sync = handler, .needs = { &db }) };
+	static const struct ol_route bad[] = { OL_GET("/a", .async = handler, .needs = { &db }) };
+	const struct ol_app apps[] = { { OL_APP_INIT, OL_ROUTES(good) }, { OL_APP_INIT, OL_ROUTES(bad) } };
+
+	for (int m = MODEL_HYBRID; m <= MODEL_WSGI_SYNC; m++) {
+		struct config c = config;
+
+		c.model = (enum config_model)m;
+		endpoints_free(&built);
+		ck_assert_int_eq(endpoints_build(&built, &apps[0], &c, err, sizeof(err)), 0);
+		endpoints_free(&built);
+		ck_assert_int_lt(endpoints_build(&built, &apps[1], &c, err, sizeof(err)), 0);
+	}
+}
+END_TEST
+
 START_TEST(many_routes_find_room)
 {
 	enum { MANY = 500 };
@@ -601,6 +656,8 @@ int main(void)
 	tcase_add_test(one, admit_hooks_have_no_gap);
 	tcase_add_test(one, an_older_apps_routes_are_read_by_its_own_stride);
 	tcase_add_test(one, a_newer_apps_routes_are_read_as_far_as_we_know_them);
+	tcase_add_test(one, a_model_has_every_handler_in_its_lane_on_as_much_stack_as_ever);
+	tcase_add_test(one, what_a_route_needs_is_checked_as_declared_in_every_model);
 	tcase_add_test(one, many_routes_find_room);
 	suite_add_tcase(suite, one);
 	runner = srunner_create(suite);

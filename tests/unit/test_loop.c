@@ -46,6 +46,39 @@ START_TEST(one_accept_takes_many_clients_until_it_is_stopped)
 }
 END_TEST
 
+START_TEST(an_accept_of_one_leaves_the_others_in_the_backlog)
+{
+	struct sockaddr_in sa;
+	struct loop *l = seen_loop(NULL);
+	int fd = listen_tcp(&sa);
+	struct pollfd backlog = { .fd = fd, .events = POLLIN };
+	struct seen *s = seen_new(l, fd);
+	int clients[3];
+
+	for (int i = 0; i < 3; i++)
+		clients[i] = connect_tcp(&sa);
+	for (int i = 1; i <= 3; i++) {
+		ck_assert_int_eq(seen_accept_one(s), 0);
+		ck_assert_int_eq(seen_accept_one(s), -EALREADY);
+		UNTIL(l, s->accepts == i);
+		seen_settle(l);
+		ck_assert_int_eq(s->accepts, i);
+		ck_assert_int_eq(s->accept_ended, i);
+		ck_assert_int_eq(poll(&backlog, 1, 0), i < 3);
+	}
+	ck_assert_int_eq(seen_accept_one(s), 0);
+	seen_stop(s, LOOP_ACCEPT);
+	UNTIL(l, s->accept_ended == 4);
+	ck_assert_int_eq(s->accept_error, -ECANCELED);
+	for (int i = 0; i < 3; i++) {
+		close(s->accepted_fd[i]);
+		close(clients[i]);
+	}
+	seen_free(s);
+	loop_free(l);
+}
+END_TEST
+
 START_TEST(a_unix_socket_accepts_and_connects)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -584,6 +617,7 @@ int main(void)
 	if ((failed = seen_skip()))
 		return failed;
 	tcase_add_test(t, one_accept_takes_many_clients_until_it_is_stopped);
+	tcase_add_test(t, an_accept_of_one_leaves_the_others_in_the_backlog);
 	tcase_add_test(t, a_unix_socket_accepts_and_connects);
 	tcase_add_test(t, a_full_descriptor_table_lets_accepting_rest_and_then_go_on);
 	tcase_add_loop_test(t, what_is_received_can_be_sent_back, 0, 2);

@@ -392,6 +392,28 @@ START_TEST(a_descriptor_that_is_closed_ends_the_rest_at_once)
 }
 END_TEST
 
+START_TEST(an_accept_of_one_goes_on_until_it_has_one)
+{
+	struct loop *l = loop_new_script(NULL);
+	struct seen *s = seen_new(l);
+
+	ck_assert_int_eq(loop_accept_one(&s->io), 0);
+	script_accept(l, -ECONNABORTED, false);
+	script_turns(l, 2);
+	ck_assert_uint_eq(script_started(l), 2);
+	script_accept(l, -EMFILE, false);
+	script_turns(l, 2);
+	script_advance(l, 100 * NS_PER_MS);
+	script_turns(l, 2);
+	script_connect(l);
+	script_turns(l, 2);
+	ck_assert_str_eq(s->trace, "a-24 a0.");
+	ck_assert_uint_eq(s->io.armed, 0);
+	seen_free(s);
+	loop_free(l);
+}
+END_TEST
+
 START_TEST(an_accept_that_rests_can_be_stopped_and_closed)
 {
 	struct loop *l = loop_new_script(NULL);
@@ -750,6 +772,7 @@ int main(void)
 	tcase_add_test(io, a_starved_receive_that_was_stopped_can_still_be_closed);
 	tcase_add_test(io, a_full_table_is_told_once_and_tried_again_every_100_ms);
 	tcase_add_test(io, a_descriptor_that_is_closed_ends_the_rest_at_once);
+	tcase_add_test(io, an_accept_of_one_goes_on_until_it_has_one);
 	tcase_add_test(io, an_accept_that_rests_can_be_stopped_and_closed);
 	tcase_add_test(io, one_clients_error_does_not_end_accepting);
 	tcase_add_test(io, a_connection_accepted_after_the_close_is_closed);

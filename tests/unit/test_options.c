@@ -261,6 +261,51 @@ START_TEST(choices_are_named_when_none_was_hit)
 }
 END_TEST
 
+START_TEST(a_model_is_one_of_five)
+{
+	static const char *const names[] = { "hybrid", "asgi", "tornado", "wsgi", "wsgi-sync" };
+
+	ck_assert_int_eq(read_args("--port=1")->model, MODEL_HYBRID);
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(read_args("--model", names[i])->model, i);
+	ck_assert_int_eq(read_env("OFFLOOP_MODEL=tornado")->model, MODEL_TORNADO);
+	ck_assert_int_eq(read_json("{\"model\": \"wsgi\"}")->model, MODEL_WSGI);
+	read_args("--model=gevent");
+	expect_wrong("--model: \"gevent\" is not one of hybrid|asgi|tornado|wsgi|wsgi-sync");
+}
+END_TEST
+
+START_TEST(a_model_has_its_own_number_of_loops_unless_it_is_given)
+{
+	static const struct ol_default two[] = { { "loops", "2" }, { "pool", "7" } };
+	static const struct ol_app a = { OL_APP_INIT, OL_DEFAULTS(two) };
+
+	ck_assert_uint_eq(read_app(&a, ARGS("--model=hybrid"), NULL)->loops, 2);
+	ck_assert_uint_eq(read_app(&a, ARGS("--model=asgi"), NULL)->loops, 1);
+	ck_assert_uint_eq(read_app(&a, ARGS("--model=asgi", "--loops=3"), NULL)->loops, 3);
+	ck_assert_uint_eq(read_app(&a, ARGS("--model=asgi", "--loops=0"), NULL)->loops, 0);
+	ck_assert_uint_eq(read_app(&a, ARGS("--model=wsgi"), NULL)->pool_threads, 7);
+	ck_assert_uint_eq(read_app(&a, ARGS("--model=wsgi-sync"), NULL)->loops, 1);
+	ck_assert_uint_eq(read_app(&a, ARGS("--model=wsgi-sync", "--loops=1", "--pool=9"), NULL)->pool_threads, 1);
+	read_app(&a, ARGS("--model=wsgi-sync"), ARGS("OFFLOOP_LOOPS=2"));
+	expect_wrong("--model wsgi-sync has one loop, for one connection at a time: leave out --loops 2");
+}
+END_TEST
+
+START_TEST(a_guard_that_moves_routes_is_for_the_hybrid_model)
+{
+	static const struct ol_default demote[] = { { "guard", "demote" } };
+	static const struct ol_app a = { OL_APP_INIT, OL_DEFAULTS(demote) };
+
+	ck_assert_int_eq(read_app(&a, NULL, NULL)->guard, GUARD_DEMOTE);
+	ck_assert_int_eq(read_app(&a, ARGS("--model=asgi"), NULL)->guard, GUARD_WARN);
+	ck_assert_int_eq(read_args("--model=wsgi", "--guard=off")->guard, GUARD_OFF);
+	read_args("--guard=demote", "--model=wsgi");
+	expect_wrong("--guard demote moves routes to another lane, and --model wsgi has but one: leave out one of the "
+		"two");
+}
+END_TEST
+
 START_TEST(an_address_is_host_and_port_a_unix_path_or_off)
 {
 	struct address a;
@@ -549,6 +594,9 @@ int main(void)
 	tcase_add_test(t, sizes_are_bytes_or_powers_of_1024);
 	tcase_add_test(t, numbers_out_of_range_and_no_numbers_are_told_apart);
 	tcase_add_test(t, choices_are_named_when_none_was_hit);
+	tcase_add_test(t, a_model_is_one_of_five);
+	tcase_add_test(t, a_model_has_its_own_number_of_loops_unless_it_is_given);
+	tcase_add_test(t, a_guard_that_moves_routes_is_for_the_hybrid_model);
 	tcase_add_test(t, an_address_is_host_and_port_a_unix_path_or_off);
 	tcase_add_test(t, an_unknown_flag_is_answered_with_the_nearest_name);
 	tcase_add_test(t, variables_of_offloop_must_be_options_and_others_are_left_alone);

@@ -12,7 +12,8 @@ struct command {
 	int (*run)(int argc, char **argv);  /* argv[0] is the command's name; the exit status */
 };
 
-extern const struct command command_run, command_top, command_advice, command_symbolize, command_help;
+extern const struct command command_run, command_top, command_advice, command_symbolize, command_lab,
+	command_help;
 
 /* All of them, in the order help lists them. */
 extern const struct command *const commands[];

@@ -14,7 +14,7 @@
 #include <string.h>
 
 const struct command *const commands[] = { &command_run, &command_top, &command_advice,
-	&command_symbolize, &command_help };
+	&command_symbolize, &command_lab, &command_help };
 const size_t ncommands = sizeof(commands) / sizeof(commands[0]);
 
 const struct command *command_find(const char *name)

@@ -1,0 +1,275 @@
+/* lab.c: `offloop lab [OPTION ...]`, and `offloop lab serve`.
+ *
+ * Answers which concurrency model suits which service, by measurement: one app runs under each of offloop's models,
+ * and with --peers under other servers, through the same workloads, and what came of it is written as a report for
+ * people and as JSON.  This file holds the command: it reads the options, looks at the machine, finds the peers, has
+ * each workload measured (lab_cell.c), and writes both files.
+ *
+ * Everything stays on the loopback, is bounded in time, and ends: SIGINT, SIGTERM and SIGHUP set a flag that every wait
+ * looks at, the servers are ended, and what there is by then is written, marked as stopped.  The files are tried before
+ * anything is measured, so that no run is lost to a misspelt folder.
+ *
+ * Exit status: 0; 1 when nothing could be measured or written; 2 for wrong options; 128 and the signal's number when
+ * one stopped it.
+ */
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/lab_cell.h"
+#include "cli/lab_verdict.h"
+#include "offloop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define FILES_BESIDE_IDLE 600   /* descriptors that a process needs beside its idle connections */
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_stop(int signum)
+{
+	stop_signal = signum;
+}
+
+bool lab_stopped(void)
+{
+	return stop_signal != 0;
+}
+
+static void catch_signals(void)
+{
+	const struct sigaction stop = { .sa_handler = on_stop }, ignore = { .sa_handler = SIG_IGN };
+
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGHUP, &stop, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* ---- what the report begins with --------------------------------------------------------------------------------- */
+
+static json_t *command_line(int argc, char **argv)
+{
+	char line[1024] = "offloop lab";
+	size_t at = strlen(line);
+
+	for (int i = 1; i < argc && at < sizeof(line) - 1; i++)
+		at += (size_t)snprintf(line + at, sizeof(line) - at, " %s", argv[i]);
+	return json_string(line);
+}
+
+static json_t *plan_json(const struct lab_run *run)
+{
+	const struct lab_plan *p = &run->plan;
+	const struct lab_machine *m = &run->machine;
+
+	return json_pack("{s:i, s:f, s:s, s:s, s:b, s:f, s:i}", "rounds", (int)p->rounds, "secs", p->secs,
+		"server_cpus", m->server_list, "load_cpus", m->load_list, "pinned", m->split, "guard", p->guard, "idle",
+		(int)p->idle);
+}
+
+static json_t *subject_json(struct lab_run *run, size_t i)
+{
+	const struct lab_subject s = lab_subject(i);
+	const struct lab_found *found = &run->found[i];
+	bool installed = !s.peer || found->program;
+	char *command = installed ? lab_server_command(&s, &run->how, found) : NULL;
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s?, s:i, s:s, s:s?, s:b, s:s?}", "name", s.name, "kind",
+		s.peer ? "peer" : "model", "what", s.what, "version", s.peer ? found->version : "offloop " OL_VERSION,
+		"processes", (int)lab_processes(&s, &run->how), "threads", s.threads, "command", command, "installed",
+		installed, "why", found->why);
+
+	free(command);
+	return o;
+}
+
+static json_t *workload_json(const struct lab_run *run, const struct lab_workload *w)
+{
+	json_t *o = json_pack("{s:s, s:s, s:i, s:s}", "name", w->name, "what", w->what, "connections",
+		(int)w->fast.connections, "measures", w->measures);
+
+	if (w->beside.path)
+		json_object_set_new(o, "beside", json_integer(w->beside.connections));
+	if (w->idle)
+		json_object_set_new(o, "idle", json_integer(run->plan.idle));
+	return o;
+}
+
+/* The report without its cells.  0 or -ENOMEM. */
+static int begin_report(struct lab_run *run, int argc, char **argv)
+{
+	json_t *subjects = json_array(), *workloads = json_array();
+	char started[ISO_TIME_LEN + 1] = "";
+	struct timespec now;
+
+	for (size_t i = 0; i < lab_nsubjects(); i++)
+		if (run->plan.subjects >> i & 1)
+			json_array_append_new(subjects, subject_json(run, i));
+	for (size_t i = 0; i < lab_nworkloads; i++)
+		if (run->plan.workloads >> i & 1)
+			json_array_append_new(workloads, workload_json(run, &lab_workloads[i]));
+	clock_gettime(CLOCK_REALTIME, &now);
+	iso_time_format(started, now);
+	run->report = json_pack("{s:i, s:s, s:s, s:f, s:b, s:o, s:o, s:o, s:o, s:o, s:[]}", "offloop_lab", 1, "version",
+		OL_VERSION, "started", started, "seconds", 0.0, "stopped", 0, "command", command_line(argc, argv),
+		"machine", lab_machine_json(&run->machine), "plan", plan_json(run), "subjects", subjects, "workloads",
+		workloads, "cells");
+	return run->report ? 0 : -ENOMEM;
+}
+
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
+
+static int find_peers(struct lab_run *run)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < lab_nsubjects() && rc == 0; i++) {
+		const struct lab_subject s = lab_subject(i);
+
+		if (s.peer && (run->plan.subjects >> i & 1))
+			rc = lab_peer_find(s.peer, &run->found[i]);
+	}
+	return rc;
+}
+
+/* Fewer idle connections where a process may not open so many files. */
+static void fit_idle(struct lab_run *run)
+{
+	unsigned room = run->machine.files > FILES_BESIDE_IDLE ? run->machine.files - FILES_BESIDE_IDLE : 1;
+
+	if (run->plan.idle <= room)
+		return;
+	fprintf(stderr, "offloop lab: %u idle connections in place of %u: a process may open %u files here\n", room,
+		run->plan.idle, run->machine.files);
+	run->plan.idle = room;
+}
+
+static int prepare(struct lab_run *run, int argc, char **argv)
+{
+	int rc = lab_machine_init(&run->machine);
+
+	if (rc == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = find_peers(run);
+	if (rc)
+		return rc;
+	fit_idle(run);
+	run->how = (struct lab_setting){ .cpus = run->machine.server_cpus,
+		.connections = run->plan.idle + FILES_BESIDE_IDLE, .backend = run->plan.backend };
+	run->cells = (unsigned)(__builtin_popcount(run->plan.subjects) * __builtin_popcount(run->plan.workloads));
+	run->repeats_left = run->cells * run->plan.rounds / 5;
+	run->began_ns = clock_now_ns();
+	return begin_report(run, argc, argv);
+}
+
+static int measure(struct lab_run *run)
+{
+	int rc = 0;
+
+	for (unsigned w = 0; w < lab_nworkloads && rc == 0; w++)
+		if (run->plan.workloads >> w & 1)
+			rc = lab_cells(run, w);
+	json_object_set_new(run->report, "seconds",
+		json_real((double)((clock_now_ns() - run->began_ns) / NS_PER_MS) / 1000));
+	json_object_set_new(run->report, "stopped", json_boolean(lab_stopped()));
+	return rc || json_object_set_new(run->report, "verdicts", lab_verdicts(run->report)) == 0 ? rc : -ENOMEM;
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------- */
+
+/* Whether a file can be written; one that is not there is made. */
+static bool writable(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		fprintf(stderr, "offloop lab: %s: %s\n", name, strerror(errno));
+	else
+		close(fd);
+	return fd >= 0;
+}
+
+static int write_files(const struct lab_run *run)
+{
+	if (json_dump_file(run->report, run->plan.json, JSON_INDENT(1)) < 0) {
+		fprintf(stderr, "offloop lab: %s: it could not be written\n", run->plan.json);
+		return -EIO;
+	}
+	fprintf(stderr, "offloop lab: %s is written\n", run->plan.json);
+	return 0;
+}
+
+static void fini(struct lab_run *run)
+{
+	for (size_t i = 0; i < LAB_SUBJECTS_MAX; i++)
+		lab_found_fini(&run->found[i]);
+	json_decref(run->report);
+}
+
+/* The exit status. */
+static int lab(struct lab_run *run, int argc, char **argv)
+{
+	int rc;
+
+	if (!writable(run->plan.json) || !writable(run->plan.out))
+		return 1;
+	catch_signals();
+	rc = prepare(run, argc, argv);
+	if (rc == 0)
+		rc = measure(run);
+	if (rc)
+		fprintf(stderr, "offloop lab: %s\n", strerror(-rc));
+	else
+		rc = write_files(run);
+	if (stop_signal)
+		return 128 + stop_signal;
+	return rc ? 1 : 0;
+}
+
+static int run(int argc, char **argv)
+{
+	static struct lab_run lab_run;
+	char err[512];
+	int rc, status;
+
+	if (argc > 1 && strcmp(argv[1], "serve") == 0)
+		return lab_serve(argc - 1, argv + 1);
+	rc = lab_options(&lab_run.plan, argc, argv, err, sizeof(err));
+	if (rc == 1) {
+		printf("Usage: offloop %s\n\n%s", command_lab.usage, command_lab.details);
+		return 0;
+	}
+	if (rc) {
+		fprintf(stderr, "offloop lab: %s\n", err);
+		return 2;
+	}
+	status = lab(&lab_run, argc, argv);
+	fini(&lab_run);
+	return status;
+}
+
+const struct command command_lab = { "lab", "lab [--peers] [OPTION ...]", "measure the models side by side",
+	"Runs one app under each model (hybrid, asgi, tornado, wsgi, wsgi-sync) through the same workloads, and\n"
+	"writes a report, lab.html, and what was measured, lab.json.  It takes about two minutes; everything stays on\n"
+	"the loopback.\n"
+	"\n"
+	"  --peers            measure servers of other makers, too, as far as they are installed\n"
+	"  --only NAME,...    only these models and peers\n"
+	"  --workloads W,...  only these: trivial, block10, block50, cpu, mixed, slow, idle, wrong-lane\n"
+	"  --short, --long    3 rounds of 0.5 s (the default), or 6 rounds of 2 s\n"
+	"  --rounds N         so many rounds, from 1 to 50\n"
+	"  --secs S           samples of so many seconds, from 0.05 to 60\n"
+	"  --guard CPUS       take a sample again when others used more of the CPUs than this (0.12)\n"
+	"  --idle N           connections that rest in the workload idle (10000)\n"
+	"  --backend NAME     what drives the models' loops: auto, uring or libevent\n"
+	"  --out FILE         the report (lab.html)\n"
+	"  --json FILE        what was measured (lab.json)\n"
+	"\n"
+	"offloop lab serve [OPTION ...] runs the app that is measured; offloop lab serve --help lists its options.\n",
+	run };

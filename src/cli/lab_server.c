@@ -1,0 +1,288 @@
+/* lab_server.c: a subject as a process on this machine.
+ *
+ * A server is started on a port that was free a moment before, in a session of its own: Ctrl-C in the terminal then
+ * reaches the lab alone, which ends its servers itself, and whatever a server forks can be found and ended with it.  It
+ * dies with the lab, too, should the lab be killed (PR_SET_PDEATHSIG).  What it writes goes to a file in memory, so
+ * that a server that cannot start can be quoted.
+ *
+ * No shell sees a command.  Variables named OFFLOOP_... are kept from servers: what they run with is what the report
+ * shows.  Peers get their files in a folder of their own, which goes when they do.
+ *
+ * A server is ready when it has answered a request for / with 200.  To end it takes SIGTERM and a second's patience,
+ * then SIGKILL for its whole process group; it answers nobody any more.
+ *
+ * One thread.  Every process is ended by its number, and waited for before that number could be another's.
+ */
+#include "cli/lab_server.h"
+#include "base/clock.h"
+#include "cli/lab_files.h"
+#include "cli/lab_load.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define READY_NS (15 * NS_PER_S)
+#define STOP_NS NS_PER_S
+#define LOOK_NS (5 * NS_PER_MS)
+#define SHOWN_PORT 8000
+
+extern char **environ;
+
+/* ---- commands ---------------------------------------------------------------------------------------------------- */
+
+/* A line as words, in one allocation that ends with NULL; NULL: no memory. */
+static char **words_of(const char *line)
+{
+	size_t n = strlen(line) + 1, words = 1;
+	char **argv, *text;
+
+	for (const char *c = line; *c; c++)
+		words += *c == ' ';
+	if (!(argv = malloc((words + 1) * sizeof(char *) + n)))
+		return NULL;
+	text = memcpy(argv + words + 1, line, n);
+	for (size_t i = 0; i < words; i++)
+		argv[i] = strsep(&text, " ");
+	argv[words] = NULL;
+	return argv;
+}
+
+/* Words as a line, in quotes where one has a blank. */
+static char *line_of(char **argv)
+{
+	size_t n = 1;
+	char *line, *at;
+
+	for (size_t i = 0; argv[i]; i++)
+		n += strlen(argv[i]) + 3;
+	if (!(at = line = malloc(n)))
+		return NULL;
+	*at = 0;
+	for (size_t i = 0; argv[i]; i++) {
+		const char *quote = strchr(argv[i], ' ') ? "'" : "";
+
+		at += snprintf(at, n - (size_t)(at - line), "%s%s%s%s", i ? " " : "", quote, argv[i], quote);
+	}
+	return line;
+}
+
+/* The command, in one allocation; *folder: of a peer, where it runs.  0 or -errno. */
+static int command_of(const struct lab_subject *subject, const struct lab_setting *how, const struct lab_found *found,
+	unsigned port, char ***argv, char **folder)
+{
+	char *line;
+
+	*folder = NULL;
+	if (subject->peer && !(*folder = lab_folder_new()))
+		return -errno;
+	if (subject->peer)
+		return lab_peer_prepare(subject->peer, found, *folder, port, how->cpus, argv);
+	line = lab_model_command(subject, how, "/proc/self/exe", port);
+	*argv = line ? words_of(line) : NULL;
+	free(line);
+	return *argv ? 0 : -ENOMEM;
+}
+
+char *lab_server_command(const struct lab_subject *subject, const struct lab_setting *how,
+	const struct lab_found *found)
+{
+	char **argv = NULL, *folder, *line = NULL;
+
+	if (!subject->peer)
+		return lab_model_command(subject, how, "offloop", SHOWN_PORT);
+	if (command_of(subject, how, found, SHOWN_PORT, &argv, &folder) == 0)
+		line = line_of(argv);
+	free(argv);
+	lab_folder_free(folder);
+	return line;
+}
+
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
+
+static unsigned free_port(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unsigned port = 0;
+
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&sa, n) == 0 && getsockname(fd, (struct sockaddr *)&sa, &n) == 0)
+		port = ntohs(sa.sin_port);
+	if (fd >= 0)
+		close(fd);
+	return port;
+}
+
+/* The environment without what would change a server.  NULL: no memory. */
+static char **clean_environment(void)
+{
+	static char production[] = "NODE_ENV=production", no_bytecode[] = "PYTHONDONTWRITEBYTECODE=1";
+	size_t n = 0, kept = 0;
+	char **env;
+
+	while (environ[n])
+		n++;
+	if (!(env = calloc(n + 3, sizeof(char *))))
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(environ[i], "OFFLOOP_", 8) != 0)
+			env[kept++] = environ[i];
+	env[kept++] = production;
+	env[kept++] = no_bytecode;
+	return env;
+}
+
+/* In the child; what goes wrong is told in the log. */
+static void become(char **argv, char **env, const char *folder, const cpu_set_t *cpus, int log, pid_t lab)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setsid();
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != lab)   /* it has ended meanwhile */
+		_exit(1);
+	if ((folder && chdir(folder) < 0) || sched_setaffinity(0, sizeof(*cpus), cpus) < 0 ||
+		dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+		_exit(1);
+	execvpe(argv[0], argv, env);
+	dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+int lab_server_start(struct lab_server *s, const struct lab_subject *subject, const struct lab_setting *how,
+	const struct lab_found *found, const cpu_set_t *cpus, char *why, size_t n)
+{
+	char **argv = NULL, **env = clean_environment();
+	unsigned port = free_port();
+	pid_t lab = getpid();
+	int rc;
+
+	*s = (struct lab_server){ .subject = *subject, .port = port, .log = -1 };
+	rc = port == 0 ? -EADDRNOTAVAIL : env ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = command_of(subject, how, found, port, &argv, &s->folder);
+	if (rc == 0 && ((s->log = memfd_create("lab", MFD_CLOEXEC)) < 0 || (s->pid = fork()) < 0)) {
+		rc = -errno;
+		s->pid = 0;
+	}
+	if (rc == 0 && s->pid == 0)
+		become(argv, env, s->folder, cpus, s->log, lab);
+	if (rc < 0)
+		snprintf(why, n, "it could not be started: %s", strerror(-rc));
+	free(argv);
+	free(env);
+	return rc;
+}
+
+bool lab_server_runs(struct lab_server *s)
+{
+	siginfo_t ended = { .si_pid = 0 };
+
+	return s->pid > 0 && waitid(P_PID, (id_t)s->pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0;
+}
+
+void lab_server_log(const struct lab_server *s, char *dst, size_t n)
+{
+	ssize_t got = s->log >= 0 ? pread(s->log, dst, n - 1, 0) : 0;
+
+	dst[got > 0 ? got : 0] = 0;
+}
+
+void lab_server_said(const struct lab_server *s, char *dst, size_t n)
+{
+	char text[8192], *line;
+	size_t end;
+
+	lab_server_log(s, text, sizeof(text));
+	end = strlen(text);
+	while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == ' '))
+		text[--end] = 0;
+	line = strrchr(text, '\n');
+	line = line ? line + 1 : text;
+	snprintf(dst, n, "%s", line);
+	for (char *c = dst; *c; c++)
+		*c = (unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f ? '?' : *c;
+}
+
+/* Whether a request for / is answered with 200. */
+static bool answers(unsigned port)
+{
+	struct load_group *g = calloc(1, sizeof(*g));
+	struct load *l = NULL;
+	bool good = false;
+
+	if (g) {
+		*g = (struct load_group){ .path = "/", .connections = 1, .kind = LOAD_REST };
+		good = load_new(&l, port, g, 1) == 0 && load_run(l, NS_PER_S) == 0 && g->requests > 0;
+	}
+	load_free(l);
+	free(g);
+	return good;
+}
+
+int lab_server_ready(struct lab_server *s, char *why, size_t n)
+{
+	const struct timespec pause = clock_timespec(LOOK_NS);
+	uint64_t end = clock_now_ns() + READY_NS;
+	char said[200];
+
+	while (lab_server_runs(s) && clock_now_ns() < end && !lab_stopped()) {
+		if (answers(s->port))
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+	if (lab_stopped())
+		return -EINTR;
+	lab_server_said(s, said, sizeof(said));
+	snprintf(why, n, "%s%s%s", lab_server_runs(s) ? "it did not answer within 15 s" : "it ended at its start",
+		*said ? ": " : "", said);
+	return -ECHILD;
+}
+
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
+
+/* Whatever is left of its session, in its process group or in others, and those we have inherited of it. */
+static void kill_rest(struct lab_server *s)
+{
+	kill(-s->pid, SIGKILL);
+	while (waitpid(-s->pid, NULL, 0) > 0)
+		;
+}
+
+void lab_servers_stop(struct lab_server *servers, size_t n)
+{
+	const struct timespec pause = clock_timespec(LOOK_NS);
+	uint64_t end = clock_now_ns() + STOP_NS;
+	size_t left = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (servers[i].pid > 0)
+			kill(servers[i].pid, SIGTERM);
+	do {
+		left = 0;
+		for (size_t i = 0; i < n; i++)
+			left += servers[i].pid > 0 && lab_server_runs(&servers[i]);
+		if (left > 0)
+			nanosleep(&pause, NULL);
+	} while (left > 0 && clock_now_ns() < end);
+	for (size_t i = 0; i < n; i++) {
+		if (servers[i].pid > 0)
+			kill_rest(&servers[i]);
+		if (servers[i].log >= 0)
+			close(servers[i].log);
+		lab_folder_free(servers[i].folder);
+		servers[i].folder = NULL;
+		servers[i].pid = 0;
+		servers[i].log = -1;
+	}
+}

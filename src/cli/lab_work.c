@@ -1,0 +1,304 @@
+/* lab_work.c: the workloads, and one sample of one of them.
+ *
+ * A workload is one or two groups of clients: those that are measured, and what goes on beside them.  Where both matter
+ * (fast requests beside blocking ones) the sample's own figures are of both together, and "fast" is of the first alone;
+ * slow clients' times are their own doing, so with them both are of the fast ones.
+ *
+ * A sample: the clients begin; what they do in the first tenth of a second is not counted, so that threads are there
+ * and memory is warm.  Then the time runs, with the server's CPU and the machine's read at both ends, and its memory at
+ * the end, still under load.  Then what is under way is waited for (lab_load.c says why); the rate does not count it.
+ *
+ * Connections that rest are made before: each has had one reply and stays, as a browser's would.  A server that does
+ * not keep them cannot be measured so; how many it kept is what we say.
+ */
+#include "cli/lab_work.h"
+#include "base/clock.h"
+#include "cli/lab_load.h"
+#include "cli/lab_proc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WARM_NS (100 * NS_PER_MS)
+#define DRAIN_NS (3 * NS_PER_S)
+#define REST_NS (8 * NS_PER_S)
+
+#define BLOCKING(ms, n) { "/block" ms, "/offload" ms, n, LOAD_ASK }
+#define ASK(path, n) { path, NULL, n, LOAD_ASK }
+
+const struct lab_workload lab_workloads[] = {
+	{ "trivial", "A handler that replies at once, in async code: what the server itself costs.", "GET /",
+		ASK("/", 64), .all = true },
+	{ "block10", "A handler that waits 10 ms in a blocking call, as on a database.", "GET /block10",
+		BLOCKING("10", 64), .all = true },
+	{ "block50", "A handler that waits 50 ms in a blocking call.", "GET /block50", BLOCKING("50", 48),
+		.all = true },
+	{ "cpu", "A handler that computes for about a millisecond.", "GET /cpu", ASK("/cpu", 16), .all = true },
+	{ "mixed", "Eight clients of a fast handler, beside 32 of one that blocks for 50 ms.",
+		"GET / beside GET /block50", ASK("/", 8), BLOCKING("50", 32), .all = true },
+	{ "slow", "Sixteen clients of a fast handler, beside 32 that send eight bytes at a time and 32 that read "
+		"1 MiB slowly.", "GET / beside POST /upload and GET /big", ASK("/", 16),
+		{ "/upload", NULL, 32, LOAD_TRICKLE }, .all = false },
+	{ "idle", "Clients of a fast handler, while many connections are open and silent.", "GET /", ASK("/", 64),
+		.all = true, .idle = 10000 },
+	{ "wrong-lane", "Sixteen clients of a fast handler, beside one of a handler that is declared async and blocks "
+		"for 50 ms.", "GET / beside GET /wrong50", ASK("/", 16), ASK("/wrong50", 1), .all = true },
+};
+
+const size_t lab_nworkloads = sizeof(lab_workloads) / sizeof(lab_workloads[0]);
+
+_Static_assert(sizeof(lab_workloads) / sizeof(lab_workloads[0]) <= LAB_WORKLOADS_MAX, "workloads are bits of a word");
+
+enum { FAST, BESIDE, SIPPING, GROUPS };
+
+/* What a sample holds while it is taken. */
+struct sample {
+	const struct lab_workload *workload;
+	struct load_group groups[GROUPS], resting;
+	size_t ngroups;
+	struct load *load, *rest;
+	uint64_t in_time[GROUPS];       /* requests answered while the time ran */
+	double secs, foreign;
+	uint64_t cpu_ns;
+	struct proc_use before, after;  /* before: without any of its connections */
+	unsigned held;
+	double opened_ms;
+};
+
+json_t *lab_number(double v)
+{
+	return json_real((double)(int64_t)(v * 1000 + (v < 0 ? -0.5 : 0.5)) / 1000);
+}
+
+/* ---- taking it --------------------------------------------------------------------------------------------------- */
+
+static struct load_group clients(const struct lab_group *g, const struct lab_subject *subject)
+{
+	return (struct load_group){ .connections = g->connections, .kind = (enum load_kind)g->kind,
+		.path = subject->offloads && g->path_offloaded ? g->path_offloaded : g->path };
+}
+
+static void make_groups(struct sample *t, const struct lab_subject *subject)
+{
+	t->groups[t->ngroups++] = clients(&t->workload->fast, subject);
+	if (t->workload->beside.path)
+		t->groups[t->ngroups++] = clients(&t->workload->beside, subject);
+	if (t->workload->beside.kind == LOAD_TRICKLE)
+		t->groups[t->ngroups++] = (struct load_group){ .path = "/big", .kind = LOAD_SIP,
+			.connections = t->workload->beside.connections };
+}
+
+/* Opens the connections that rest.  0 or -errno. */
+static int open_resting(struct sample *t, struct lab_server *s, unsigned n)
+{
+	uint64_t began = clock_now_ns();
+	int rc;
+
+	proc_use(s->pid, 1, &t->before);
+	t->resting = (struct load_group){ .path = "/", .kind = LOAD_REST, .connections = n };
+	if ((rc = load_new(&t->rest, s->port, &t->resting, 1)) || (rc = load_run(t->rest, REST_NS)))
+		return rc;
+	t->opened_ms = (double)(clock_now_ns() - began) / (double)NS_PER_MS;
+	t->held = load_held(t->rest);
+	return 0;
+}
+
+static int let_time_run(struct sample *t, const struct lab_plan *p, const struct lab_machine *m, struct lab_server *s)
+{
+	uint64_t began, took, busy, own;
+	struct proc_use first;
+	int rc = load_run(t->load, WARM_NS);
+
+	load_reset(t->load);
+	busy = proc_busy_ns(&m->all);
+	own = proc_own_ns();
+	proc_use(s->pid, 0, &first);
+	began = clock_now_ns();
+	if (rc == 0)
+		rc = load_run(t->load, (uint64_t)(p->secs * (double)NS_PER_S));
+	took = clock_now_ns() - began;
+	for (size_t i = 0; i < t->ngroups; i++)
+		t->in_time[i] = t->groups[i].requests;
+	proc_use(s->pid, 0, &t->after);
+	own = proc_own_ns() - own;
+	busy = proc_busy_ns(&m->all) - busy;
+	t->cpu_ns = t->after.cpu_ns - first.cpu_ns;
+	t->secs = (double)took / (double)NS_PER_S;
+	t->foreign = ((double)busy - (double)own - (double)t->cpu_ns) / (double)took;
+	t->foreign = t->foreign > 0 ? t->foreign : 0;
+	if (rc == 0)
+		proc_use(s->pid, 1, &t->after);
+	return rc;
+}
+
+static int take(struct sample *t, const struct lab_plan *p, const struct lab_machine *m, struct lab_server *s)
+{
+	int rc = load_new(&t->load, s->port, t->groups, t->ngroups);
+
+	if (rc == 0)
+		rc = let_time_run(t, p, m, s);
+	if (rc == 0)
+		rc = load_drain(t->load, DRAIN_NS);
+	if (rc == 0 && t->rest)
+		t->held = load_held(t->rest);
+	return rc;
+}
+
+/* ---- telling of it ----------------------------------------------------------------------------------------------- */
+
+static uint64_t errors_of(const struct load_group *g)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < LOAD_ERRORS; i++)
+		n += g->errors[i];
+	return n;
+}
+
+static json_t *error_kinds(const struct sample *t)
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < LOAD_ERRORS; i++) {
+		uint64_t n = 0;
+
+		for (size_t g = 0; g < t->ngroups; g++)
+			n += t->groups[g].errors[i];
+		if (n > 0)
+			json_object_set_new(o, load_error_names[i], json_integer((json_int_t)n));
+	}
+	return o;
+}
+
+static json_t *ms(const struct histogram *h, double part)
+{
+	return h->n ? lab_number(histogram_us(h, part) / 1000) : json_null();
+}
+
+/* Rate and times of one group, beside its cell's own. */
+static json_t *group_json(const struct sample *t, size_t i)
+{
+	const struct load_group *g = &t->groups[i];
+
+	return json_pack("{s:o, s:I, s:o, s:o, s:I}", "rps", lab_number((double)t->in_time[i] / t->secs), "requests",
+		(json_int_t)t->in_time[i], "p50_ms", ms(&g->times, 0.5), "p99_ms", ms(&g->times, 0.99), "errors",
+		(json_int_t)errors_of(g));
+}
+
+static void add_extras(const struct sample *t, json_t *o)
+{
+	if (t->workload->idle)
+		json_object_set_new(o, "idle", json_pack("{s:i, s:i, s:o, s:o}", "wanted", (int)t->resting.connections,
+			"held", (int)t->held, "open_ms", lab_number(t->opened_ms), "bytes_each", lab_number(t->held ?
+			((double)t->after.pss_kb - (double)t->before.pss_kb) * 1024 / t->held : 0)));
+	if (t->ngroups == 1)
+		return;
+	json_object_set_new(o, "fast", group_json(t, FAST));
+	json_object_set_new(o, "beside", group_json(t, BESIDE));
+	if (t->ngroups > SIPPING)
+		json_object_set_new(o, "sipping", group_json(t, SIPPING));
+}
+
+/* NULL: no memory. */
+static json_t *sample_json(const struct sample *t, const struct lab_plan *p)
+{
+	struct histogram *all = calloc(1, sizeof(*all));
+	uint64_t requests = 0, errors = 0, everything = 0;
+	unsigned unanswered = 0;
+	json_t *o;
+
+	if (!all)
+		return NULL;
+	for (size_t i = 0; i < t->ngroups; i++) {
+		everything += t->in_time[i];
+		errors += errors_of(&t->groups[i]);
+		if (i > 0 && !t->workload->all)
+			continue;
+		histogram_merge(all, &t->groups[i].times);
+		requests += t->in_time[i];
+		unanswered += t->groups[i].unanswered;
+	}
+	o = json_pack("{s:o, s:I, s:I, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:b, s:i, s:i}", "rps",
+		lab_number((double)requests / t->secs), "requests", (json_int_t)requests, "errors", (json_int_t)errors,
+		"error_kinds", error_kinds(t), "unanswered", (int)unanswered, "p50_ms", ms(all, 0.5), "p90_ms",
+		ms(all, 0.9), "p99_ms", ms(all, 0.99), "p999_ms", ms(all, 0.999), "max_ms",
+		all->n ? lab_number((double)all->max_us / 1000) : json_null(), "cpu_us",
+		everything ? lab_number((double)t->cpu_ns / 1000 / (double)everything) : json_null(), "memory_kb",
+		(json_int_t)t->after.pss_kb, "foreign", lab_number(t->foreign), "dirty", t->foreign > p->guard,
+		"processes", (int)t->after.processes, "threads", (int)t->after.threads);
+	free(all);
+	if (o)
+		add_extras(t, o);
+	return o;
+}
+
+/* ---- the sample -------------------------------------------------------------------------------------------------- */
+
+/* Whether it holds the connections it is to hold. */
+static bool holds(const struct sample *t)
+{
+	return t->held * 100.0 >= t->resting.connections * 99.0;
+}
+
+static enum lab_outcome judge(struct sample *t, const struct lab_plan *p, struct lab_server *s, json_t **round,
+	char *why, size_t n)
+{
+	char said[200];
+
+	if (!lab_server_runs(s)) {
+		lab_server_said(s, said, sizeof(said));
+		snprintf(why, n, "it ended under the load%s%s", *said ? ": " : "", said);
+		return LAB_FAILED;
+	}
+	if (t->groups[FAST].times.n == 0) {
+		snprintf(why, n, "it answered no request for %s: %llu errors", t->groups[FAST].path,
+			(unsigned long long)errors_of(&t->groups[FAST]));
+		return LAB_FAILED;
+	}
+	if ((*round = sample_json(t, p)))
+		return LAB_MEASURED;
+	snprintf(why, n, "no memory");
+	return LAB_FAILED;
+}
+
+static enum lab_outcome run_sample(struct sample *t, const struct lab_plan *p, const struct lab_machine *m,
+	struct lab_server *s, json_t **round, char *why, size_t n)
+{
+	int rc = t->workload->idle ? open_resting(t, s, p->idle) : 0;
+
+	if (rc == 0 && t->workload->idle && !holds(t) && !lab_stopped()) {
+		snprintf(why, n, "of %u connections that were to stay open after their first reply, it kept %u",
+			t->resting.connections, t->held);
+		return LAB_CANNOT;
+	}
+	if (rc == 0)
+		rc = take(t, p, m, s);
+	if (lab_stopped())
+		return LAB_FAILED;
+	if (rc) {
+		snprintf(why, n, "the load could not go on: %s", strerror(-rc));
+		return LAB_FAILED;
+	}
+	return judge(t, p, s, round, why, n);
+}
+
+enum lab_outcome lab_sample(const struct lab_plan *p, const struct lab_machine *m, const struct lab_workload *w,
+	struct lab_server *s, json_t **round, double *foreign, char *why, size_t n)
+{
+	struct sample *t = calloc(1, sizeof(*t));
+	enum lab_outcome outcome;
+
+	if (!t) {
+		snprintf(why, n, "no memory");
+		return LAB_FAILED;
+	}
+	t->workload = w;
+	make_groups(t, &s->subject);
+	outcome = run_sample(t, p, m, s, round, why, n);
+	*foreign = t->foreign;
+	load_free(t->load);
+	load_free(t->rest);
+	free(t);
+	return outcome;
+}

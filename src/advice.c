@@ -78,6 +78,10 @@ bool advice_hold(const struct advice_hold *in, struct advice *out)
 		blocked ? in->call : "", (unsigned long long)in->victims, plural(in->victims));
 	if (in->remedy)
 		snprintf(out->remedy, sizeof(out->remedy), "%s", in->remedy);
+	else if (in->streams)
+		snprintf(out->remedy, sizeof(out->remedy),
+			"let ol_offload %s: it streams events, so as .sync each of them would hold a thread",
+			blocked ? "do what blocks" : "compute");
 	else if (blocked)
 		snprintf(out->remedy, sizeof(out->remedy), "declare it .sync");
 	else

@@ -33,6 +33,7 @@ struct advice_hold {
 	uint64_t victims;
 	unsigned cpus;
 	const char *remedy;             /* where another lane is none; else NULL */
+	bool streams;                   /* it streams events, each of which would hold a thread */
 };
 CHECKED bool advice_hold(const struct advice_hold *in, struct advice *out);
 

@@ -20,6 +20,7 @@
 #include "cpus.h"
 #include "crew.h"
 #include "exchange.h"
+#include "lane.h"
 #include "model.h"
 #include "stall.h"
 
@@ -175,6 +176,16 @@ static struct pool_hist hist_since(const struct pool_hist *now, const struct poo
 	return d;
 }
 
+static bool streams_events(const struct endpoint *e)
+{
+	struct lane_look look;
+
+	if (!e->lane)
+		return false;
+	lane_look(e->lane, &look);
+	return look.streams;
+}
+
 /* An .async route that holds its loop. */
 static bool holds(const struct adviser *a, uint32_t i, struct advice *advice)
 {
@@ -196,6 +207,7 @@ static bool holds(const struct adviser *a, uint32_t i, struct advice *advice)
 	in.ns = worst->parts.wall;
 	in.call = worst->syscall;
 	in.victims = worst->victims;
+	in.streams = streams_events(server_route(a->server, i));
 	found = found && advice_hold(&in, advice);
 	free(worst);
 	return found;
@@ -400,9 +412,10 @@ static void append(json_t *all, const struct given *g, const char *kind, const c
 		return;
 	iso_time_format(time, g->since);
 	write_text(text, sizeof(text), what, name, g->advice);
-	json_array_append_new(all, json_pack("{ss ss? ss? ss? ss? ss? ss ss ss ss}", "kind", kind, "name",
+	json_array_append_new(all, json_pack("{ss ss? ss? ss? ss? ss? ss? ss ss ss ss}", "kind", kind, "name",
 		e ? e->name : NULL, "method", e ? metrics_method(e->pattern->method) : NULL, "route",
-		e ? e->pattern->text : NULL, "pool", pool, "lane", !e ? NULL : e->pool_name ? "sync" : "async",
+		e ? e->pattern->text : NULL, "pool", pool, "lane",
+		!e ? NULL : endpoint_pooled(e) ? "sync" : "async", "declared", e ? e->declared : NULL,
 		"evidence", g->advice->evidence, "remedy", g->advice->remedy, "text", text, "since", time));
 }
 

@@ -34,17 +34,27 @@ static json_t *pin_json(enum lane_pin pin)
 
 static json_t *change_json(const struct lane_look *look)
 {
+	char time[ISO_TIME_LEN + 1] = "";
+
 	if (look->moved.tv_sec == 0)
 		return json_null();
-	return json_pack("{sf ss}", "time", (double)look->moved.tv_sec + (double)look->moved.tv_nsec / 1e9, "why",
-		look->why);
+	iso_time_format(time, look->moved);
+	return json_pack("{ss ss}", "time", time, "why", look->why);
+}
+
+/* Why --guard demote does not move it, though it is .async; NULL: it would, or is not asked. */
+static const char *unmoved(const struct lane_look *look)
+{
+	return look->kind == LANE_GUARDED && look->streams ?
+		"it streams events, each of which would hold a thread" : NULL;
 }
 
 /* Of one that may move. */
 static json_t *evidence_json(const struct lane_look *look)
 {
-	json_t *e = json_pack("{si sI sI sI so}", "holds", (int)look->holds, "held", (json_int_t)look->held, "to_async",
-		(json_int_t)look->moves[0], "to_sync", (json_int_t)look->moves[1], "last_change", change_json(look));
+	json_t *e = json_pack("{si sI sI sI so ss?}", "holds", (int)look->holds, "held", (json_int_t)look->held,
+		"to_async", (json_int_t)look->moves[0], "to_sync", (json_int_t)look->moves[1], "last_change",
+		change_json(look), "unmoved", unmoved(look));
 
 	if (look->kind != LANE_ADAPTIVE)
 		return e;

@@ -43,7 +43,7 @@ void dispatch_thread_ends(void *unused, const struct work_line *nor_this)
 
 /* A part of a request's job, on a worker. */
 struct lane_work {
-	struct ol_req *req;
+	struct ol_req *req;             /* the loop's, once the part has given false */
 	bool (*part)(struct ol_req *r_);
 	bool over;                      /* what it gave */
 	bool measured;
@@ -53,20 +53,16 @@ struct lane_work {
 	int rc;                         /* and what that gave */
 };
 
+/* What this worker runs; NULL: nothing of this kind. */
+static _Thread_local struct lane_work *running;
+
 static void pauses(struct park *p, bool begins)
 {
-	struct lane_meter *m = &container_of(p, struct ol_req, own_park)->lane_work->meter;
-
+	(void)p;
 	if (begins)
-		lane_meter_pause(m);
+		lane_meter_pause(&running->meter);
 	else
-		lane_meter_go_on(m);
-}
-
-static void set_work(struct ol_req *r, struct lane_work *w)
-{
-	r->lane_work = w;
-	r->own_park.pauses = w && w->measured ? pauses : NULL;
+		lane_meter_go_on(&running->meter);
 }
 
 /* For who looks at the worker: it is on its fiber from now on, or on the thread's own stack. */
@@ -90,7 +86,7 @@ static void work(void *arg)
 	if (w->measured)
 		lane_meter_end(&w->meter);
 	if (w->over)
-		set_work(w->req, NULL);
+		w->req->own_park.pauses = NULL;
 	say_stack(NULL);
 }
 
@@ -98,7 +94,7 @@ static void work(void *arg)
 int dispatch_lane_offload(struct ol_req *r, int (*fn)(void *arg), void *arg)
 {
 	struct fiber *here = fibers ? fiber_current(fibers) : NULL;
-	struct lane_work *w = r->lane_work;
+	struct lane_work *w = running;
 
 	if (!here)
 		return fn(arg);
@@ -140,10 +136,12 @@ int dispatch_lane_work(struct ol_req *r, bool (*part)(struct ol_req *r_), bool *
 	struct lane_work w = { .req = r, .part = part, .measured = e->adaptive };
 	int rc;
 
-	set_work(r, &w);
+	running = &w;
+	r->own_park.pauses = w.measured ? pauses : NULL;
 	rc = run_on_fiber(&w, e);
+	running = NULL;
 	if (rc < 0) {
-		set_work(r, NULL);
+		r->own_park.pauses = NULL;
 		return rc;
 	}
 	*over = w.over;

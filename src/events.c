@@ -16,6 +16,7 @@
  * ol_events and ol_event run on the handler's thread, everything about the timer on the loop's.
  */
 #include "dispatch.h"
+#include "lane.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,6 +93,8 @@ int ol_events(ol_req *r, int retry_ms)
 	if (!r->park)
 		return -EDEADLK;
 	rc = begin(r);
+	if (rc == 0 && r->endpoint->lane)
+		lane_streams(r->endpoint->lane);
 	if (rc < 0 || !stream_has_content(r))
 		return rc;
 	rc = stream_commit(r);

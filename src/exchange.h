@@ -27,7 +27,6 @@ struct inflight {
 
 struct chain;
 struct lane;
-struct lane_work;
 
 /* A route as the server runs it: checked, with defaults filled in.  Constant once the server has started, but for
  * `pooled`. */
@@ -142,7 +141,6 @@ struct ol_req {
 	/* running */
 	bool pooled;                    /* it runs, or will, on a worker: chosen when it starts */
 	bool reached;                   /* its handler has been called; only kept where a chain is around it */
-	struct lane_work *lane_work;    /* on a worker, of a route that may move (dispatch_lane.c); else NULL */
 	struct fiber *fiber;
 	struct park *park;              /* of whoever runs the handler now; NULL before it: nothing may wait */
 	struct park own_park;

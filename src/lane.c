@@ -9,6 +9,9 @@
  * been demoted, are not looked at.  So one slow moment is one demotion, however many requests had a part in it, and a
  * hold that never ends cannot be cured: only kept from being joined by another.
  *
+ * An .async route that streams events is warned of only: there its replies last for as long as their clients stay, and
+ * cost the loop nothing between two events, where in the pool each would hold a thread.
+ *
  * Who tells of a hold: for runs that are measured (an adaptive route's always, a guarded one's once it has held a loop)
  * the loop, before it begins anything else, so that the next request already goes by what follows; of others the
  * monitor, a few milliseconds later; and of any that lasts and lasts the monitor, meanwhile.
@@ -40,6 +43,7 @@ struct lane {
 	const struct lane_terms *terms;
 	const char *route, *need;
 	enum lane_kind kind;
+	_Atomic bool streams;           /* events; never taken back.  Relaxed: written with the mutex held */
 	_Atomic bool *pooled;           /* relaxed, both: a request goes by what it sees, which orders nothing */
 	_Atomic unsigned *measured;
 	struct lane_record rec GUARDED_BY(lane_role);
@@ -78,6 +82,11 @@ static int64_t us(uint64_t ns)
 static double ms(uint64_t ns)
 {
 	return (double)ns / (double)NS_PER_MS;
+}
+
+static bool streams(const struct lane *l)
+{
+	return atomic_load_explicit(&l->streams, memory_order_relaxed);
 }
 
 /* ---- changes ----------------------------------------------------------------------------------------------------- */
@@ -132,12 +141,16 @@ static void warn(struct lane *l, uint64_t hold_ns, enum lane_cause cause) REQUIR
 
 static void warn(struct lane *l, uint64_t hold_ns, enum lane_cause cause)
 {
+	bool stays = streams(l);
 	struct log_field fields[] = { LOG_FIELD_STR("route", slice_of(l->route)),
 		LOG_FIELD_INT("holds", l->rec.holds), LOG_FIELD_US("last", us(hold_ns)),
 		LOG_FIELD_STR("cause", slice_of(cause_name(cause))),
-		LOG_FIELD_STR("remedy", SLICE("PATCH /routes moves it now, --guard demote by itself")) };
+		LOG_FIELD_STR("remedy", stays ? SLICE("let ol_offload do what blocks: it streams events, and in the "
+			"pool each stream would hold a thread") :
+			SLICE("PATCH /routes moves it now, --guard demote by itself")) };
 
-	log_line(l->terms->log, LOG_WARN, SLICE("guard would move route"), fields, 5);
+	log_line(l->terms->log, LOG_WARN, stays ? SLICE("guard does not move route") : SLICE("guard would move route"),
+		fields, 5);
 }
 
 static void demote(struct lane *l, uint64_t hold_ns, enum lane_cause cause) REQUIRES(lane_role);
@@ -184,10 +197,25 @@ void lane_held(struct lane *l, uint64_t hold_ns, enum lane_cause cause)
 	l->last.held += l->rec.holds - before;
 	if (l->kind == LANE_GUARDED && l->rec.holds > before)
 		atomic_store_explicit(l->measured, LANE_ALWAYS, memory_order_relaxed);
-	if (due && l->kind == LANE_WATCHED)
-		warn(l, hold_ns, cause);
-	else if (due)
+	if (due && l->kind != LANE_ADAPTIVE && (l->kind == LANE_WATCHED || streams(l))) {
+		if (l->rec.holds == LANE_HOLDS)
+			warn(l, hold_ns, cause);
+	} else if (due) {
 		demote(l, hold_ns, cause);
+	}
+	unlock(l);
+}
+
+void lane_streams(struct lane *l)
+{
+	if (streams(l))
+		return;
+	lock(l);
+	atomic_store_explicit(&l->streams, true, memory_order_relaxed);
+	if (l->kind == LANE_GUARDED && l->rec.pooled && l->pin == LANE_AUTO) {
+		snprintf(l->last.why, sizeof(l->last.why), "it streams events: in the pool each stream holds a thread");
+		move(l, "route moved", false, false, NULL, 0);
+	}
 	unlock(l);
 }
 
@@ -228,6 +256,7 @@ void lane_look(struct lane *l, struct lane_look *look)
 	look->need = l->need;
 	look->pin = l->pin;
 	look->pooled = l->rec.pooled;
+	look->streams = streams(l);
 	look->holds = l->rec.holds;
 	look->needed = lane_rule_needed(&l->rec, &l->terms->limits, clock_now_ns());
 	look->runs = l->rec.runs;

@@ -48,6 +48,10 @@ void lane_passed(struct lane *l);
 /* It holds a loop for hold_ns by now, or has: told once for each hold.  Any thread; waits for no handler. */
 void lane_held(struct lane *l, uint64_t hold_ns, enum lane_cause cause);
 
+/* It streams events: its replies last for as long as their clients stay, and in the pool each would hold a thread.  So
+ * an .async route is not moved there, or is moved back.  Whoever runs it. */
+void lane_streams(struct lane *l);
+
 /* Pins it.  by: who, for the log.  -EPERM: it stays where it is, since it needs what may block (lane_look).  Any
  * thread. */
 CHECKED int lane_pin(struct lane *l, enum lane_pin pin, const char *by);
@@ -59,6 +63,7 @@ struct lane_look {
 	const char *need;       /* as above */
 	enum lane_pin pin;
 	bool pooled;
+	bool streams;           /* it streams events, so no hold moves it */
 	unsigned runs, over;    /* clean ones in the pool, and those of them over the budget: since the last that was
 	                         * not, or, on the loop, those that brought it there */
 	unsigned needed;        /* that many bring it to the loop */

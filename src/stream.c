@@ -155,20 +155,35 @@ static ssize_t pull_once(struct ol_req *r, void *room, size_t n)
 	return rc < 0 ? rc : got;
 }
 
+/* Room in the pipe, as pipe_reserve gives it.  -EAGAIN: it has left; so whoever is told of its pauses on this thread is
+ * taken off before. */
+static ssize_t reserve(struct ol_req *r, bool may_leave, void **room)
+{
+	void (*pauses)(struct park *p, bool begins) = r->park->pauses;
+	ssize_t n;
+
+	park_pauses(r->park, true);
+	if (may_leave)
+		r->park->pauses = NULL;
+	n = pipe_reserve(r->out, may_leave ? NULL : r->park, room);
+	if (n == -EAGAIN)
+		return n;
+	r->park->pauses = pauses;
+	park_pauses(r->park, false);
+	return n;
+}
+
 /* Until the end, *rc 0, or an error.  False: it has left, and nothing here is its own any more. */
 static bool pull_all(struct ol_req *r, bool may_leave, int *rc)
 {
-	struct park *w = may_leave ? NULL : r->park;
 	ssize_t n;
 
 	do {
 		void *room;
 
-		park_pauses(r->park, true);
-		n = pipe_reserve(r->out, w, &room);
+		n = reserve(r, may_leave, &room);
 		if (n == -EAGAIN)
 			return false;
-		park_pauses(r->park, false);
 		if (n < 0)
 			break;
 		n = pull_once(r, room, (size_t)n);

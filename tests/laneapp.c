@@ -3,7 +3,8 @@
  * Each replies with the thread that ran it: "pool" or "loop".  What a handler does on the way is chosen by its query:
  * ?how=sleep|spin|nap|offload&ms= blocks in a sleep, computes, waits as it should, or has a pool's thread block for it;
  * ?how=gate waits for the gate, as it should; ?status= replies with an error.  /gate waits until /open has been asked,
- * or for ?ms=; /deep takes 200 KiB of stack, /deeper more than a fiber has.  It is never installed.
+ * or for ?ms=; /events?ms= blocks and streams an event; /deep takes 200 KiB of stack, /deeper more than a fiber has.
+ * It is never installed.
  */
 #include <offloop.h>
 
@@ -91,6 +92,16 @@ static int work(ol_req *r)
 	else if (strcmp(how, "offload") == 0)
 		(void)ol_offload(r, ol_query(r, "pool"), block, &ms);
 	return ol_textf(r, 200, "%s\n", lane());
+}
+
+/* Blocks for ?ms=, and then streams an event. */
+static int tell(ol_req *r)
+{
+	int rc;
+
+	sleep_ms(number(r, "ms", 0));
+	rc = ol_events(r, 0);
+	return rc < 0 ? rc : ol_event(r, NULL, NULL, lane());
 }
 
 static int wait_at_gate(ol_req *r)
@@ -184,6 +195,7 @@ static const struct ol_route routes[] = {
 	OL_GET("/pull", .adaptive = pull),
 	OL_GET("/gate", .async = wait_at_gate),
 	OL_GET("/gate/adaptive", .adaptive = wait_at_gate),
+	OL_GET("/events", .async = tell),
 	OL_GET("/open", .sync = open_gate),
 	OL_GET("/async", .async = work),
 	OL_GET("/sync", .sync = work),

@@ -82,6 +82,7 @@ def test_a_short_route_comes_to_the_loop_and_stays(app):
     now = route(app, "GET /work")
     assert (now["lane"], now["declared"]) == ("async", "adaptive")
     assert now["evidence"]["runs"] == RUNS and now["evidence"]["to_async"] == 1
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", now["evidence"]["last_change"]["time"])
     assert re.fullmatch(r"it proved short: 5 runs never slept, 0 of them over 1000000 us", now["evidence"]["last_change"]["why"])
     assert app.metric("offloop_route_lane", route="/work", lane="sync") == 0
     assert app.metric("offloop_route_lane", route="/work", lane="async") == 1
@@ -366,6 +367,33 @@ def test_other_routes_are_as_fast_as_they_were_once_the_route_has_moved(guarded)
     for c in blocked:
         assert c.reply().body == b"pool\n"
         c.s.close()
+
+
+def test_a_route_that_streams_events_is_not_moved_but_told_why(guarded):
+    """In the pool each of its streams would hold a thread for as long as its client stays."""
+    def held():
+        return evidence(guarded, "GET /events")["held"]
+
+    for _ in range(20):
+        assert guarded.ask(f"/events?ms={STALL_MS * 3}")[2] == b"data: loop\n\n"
+        if held() >= 4:
+            break
+    wait_until(lambda: guarded.ask("/events")[2] == b"data: loop\n\n" and held() >= 4)
+    assert evidence(guarded, "GET /events")["unmoved"] == "it streams events, each of which would hold a thread"
+    assert evidence(guarded, "GET /events")["to_sync"] == 0 and evidence(guarded, "GET /gate")["unmoved"] is None
+    guarded.wait_log(r'guard does not move route route="GET /events" holds=4 .*remedy="let ol_offload do what blocks')
+    said = lambda: [a for a in json.loads(guarded.ask_control("/advice")[1]) if a["route"] == "/events"]
+    wait_until(said)
+    assert said()[0]["remedy"] == "let ol_offload do what blocks: it streams events, so as .sync each of them would hold a thread"
+    assert pin(guarded, route="GET /events", lane="sync")[0] == 200     # by hand it is moved all the same
+    assert guarded.ask("/events")[2] == b"data: pool\n\n"
+
+
+def test_advice_names_the_lane_a_route_is_in_beside_the_declared_one(guarded):
+    stall(guarded, 4)
+    said = lambda: [a for a in json.loads(guarded.ask_control("/advice")[1]) if a["route"] == "/gate"]
+    wait_until(said)
+    assert (said()[0]["lane"], said()[0]["declared"]) == ("sync", "async")
 
 
 def test_a_pinned_route_counts_each_hold_once(app):

@@ -125,7 +125,7 @@ def test_a_pool_whose_threads_compute_is_told_that_more_do_not_help(server):
 @pytest.mark.skipif(os.environ.get("SANITIZERS", "") != "", reason="runs are as slow as hops then")
 def test_a_short_route_is_advised_to_stay_on_the_loop(server):
     said = load_until_advised(server, "needs-no-thread", "/short", 100, clients=32)[0]
-    assert (said["name"], said["pool"], said["lane"]) == ("GET /short", "default", "sync")
+    assert (said["name"], said["pool"], said["lane"], said["declared"]) == ("GET /short", "default", "sync", "sync")
     assert re.match(r"ran \d+ times in pool default, 99% of them for at most \S+ [mu]s and none asleep, "
                     r"having waited \S+ [mu]s for a thread on average$", said["evidence"])
     assert said["remedy"] == "declare it .async"

@@ -149,7 +149,8 @@ def test_routes_and_pools_are_json(serve):
     by_name = {(r["method"], r["route"]): r for r in routes}
     assert len(by_name) == len(routes) > 60
     text = by_name["GET", "/a/text"]
-    assert text.pop("evidence") == {"holds": 0, "held": 0, "to_async": 0, "to_sync": 0, "last_change": None}
+    assert text.pop("evidence") == {"holds": 0, "held": 0, "to_async": 0, "to_sync": 0, "last_change": None,
+                                    "unmoved": None}
     assert text == {"method": "GET", "route": "/a/text", "lane": "async", "pool": None, "requests": 1, "timeout": 0,
                     "queue_timeout": 0, "priority": None, "declared": "async", "pinned": None, "fixed": None}
     assert by_name["GET", "/one"]["lane"] == "sync" and by_name["GET", "/one"]["pool"] == "one"

@@ -52,6 +52,21 @@ START_TEST(a_route_that_computes_on_its_loop_needs_a_pool_as_large_as_the_cpus)
 }
 END_TEST
 
+START_TEST(a_route_that_streams_events_is_not_advised_to_hold_a_thread_for_each)
+{
+	struct advice_hold in = report();
+
+	in.streams = true;
+	ck_assert(advice_hold(&in, &got));
+	ck_assert_str_eq(got.remedy,
+		"let ol_offload do what blocks: it streams events, so as .sync each of them would hold a thread");
+	in.cpu = 9;
+	ck_assert(advice_hold(&in, &got));
+	ck_assert_str_eq(got.remedy,
+		"let ol_offload compute: it streams events, so as .sync each of them would hold a thread");
+}
+END_TEST
+
 START_TEST(three_holds_are_not_enough)
 {
 	struct advice_hold in = report();
@@ -387,6 +402,7 @@ int main(void)
 	tcase_add_test(c, a_route_that_blocked_its_loop_four_times_should_be_sync);
 	tcase_add_test(c, a_route_that_computes_on_its_loop_needs_a_pool_as_large_as_the_cpus);
 	tcase_add_test(c, three_holds_are_not_enough);
+	tcase_add_test(c, a_route_that_streams_events_is_not_advised_to_hold_a_thread_for_each);
 	tcase_add_test(c, a_route_shorter_than_its_hop_should_be_async);
 	tcase_add_test(c, one_that_slept_or_ran_long_or_seldom_should_stay_where_it_is);
 	tcase_add_test(c, what_is_said_of_a_short_route_stays_while_it_is_nearly_true);

@@ -492,6 +492,44 @@ START_TEST(one_that_was_to_blame_is_measured_until_it_is_moved)
 }
 END_TEST
 
+START_TEST(an_async_route_that_streams_events_is_not_moved_for_its_holds)
+{
+	const char *said;
+
+	lane_up(LANE_GUARDED, NULL);
+	lane_streams(lane);
+	for (unsigned i = 0; i < 2 * LANE_HOLDS; i++)
+		lane_held(lane, STALL, LANE_BLOCKED);
+	ck_assert(!atomic_load(&pooled) && look().streams && look().held == 2 * LANE_HOLDS);
+	ck_assert_int_eq(lane_pin(lane, LANE_SYNC, "me"), 0);           /* by hand it is */
+	lane_streams(lane);
+	ck_assert(atomic_load(&pooled));
+	said = lane_down();
+	ck_assert_ptr_nonnull(strstr(said, " warn  guard does not move route route=\"GET /x\" holds=4 "));
+	ck_assert_ptr_null(strstr(said, "holds=5"));
+}
+END_TEST
+
+START_TEST(one_that_was_moved_before_it_streamed_events_is_moved_back)
+{
+	lane_up(LANE_GUARDED, NULL);
+	for (unsigned i = 0; i < LANE_HOLDS; i++)
+		lane_held(lane, STALL, LANE_BLOCKED);
+	ck_assert(atomic_load(&pooled));
+	lane_streams(lane);
+	ck_assert(!atomic_load(&pooled) && look().moves[0] == 1);
+	ck_assert_str_eq(look().why, "it streams events: in the pool each stream holds a thread");
+	(void)lane_down();
+	lane_up(LANE_ADAPTIVE, NULL);
+	lane_streams(lane);                     /* the server has chosen, and goes on choosing */
+	ck_assert(atomic_load(&pooled));
+	clean_runs(3);
+	lane_held(lane, STALL, LANE_BLOCKED);
+	ck_assert(atomic_load(&pooled) && look().moves[1] == 1);
+	(void)lane_down();
+}
+END_TEST
+
 START_TEST(who_is_only_warned_of_is_never_measured_and_an_adaptive_one_always)
 {
 	lane_up(LANE_WATCHED, NULL);
@@ -568,6 +606,8 @@ int main(void)
 	tcase_add_test(told, a_pinned_lane_is_left_alone_until_it_is_let_go);
 	tcase_add_test(told, a_guarded_route_that_has_held_its_loop_is_measured_for_a_while);
 	tcase_add_test(told, one_that_was_to_blame_is_measured_until_it_is_moved);
+	tcase_add_test(told, an_async_route_that_streams_events_is_not_moved_for_its_holds);
+	tcase_add_test(told, one_that_was_moved_before_it_streamed_events_is_moved_back);
 	tcase_add_test(told, who_is_only_warned_of_is_never_measured_and_an_adaptive_one_always);
 	tcase_add_test(told, what_needs_something_that_may_block_is_not_pinned_to_a_loop);
 	tcase_add_test(told, an_async_route_is_warned_of_or_moved_as_the_guard_says);

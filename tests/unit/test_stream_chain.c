@@ -79,8 +79,11 @@ static int failing(ol_req *r)
 	return ol_pull(r, 200, NULL, break_off, close_source, NULL);
 }
 
+static const ol_req *pulled_for;    /* the last one */
+
 static int endless(ol_req *r)
 {
+	pulled_for = r;
 	return ol_pull(r, 200, NULL, pull_quietly, close_source, NULL);
 }
 
@@ -119,6 +122,7 @@ static const struct ol_route routes[] = {
 	BOTH("/needy", needy, .needs = { &need }),
 	BOTH("/failing", failing, .stack = 0), BOTH("/endless", endless, .timeout = 1000),
 	BOTH("/added", endless, .middleware = { label }),
+	OL_GET("/may/move", .adaptive = endless),
 };
 static const struct ol_on_error again[] = { { 500, on_500 } };
 static const struct ol_on_error once[] = { { 500, on_500_short } };
@@ -223,6 +227,26 @@ START_TEST(a_deadline_ends_a_stream_that_has_left_its_thread)
 }
 END_TEST
 
+START_TEST(who_measures_a_run_is_not_told_of_a_stream_that_has_left_its_thread)
+{
+	struct script_peer *p;
+	struct pool_stats s;
+
+	script_hold(rooms.loop, true, false);
+	p = say(&rooms, NULL, "GET /may/move HTTP/1.1\r\nHost: a\r\n\r\n");
+	UNTIL(&rooms, p->msg);
+	UNTIL(&rooms, (pool_stats(rooms.shared.pools[0].pool, &s), s.running == 0));
+	ck_assert(!pulled_for->park->pauses);
+	script_hold(rooms.loop, false, false);
+	script_sent(p, 100);
+	for (int i = 0; i < 50; i++)
+		turn(&rooms);
+	script_end(p, -ECONNRESET);
+	over(p);
+	ck_assert_str_eq(happened, "close ");
+}
+END_TEST
+
 START_TEST(nothing_is_pulled_at_the_door)
 {
 	struct script_peer *p = ask(_i, "/needy?admit");
@@ -244,6 +268,7 @@ int main(void)
 	tcase_add_loop_test(all, what_the_app_pulls_instead_is_not_shown_to_it_again, 0, 2);
 	tcase_add_loop_test(all, middleware_may_add_to_a_reply_that_is_to_be_pulled, 0, 2);
 	tcase_add_loop_test(all, a_deadline_ends_a_stream_that_has_left_its_thread, 0, 2);
+	tcase_add_test(all, who_measures_a_run_is_not_told_of_a_stream_that_has_left_its_thread);
 	tcase_add_loop_test(all, nothing_is_pulled_at_the_door, 0, 2);
 	return rooms_suite("stream_chain", cases, 1);
 }

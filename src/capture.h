@@ -63,7 +63,7 @@ struct capture {
 	uint64_t args[6];
 	unsigned nframes;                   /* innermost first; 0: no stack is to be had */
 	uintptr_t frames[CAPTURE_FRAMES];   /* [0]: where it is; others: inside of the call that has not returned */
-	uint32_t probable;                  /* bit i: frames[i] looked like one, but nothing links to it */
+	uint32_t probable;                  /* bit i: frames[i] was searched for, or found by one that was */
 };
 
 static inline bool capture_is_probable(const struct capture *c, unsigned frame)

@@ -4,13 +4,17 @@
  *
  *   the table      exact, and the usual one: libraries have it, and so has what gcc compiles (unwind_table.c);
  *   the record     where the frame pointer is known, it points at a pair {caller's frame pointer, return address};
+ *   the size       what the function takes of the stack, by its first instructions, says where its record must be;
+ *                  one that is there, and tells of a call that may be of this function, is it;
  *   the search     upwards through the stack for a record, or for a return address alone.  Such a frame is probable:
- *                  an old one, left behind by a call that has returned, looks the same.
+ *                  an old one, left behind by a call that has returned, looks the same.  So are all beyond it, for
+ *                  they were found by what it says.
  *
  * Of a sleeping thread the kernel tells neither the frame pointer nor any other register a call preserves, so the first
- * function that has one, seen from libc outwards, needs a search for its record, unless something below has saved it.
- * That finds the frame next to it; all others follow from it.  A record that tells of a call to another function is an
- * old one; one whose call instruction names the function is as good as certain.
+ * function that has one, seen from libc outwards, needs its record found, unless something below has saved it.  That
+ * finds the frame next to it; all others follow from it.  In a search a record that tells of a call to another function
+ * is an old one, and one whose call instruction names the function goes before those that leave it open: a function
+ * with a large frame, like AddressSanitizer's read, lies on top of what many others have left behind.
  *
  * Whatever the way: a caller's frame lies above its callee's, and within the stack; the return address lies in code and
  * behind a call instruction.  So a walk ends, and ends within bounds, whatever the stack holds.  Addresses of callers
@@ -24,7 +28,9 @@
 
 #define WORD sizeof(uintptr_t)
 #define CALL_MAX 7         /* bytes of the longest call instruction we know */
-#define FUNCTION_MAX 65536 /* bytes of a function that is searched for jumps */
+#define FUNCTION_MAX 65536 /* bytes of a function that is searched for jumps, */
+#define CODE_MAX 262144    /* and of all of them in one walk */
+#define CHAINS_MAX 64      /* records that are weighed in one search */
 
 bool unwind_word(struct unwind_stack *s, uintptr_t at, uintptr_t *out)
 {
@@ -53,6 +59,8 @@ struct target {
 #define JUMP_MAX 6
 #define JUMP_STEP 1
 #define FP_ALIGN 16 /* a call leaves the stack aligned to that, and the frame pointer is saved next */
+#define PROLOGUE_MAX 96    /* bytes of code in which a function takes its part of the stack */
+#define PROLOGUE_ALIGN 256 /* what it may be aligned to there */
 
 /* The length of `call r/m64`, opcode FF /2, by the byte behind the opcode and the one behind that. */
 static size_t indirect_length(uint8_t modrm, uint8_t sib)
@@ -126,6 +134,35 @@ static bool is_jump(const uint8_t *op, uintptr_t at, uintptr_t *to)
 	return true;
 }
 
+/* What the stack pointer of fn lies below its frame pointer while it calls: what registers are saved in, and what is
+ * taken by `sub $n,%rsp` among the first instructions.  *slack: by how much more at most, since `and $-n,%rsp` aligns
+ * what is below.  Instructions are told by their bytes alone, which may be those of others; who asks finds a record at
+ * that place, or none. */
+static size_t frame_size(struct unwind_stack *s, const struct unwind_function *fn, size_t *slack)
+{
+	uint8_t code[PROLOGUE_MAX];
+	size_t n = fn->high - fn->low < sizeof(code) ? fn->high - fn->low : sizeof(code);
+	int32_t wide;
+
+	*slack = 0;
+	if (peek_constant(s->peek, fn->low, code, n) != n)
+		return fn->saved;
+	for (size_t i = 0; i + 7 <= n; i++) {
+		const uint8_t *op = code + i;
+
+		memcpy(&wide, op + 3, sizeof(wide));
+		if (op[0] != 0x48 || (op[1] != 0x83 && op[1] != 0x81))
+			continue;
+		if (op[1] == 0x83)
+			wide = (int8_t)op[3];
+		if (op[2] == 0xec && wide > 0)
+			return fn->saved + (size_t)wide;
+		if (op[2] == 0xe4 && wide < 0 && wide >= -PROLOGUE_ALIGN)
+			*slack = (size_t)-wide - 1;
+	}
+	return fn->saved;
+}
+
 static uintptr_t strip(uintptr_t address)
 {
 	return address;
@@ -176,6 +213,15 @@ static bool is_jump(const uint8_t *op, uintptr_t at, uintptr_t *to)
 	return true;
 }
 
+/* The record lies at the bottom of the frame. */
+static size_t frame_size(struct unwind_stack *s, const struct unwind_function *fn, size_t *slack)
+{
+	(void)s;
+	(void)fn;
+	*slack = 0;
+	return 0;
+}
+
 /* Without the signature that pointer authentication puts into the upper bits. */
 static uintptr_t strip(uintptr_t address)
 {
@@ -209,6 +255,14 @@ static bool is_jump(const uint8_t *op, uintptr_t at, uintptr_t *to)
 	(void)at;
 	(void)to;
 	return false;
+}
+
+static size_t frame_size(struct unwind_stack *s, const struct unwind_function *fn, size_t *slack)
+{
+	(void)s;
+	(void)fn;
+	*slack = 0;
+	return 0;
 }
 
 static uintptr_t strip(uintptr_t address)
@@ -259,8 +313,10 @@ static bool jumps_into(struct unwind_stack *s, uintptr_t from, const struct unwi
 	uint8_t op[JUMP_MAX];
 	uintptr_t to;
 
-	if (!unwind_function(s, from, &jumper) || jumper.high - jumper.low > FUNCTION_MAX)
+	if (!unwind_function(s, from, &jumper) || jumper.high - jumper.low > FUNCTION_MAX ||
+		s->code_read + (jumper.high - jumper.low) > CODE_MAX)
 		return false;
+	s->code_read += jumper.high - jumper.low;
 	for (uintptr_t at = jumper.low; at + JUMP_MAX <= jumper.high; at += JUMP_STEP)
 		if (peek_constant(s->peek, at, op, sizeof(op)) == sizeof(op) && is_jump(op, at, &to) && to >= fn->low &&
 			to < fn->high)
@@ -297,16 +353,39 @@ static bool is_chain(struct unwind_stack *s, uintptr_t at, struct unwind_regs *c
 	return !saved || by_record(s, saved, &next, &other);
 }
 
-/* Searches for the record of fn, which has one: the lowest that tells of a call which is one of fn, or may be; failing
- * that, the lowest. */
-static enum calls search_record(
-	struct unwind_stack *s, const struct unwind_function *fn, struct unwind_regs *r, bool *found)
+static uintptr_t align_up(uintptr_t at)
+{
+	return at + (-at & (FP_ALIGN - 1));
+}
+
+/* The caller's registers by the record of fn, which has one, where it must lie by the size of its frame. */
+static bool by_size(struct unwind_stack *s, const struct unwind_function *fn, struct unwind_regs *r)
+{
+	size_t slack;
+	uintptr_t at = align_up(r->sp + frame_size(s, fn, &slack)), end = at + slack;
+
+	for (; at <= end; at += FP_ALIGN) {
+		struct unwind_regs caller = *r;
+		struct target target;
+
+		if (is_chain(s, at, &caller, &target) && calls(s, fn, target) != NO) {
+			*r = caller;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Searches for it: the lowest that tells of a call which is one of fn; failing that, which may be one; failing that,
+ * the lowest. */
+static bool search_record(struct unwind_stack *s, const struct unwind_function *fn, struct unwind_regs *r)
 {
 	uintptr_t end = s->sp + s->nwords * WORD;
+	enum calls known = NO;
 	struct unwind_regs best = *r;
+	unsigned chains = 0;
 
-	*found = false;
-	for (uintptr_t at = r->sp + (-r->sp & (FP_ALIGN - 1)); at < end; at += FP_ALIGN) {
+	for (uintptr_t at = align_up(r->sp); at < end && known != YES && chains < CHAINS_MAX; at += FP_ALIGN) {
 		struct unwind_regs caller = *r;
 		struct target target;
 		enum calls verdict;
@@ -314,16 +393,13 @@ static enum calls search_record(
 		if (!is_chain(s, at, &caller, &target))
 			continue;
 		verdict = calls(s, fn, target);
-		if (verdict != NO || !*found)
+		if (chains++ == 0 || verdict > known) {
 			best = caller;
-		*found = true;
-		if (verdict != NO) {
-			*r = best;
-			return verdict;
+			known = verdict;
 		}
 	}
 	*r = best;
-	return NO;
+	return chains > 0;
 }
 
 static bool search_return(struct unwind_stack *s, struct unwind_regs *r)
@@ -349,17 +425,15 @@ static bool search_return(struct unwind_stack *s, struct unwind_regs *r)
 
 /* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
-/* One frame outwards; false at the end.  *probable when it was searched for, and not called by an instruction that
- * says so. */
-static bool step(struct unwind_stack *s, bool called, struct unwind_regs *r, bool *probable)
+/* One frame outwards; false at the end.  *searched when it is but probable that r's function was called from there. */
+static bool step(struct unwind_stack *s, bool called, struct unwind_regs *r, bool *searched)
 {
 	const struct module *m = modules_find(s->modules, r->pc - called);
-	struct unwind_function fn = { 0, 0 };
+	struct unwind_function fn = { 0 };
 	enum unwind_step by_table = m ? unwind_by_table(s, m, called, r, &fn) : STEP_UNKNOWN;
 	struct target target;
-	bool found;
 
-	*probable = false;
+	*searched = false;
 	if (by_table == STEP_DONE) {
 		r->pc = strip(r->pc);
 		return is_return(s, r->pc, &target);
@@ -368,12 +442,11 @@ static bool step(struct unwind_stack *s, bool called, struct unwind_regs *r, boo
 		return false;
 	if (r->fp.known && by_record(s, r->fp.value, r, &target))
 		return true;
-	if (by_table == STEP_NEEDS_FP) {
-		*probable = search_record(s, &fn, r, &found) != YES;
-		if (found)
-			return true;
-	}
-	*probable = true;
+	if (by_table == STEP_NEEDS_FP && by_size(s, &fn, r))
+		return true;
+	*searched = true;
+	if (by_table == STEP_NEEDS_FP && search_record(s, &fn, r))
+		return true;
 	/* Where a known chain of records has ended, what lies above is no frame of ours. */
 	return !(called && r->fp.known) && search_return(s, r);
 }
@@ -381,12 +454,13 @@ static bool step(struct unwind_stack *s, bool called, struct unwind_regs *r, boo
 void unwind(struct unwind_stack *s, const struct unwind_regs *regs, struct capture *out)
 {
 	struct unwind_regs r = *regs;
-	bool probable;
+	bool searched, probable = false;
 
 	out->frames[0] = r.pc;
 	out->nframes = 1;
 	out->probable = 0;
-	while (out->nframes < CAPTURE_FRAMES && step(s, out->nframes > 1, &r, &probable)) {
+	while (out->nframes < CAPTURE_FRAMES && step(s, out->nframes > 1, &r, &searched)) {
+		probable |= searched;
 		out->probable |= (uint32_t)probable << out->nframes;
 		out->frames[out->nframes++] = r.pc - 1;
 	}

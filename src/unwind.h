@@ -29,6 +29,7 @@ struct unwind_stack {
 	size_t nwords;
 	bool asleep;                    /* so what lies above the copy may be read too; */
 	bool read_beyond;               /* and was */
+	size_t code_read;               /* of functions that were searched for jumps: bytes, so far */
 };
 
 /* One word of the stack; false when `at` is not within it. */
@@ -47,6 +48,7 @@ enum unwind_step {
 /* Where a function's code lies; low 0: not known. */
 struct unwind_function {
 	uintptr_t low, high;
+	size_t saved;   /* bytes below its frame pointer that registers are saved in, as unwind_by_table knows it */
 };
 
 /* The function that pc lies in, as the table has it; false where there is none. */

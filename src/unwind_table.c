@@ -35,6 +35,8 @@
 
 #define ENTRY_MAX 1024 /* bytes of an entry that are read; a long function's program is cut there */
 #define REMEMBERED 8   /* depth of remember_state */
+#define RECORD ((int64_t)(2 * sizeof(uintptr_t))) /* frame pointer and return address, next to the CFA */
+#define SAVED_MAX 1024 /* bytes of registers that a function saves */
 
 /* Encodings of a pointer: the low half says its size, the high one what it counts from. */
 #define PE_ABS 0x00
@@ -83,6 +85,7 @@ struct row {
 	int64_t cfa_offset;
 	bool cfa_strange;
 	uint8_t stub; /* the linker's stubs: they have pushed a word from this byte of their 16 on; 0: no stub */
+	int64_t lowest; /* the place farthest below the CFA that a register is saved at */
 	struct rule fp, ra;
 };
 
@@ -290,6 +293,8 @@ struct run {
 
 static void set_rule(struct row *row, uint64_t reg, enum rule_kind kind, int64_t offset)
 {
+	if (kind == AT_CFA && offset < row->lowest)
+		row->lowest = offset;
 	if (reg == REG_FP_DWARF)
 		row->fp = (struct rule){ kind, offset };
 	else if (reg == REG_RA_DWARF)
@@ -508,6 +513,8 @@ static bool find_row(struct peek *p, const struct module *m, uintptr_t pc, struc
 	if (!run_program(&run, &f.fde))
 		return false;
 	*row = run.now;
+	if (row->lowest < -RECORD && row->lowest > -SAVED_MAX)
+		fn->saved = (size_t)-row->lowest - RECORD;
 	return true;
 }
 
@@ -547,7 +554,7 @@ enum unwind_step unwind_by_table(
 	struct row row;
 	uintptr_t cfa;
 
-	*fn = (struct unwind_function){ 0, 0 };
+	*fn = (struct unwind_function){ 0 };
 	if (!find_row(s->peek, m, r->pc - called, fn, &row))
 		return STEP_UNKNOWN;
 	if (row.ra.kind == UNDEFINED)

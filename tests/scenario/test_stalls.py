@@ -103,6 +103,8 @@ def test_a_stall_is_told_while_it_goes_on(gate):
         wait_until(lambda: of_route(gate, "/gate"))
         stall = of_route(gate, "/gate")[0]
         assert stall["ongoing"] is True and stall["cause"] == "blocked" and stall["name"] == "GET /gate"
+        if PLAIN:
+            assert any(f["at"].startswith("wait_at_gate+0x") and not f["probable"] for f in stall["stack"]), stall["stack"]
         wait_until(lambda: of_route(gate, "/gate")[0]["ms"] > stall["ms"])
         line = gate.wait_log(r'a route holds its loop route="GET /gate".*').group(0)
         assert "cause=blocked" in line and "victims" not in line

@@ -200,6 +200,42 @@ static NOINLINE void handler_with_a_large_frame(struct subject *s)
 	sink += (unsigned)room[0];
 }
 
+/* Nothing but the frame pointer tells how large its frame is. */
+static NOINLINE void handler_with_a_variable_frame(struct subject *s)
+{
+	volatile size_t n = 3000;
+	volatile char *room = __builtin_alloca(n);
+
+	s->eintr = read(s->pipe[0], (char *)room, 1) != 1;
+	sink += (unsigned)room[0];
+}
+
+static void left_behind(unsigned depth);
+static void (*const volatile through_pointer)(unsigned) = left_behind;
+
+static NOINLINE void left_behind(unsigned depth)
+{
+	if (depth > 0)
+		through_pointer(depth - 1);
+	sink++;
+}
+
+static NOINLINE void read_above_old_frames(struct subject *s)
+{
+	char room[6000]; /* but for one byte never written to */
+
+	s->eintr = read(s->pipe[0], room, 1) != 1;
+	sink += (unsigned)room[0];
+}
+
+/* What has returned has left its frames where those of what sleeps are. */
+static NOINLINE void handler_above_old_frames(struct subject *s)
+{
+	through_pointer(100);
+	read_above_old_frames(s);
+	sink++;
+}
+
 /* In libc, which has no frame pointers, most of the time. */
 static int compare(const void *a, const void *b)
 {
@@ -229,6 +265,8 @@ static void check_frames(const struct capture *c)
 	for (unsigned i = 0; i < c->nframes; i++)
 		ck_assert(modules_is_code(modules, c->frames[i]));
 	ck_assert(c->nframes == CAPTURE_FRAMES || c->probable >> c->nframes == 0);
+	for (unsigned i = 1; i < c->nframes; i++) /* what was found by one that is probable is no better */
+		ck_assert(!capture_is_probable(c, i - 1) || capture_is_probable(c, i));
 }
 
 /* The frame whose name begins with that; -1 without. */
@@ -315,6 +353,8 @@ static const struct {
 	{ handler_that_locks, "handler_that_locks", "futex(0x%llx)" },
 	{ handler_that_is_deep, "handler_that_is_deep", "read(fd %d, pipe)" },
 	{ handler_with_a_large_frame, "handler_with_a_large_frame", "read(fd %d, pipe)" },
+	{ handler_with_a_variable_frame, "handler_with_a_variable_frame", "read(fd %d, pipe)" },
+	{ handler_above_old_frames, "handler_above_old_frames", "read(fd %d, pipe)" },
 };
 #define SLEEPERS ((int)(sizeof(sleepers) / sizeof(sleepers[0])))
 
@@ -341,6 +381,7 @@ static void see_sleeper(int i, bool fiber)
 	look_asleep(&s, call, &c);
 	must_name(&c, sleepers[i].name);
 	must_have_its_caller(&c, fiber);
+	ck_assert_int_lt(frame_of(&c, "left_behind"), 0);
 	subject_end(&s);
 	ck_assert_uint_eq(s.eintr, 0);
 }

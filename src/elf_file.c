@@ -2,13 +2,15 @@
  *
  * Of the section headers only two tables matter: .symtab, which names every function, static ones too, and in its
  * absence .dynsym, which names what other files link with.  Both are boiled down to an array of functions sorted by
- * address; the strings are kept as they stand in the file.  Of several names for one place the plainest stays: fewest
- * underscores in front, then global before local ("clock_nanosleep", not "__clock_nanosleep").
+ * address; the strings are kept as they stand in the file, but for the symbols' versions.  Of several names for one
+ * place the plainest stays: fewest underscores in front, then global before local ("clock_nanosleep", not
+ * "__clock_nanosleep").
  *
  * A file is input like any other: it may be truncated, made by an enemy, or change while it is read.  So nothing is
  * mapped (a file that shrinks would raise SIGBUS); each part is read into memory after its place has been held against
  * the file's size, numbers are copied out before they are used, and every string ends because a zero is put behind the
- * last.  What cannot be right is left out: a file with a broken table has no functions, which is no error.
+ * last.  What cannot be right is left out: a file with a broken table has no functions, which is no error.  So is what
+ * is too large to be kept by a server for the sake of names; .dynsym may serve then.
  *
  * Any thread; a file that has been read is constant.  Not done here: compressed tables (.gnu_debugdata), line numbers,
  * other word sizes and byte orders than this machine's.
@@ -28,6 +30,11 @@
 #define SYMBOL_TYPE(info) ((info)&0xf) /* the same in both word sizes */
 #define SYMBOL_BIND(info) ((info) >> 4)
 #define SIZELESS_MAX 4096 /* how far a function reaches at most that does not say: to its section's end */
+#define SIZELESS_ASKED 65536 /* of so many the section is looked up */
+#define TABLE_MAX (UINT64_C(32) << 20) /* bytes of symbols, 1.4 million of them, */
+#define NAMES_MAX (UINT64_C(64) << 20) /* of their names, */
+#define NOTES_MAX (UINT64_C(64) << 10) /* and of one part with notes */
+#define NOTE_PARTS_MAX 64
 #define NESTED_MAX 8      /* how many functions may begin within one, before its end is lost */
 
 struct function {
@@ -38,6 +45,8 @@ struct function {
 
 struct elf_file {
 	char build_id[BUILD_ID_TEXT];
+	dev_t device; /* of an image both are 0 */
+	ino_t inode;
 	bool full;
 	struct function *functions;
 	size_t nfunctions;
@@ -140,18 +149,20 @@ bool elf_notes_build_id(const void *notes, size_t n, size_t align, char id[BUILD
 
 static int read_build_id(struct elf_file *f, const struct source *s, const ElfW(Ehdr) *head)
 {
+	unsigned parts = 0;
 	ElfW(Phdr) part;
 	int err = 0;
 
 	if (head->e_phentsize != sizeof(part))
 		return 0;
-	for (size_t i = 0; i < head->e_phnum && f->build_id[0] == '\0'; i++) {
+	for (size_t i = 0; i < head->e_phnum && f->build_id[0] == '\0' && parts < NOTE_PARTS_MAX; i++) {
 		char *notes;
 
 		if (head->e_phoff > s->size || !fetch(s, head->e_phoff + i * sizeof(part), &part, sizeof(part)))
 			return 0;
-		if (part.p_type != PT_NOTE)
+		if (part.p_type != PT_NOTE || part.p_filesz > NOTES_MAX)
 			continue;
+		parts++;
 		notes = fetch_new(s, part.p_offset, part.p_filesz, &err);
 		if (notes)
 			elf_notes_build_id(notes, part.p_filesz, part.p_align, f->build_id);
@@ -197,15 +208,16 @@ static bool section(const struct source *s, const ElfW(Ehdr) *head, size_t i, El
 }
 
 /* Functions written in assembler may have no size. */
-static uint32_t size_of(const struct source *s, const ElfW(Ehdr) *head, const ElfW(Sym) *symbol)
+static uint32_t size_of(const struct source *s, const ElfW(Ehdr) *head, const ElfW(Sym) *symbol, unsigned *asked)
 {
 	ElfW(Shdr) in;
 	uint64_t left;
 
 	if (symbol->st_size)
 		return symbol->st_size < UINT32_MAX ? (uint32_t)symbol->st_size : UINT32_MAX;
-	if (symbol->st_shndx >= head->e_shnum || !section(s, head, symbol->st_shndx, &in) ||
-		symbol->st_value < in.sh_addr || symbol->st_value - in.sh_addr >= in.sh_size)
+	if (symbol->st_shndx >= head->e_shnum || ++*asked > SIZELESS_ASKED ||
+		!section(s, head, symbol->st_shndx, &in) || symbol->st_value < in.sh_addr ||
+		symbol->st_value - in.sh_addr >= in.sh_size)
 		return 0;
 	left = in.sh_size - (symbol->st_value - in.sh_addr);
 	return left < SIZELESS_MAX ? (uint32_t)left : SIZELESS_MAX;
@@ -221,10 +233,18 @@ static struct order order_of(const struct elf_file *f, const ElfW(Sym) *symbol)
 	return o;
 }
 
+/* A debug file's .symtab has "memcpy@@GLIBC_2.14".  Strings that share their end with others lose the same. */
+static void cut_versions(char *names, size_t n)
+{
+	for (char *at = names; (at = memchr(at, '@', n - (size_t)(at - names))); at++)
+		*at = '\0';
+}
+
 /* Boils n symbols down to f->functions; f->names is there. */
 static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr) *head, const char *symbols, size_t n)
 {
 	struct order *all = malloc(n * sizeof(*all) + 1);
+	unsigned asked = 0;
 	size_t count = 0;
 	ElfW(Sym) symbol;
 
@@ -235,7 +255,7 @@ static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr
 		if (!is_function(f, &symbol))
 			continue;
 		all[count] = order_of(f, &symbol);
-		all[count++].f.size = size_of(s, head, &symbol);
+		all[count++].f.size = size_of(s, head, &symbol, &asked);
 	}
 	qsort(all, count, sizeof(*all), by_address);
 	f->functions = malloc(count * sizeof(*f->functions) + 1);
@@ -253,9 +273,10 @@ static int read_functions(struct elf_file *f, const struct source *s, const ElfW
 	int err;
 
 	f->names = fetch_new(s, names->sh_offset, names->sh_size, &err);
-	if (!f->names || names->sh_size >= UINT32_MAX)
+	if (!f->names)
 		return err;
 	f->names_size = names->sh_size;
+	cut_versions(f->names, f->names_size);
 	symbols = fetch_new(s, table->sh_offset, table->sh_size, &err);
 	if (!symbols)
 		return err;
@@ -273,7 +294,8 @@ static int find_table(
 	for (size_t i = 0; i < head->e_shnum && section(s, head, i, table); i++)
 		if (table->sh_type == type && table->sh_entsize == sizeof(ElfW(Sym)) && table->sh_size > 0)
 			return table->sh_link < head->e_shnum && section(s, head, table->sh_link, names) &&
-					       names->sh_type == SHT_STRTAB
+					       names->sh_type == SHT_STRTAB && table->sh_size <= TABLE_MAX &&
+					       names->sh_size <= NAMES_MAX
 				       ? 0
 				       : ENOENT;
 	return ENOENT;
@@ -337,6 +359,10 @@ struct elf_file *elf_file_open(const char *path)
 		goto out;
 	s.size = (uint64_t)st.st_size;
 	f = read_source(&s);
+	if (f) {
+		f->device = st.st_dev;
+		f->inode = st.st_ino;
+	}
 out:
 	err = errno;
 	close(s.fd);
@@ -368,6 +394,11 @@ void elf_file_free(struct elf_file *f)
 const char *elf_file_build_id(const struct elf_file *f)
 {
 	return f->build_id;
+}
+
+bool elf_file_is(const struct elf_file *f, dev_t device, ino_t inode)
+{
+	return f->device == device && f->inode == inode;
 }
 
 bool elf_file_is_full(const struct elf_file *f)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define BUILD_ID_TEXT 65    /* 32 bytes as hex digits, and their end; longer ones are cut */
 
@@ -26,11 +27,15 @@ void elf_file_free(struct elf_file *f);
 /* Hex digits; "" when the file has none. */
 const char *elf_file_build_id(const struct elf_file *f);
 
-/* Whether it has a full table of symbols, and not only those that others link with. */
+/* Whether it was read from that file. */
+bool elf_file_is(const struct elf_file *f, dev_t device, ino_t inode);
+
+/* Whether it has a full table of symbols, and not only those that others link with.  One that is too large to be kept
+ * is as good as none. */
 bool elf_file_is_full(const struct elf_file *f);
 
 /* The function at an address as the file counts them, and how far into it that is; NULL when none is there.  The name
- * is the file's own bytes, and lives as long as f. */
+ * is the file's own bytes, without a symbol's version, and lives as long as f. */
 const char *elf_file_function(const struct elf_file *f, uint64_t address, uint64_t *offset);
 
 /* The build id among ELF notes; false without. */

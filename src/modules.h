@@ -36,6 +36,9 @@ CHECKED int modules_refresh(struct modules *m, bool *changed);
 /* The module an address lies in, NULL for none; valid until the next refresh. */
 struct module *modules_find(const struct modules *m, uintptr_t address);
 
+/* Which file it was mapped from, as the kernel tells; false when it does not. */
+CHECKED bool modules_mapped_file(const struct module *m, dev_t *device, ino_t *inode);
+
 /* Whether code lies there. */
 bool modules_is_code(const struct modules *m, uintptr_t address);
 

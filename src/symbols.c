@@ -2,9 +2,10 @@
  *
  * The module an address lies in says which file to read, and whether that file, as it lies on the disk today, is still
  * the one that runs: its build id must be the one in memory, else a server whose libraries were upgraded under it would
- * show names of other functions.  A file with .dynsym alone is helped out by the distribution's debug file, where that
- * is installed.  Each file is read once, when one of its addresses is first asked for; or when one is asked for again,
- * if there was no descriptor or memory for it.
+ * show names of other functions.  Without a build id it must be the very file that is mapped, by device and inode; the
+ * program's own is opened by the kernel's link, which leads there.  A file with .dynsym alone is helped out by the
+ * distribution's debug file, where that is installed.  Each file is read once, when one of its addresses is first asked
+ * for; or when one is asked for again, if there was no descriptor or memory for it.
  *
  * What has no name is told by build id and address within the file, which `offloop symbolize` can resolve later and on
  * another machine.  Names come from files, so characters beyond those of C and C++ names are shown as '?'.
@@ -30,13 +31,25 @@ struct symbols {
 /* libstdc++'s, where the program has it. */
 __attribute__((weak)) char *__cxa_demangle(const char *mangled, char *buf, size_t *n, int *status);
 
+static bool is_what_runs(const struct elf_file *f, const struct module *m)
+{
+	dev_t device;
+	ino_t inode;
+
+	if (strcmp(elf_file_build_id(f), m->build_id) != 0)
+		return false;
+	if (m->build_id[0] || m->in_memory || strcmp(m->path, "/proc/self/exe") == 0)
+		return true;
+	return modules_mapped_file(m, &device, &inode) && elf_file_is(f, device, inode);
+}
+
 static struct elf_file *file_of(const struct module *m)
 {
 	size_t whole_pages = (m->high - m->low + PAGE - 1) / PAGE * PAGE; /* its section headers lie behind the rest */
 	struct elf_file *f = m->in_memory ? elf_file_read((const void *)m->low, whole_pages) : elf_file_open(m->path);
 	struct elf_file *debug;
 
-	if (f && strcmp(elf_file_build_id(f), m->build_id) != 0) {
+	if (f && !is_what_runs(f, m)) {
 		elf_file_free(f);
 		f = NULL;
 	}

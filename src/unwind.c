@@ -17,8 +17,9 @@
  * with a large frame, like AddressSanitizer's read, lies on top of what many others have left behind.
  *
  * Whatever the way: a caller's frame lies above its callee's, and within the stack; the return address lies in code and
- * behind a call instruction.  So a walk ends, and ends within bounds, whatever the stack holds.  Addresses of callers
- * are given as the last byte of the call, for the next instruction may belong to another function.
+ * behind a call instruction.  So a walk ends, and ends within bounds, whatever the stack holds; what searches may look
+ * at is bounded besides, for the walk as a whole.  Addresses of callers are given as the last byte of the call, for the
+ * next instruction may belong to another function.
  *
  * On the thread of the monitor; the stack's own thread is not asked for anything.
  */
@@ -30,7 +31,8 @@
 #define CALL_MAX 7         /* bytes of the longest call instruction we know */
 #define FUNCTION_MAX 65536 /* bytes of a function that is searched for jumps, */
 #define CODE_MAX 262144    /* and of all of them in one walk */
-#define CHAINS_MAX 64      /* records that are weighed in one search */
+#define CHAINS_MAX 64      /* records that are weighed in one search, */
+#define PLACES_MAX (2 * UNWIND_WORDS) /* and words of the stack that are looked at in all searches of a walk */
 
 bool unwind_word(struct unwind_stack *s, uintptr_t at, uintptr_t *out)
 {
@@ -307,7 +309,7 @@ enum calls { NO, MAYBE, YES };
 
 /* Whether the function that begins at `from` jumps into fn: its last call (a tail call), or a part that the compiler
  * has put elsewhere. */
-static bool jumps_into(struct unwind_stack *s, uintptr_t from, const struct unwind_function *fn)
+static enum calls jumps_into(struct unwind_stack *s, uintptr_t from, const struct unwind_function *fn)
 {
 	struct unwind_function jumper;
 	uint8_t op[JUMP_MAX];
@@ -315,13 +317,13 @@ static bool jumps_into(struct unwind_stack *s, uintptr_t from, const struct unwi
 
 	if (!unwind_function(s, from, &jumper) || jumper.high - jumper.low > FUNCTION_MAX ||
 		s->code_read + (jumper.high - jumper.low) > CODE_MAX)
-		return false;
+		return MAYBE;
 	s->code_read += jumper.high - jumper.low;
 	for (uintptr_t at = jumper.low; at + JUMP_MAX <= jumper.high; at += JUMP_STEP)
 		if (peek_constant(s->peek, at, op, sizeof(op)) == sizeof(op) && is_jump(op, at, &to) && to >= fn->low &&
 			to < fn->high)
-			return true;
-	return false;
+			return YES;
+	return NO;
 }
 
 /* Whether that is a call of fn, through a stub or a tail call perhaps. */
@@ -336,7 +338,7 @@ static enum calls calls(struct unwind_stack *s, const struct unwind_function *fn
 		return MAYBE;
 	if (target.stub == fn->low)
 		return YES;
-	return jumps_into(s, target.stub ? target.stub : target.at, fn) ? YES : NO;
+	return jumps_into(s, target.stub ? target.stub : target.at, fn);
 }
 
 /* Whether a record at `at` leads to a record again, or is the chain's last; *caller and *target are what it tells. */
@@ -390,6 +392,8 @@ static bool search_record(struct unwind_stack *s, const struct unwind_function *
 		struct target target;
 		enum calls verdict;
 
+		if (++s->places > PLACES_MAX)
+			break;
 		if (!is_chain(s, at, &caller, &target))
 			continue;
 		verdict = calls(s, fn, target);
@@ -410,7 +414,7 @@ static bool search_return(struct unwind_stack *s, struct unwind_regs *r)
 	for (uintptr_t at = r->sp + (-r->sp & (WORD - 1)); at < end; at += WORD) {
 		uintptr_t word;
 
-		if (!unwind_word(s, at, &word))
+		if (++s->places > PLACES_MAX || !unwind_word(s, at, &word))
 			return false;
 		if (is_return(s, strip(word), &target)) {
 			*r = (struct unwind_regs){ .pc = strip(word), .sp = at + WORD };

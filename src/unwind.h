@@ -29,7 +29,8 @@ struct unwind_stack {
 	size_t nwords;
 	bool asleep;                    /* so what lies above the copy may be read too; */
 	bool read_beyond;               /* and was */
-	size_t code_read;               /* of functions that were searched for jumps: bytes, so far */
+	size_t code_read;               /* of functions that were searched for jumps: bytes, so far; */
+	size_t places;                  /* of this stack that searches have looked at, so far */
 };
 
 /* One word of the stack; false when `at` is not within it. */

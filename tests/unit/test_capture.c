@@ -12,10 +12,8 @@
 #include "syscalls.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -25,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -709,66 +706,6 @@ START_TEST(a_look_at_a_sleeping_thread_is_cheap)
 }
 END_TEST
 
-/* ---- what descriptors are ---------------------------------------------------------------------------------------- */
-
-static void check_call(int64_t number, uint64_t a, uint64_t b, const char *expected)
-{
-	struct capture c = { .state = CAPTURE_SLEEPING, .syscall = number, .args = { a, b } };
-	char text[SYSCALL_TEXT_MAX], cut[16];
-
-	ck_assert_uint_eq(syscall_format(capturer, &c, text, sizeof(text)), strlen(text));
-	ck_assert_str_eq(text, expected);
-	syscall_format(capturer, &c, cut, sizeof(cut));
-	ck_assert_uint_lt(strlen(cut), sizeof(cut));
-	ck_assert_int_eq(strncmp(cut, expected, 8), 0);
-}
-
-START_TEST(calls_are_told_with_what_they_wait_for)
-{
-	char expected[200], path[] = "/tmp/offloop-capture-XXXXXX";
-	int fd = mkstemp(path), pair[2];
-
-	ck_assert_int_ge(fd, 0);
-	snprintf(expected, sizeof(expected), "fdatasync(fd %d, %s)", fd, path);
-	check_call(SYS_fdatasync, (uint64_t)fd, 0, expected);
-	snprintf(expected, sizeof(expected), "openat(%s)", path);
-	check_call(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)(uintptr_t)path, expected);
-	ck_assert_int_eq(unlink(path), 0);
-	close(fd);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	snprintf(expected, sizeof(expected), "recvfrom(fd %d, unix socket)", pair[0]);
-	check_call(SYS_recvfrom, (uint64_t)pair[0], 0, expected);
-	close(pair[0]);
-	close(pair[1]);
-	check_call(SYS_read, 12345, 0, "read(fd 12345)");
-	check_call(SYS_openat, 0, 16, "openat()");
-	check_call(SYS_openat, 0, (uint64_t)(uintptr_t)"/caf\xe9/\"/\x1b/\xc3", "openat(/caf?/?/?/?)");
-	check_call(9999, 0, 0, "syscall 9999");
-	check_call(-1, 0, 0, "page fault");
-}
-END_TEST
-
-START_TEST(sockets_are_told_by_their_peer)
-{
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
-	socklen_t len = sizeof(at);
-	char expected[200];
-
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&at, sizeof(at)), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&at, &len), 0);
-	ck_assert_int_eq(connect(client, (struct sockaddr *)&at, len), 0);
-	snprintf(expected, sizeof(expected), "read(fd %d, socket 127.0.0.1:%d)", client, ntohs(at.sin_port));
-	check_call(SYS_read, (uint64_t)client, 0, expected);
-	snprintf(expected, sizeof(expected), "accept4(fd %d, socket listening on 127.0.0.1:%d)", listener,
-		ntohs(at.sin_port));
-	check_call(SYS_accept4, (uint64_t)listener, 0, expected);
-	close(client);
-	close(listener);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("capture");
@@ -795,8 +732,6 @@ int main(void)
 	tcase_add_test(tc, privileges_may_be_dropped);
 	tcase_add_test(tc, times_of_a_thread_are_told);
 	tcase_add_loop_test(tc, a_look_at_a_sleeping_thread_is_cheap, 0, 2);
-	tcase_add_test(tc, calls_are_told_with_what_they_wait_for);
-	tcase_add_test(tc, sockets_are_told_by_their_peer);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

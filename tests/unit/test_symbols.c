@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <link.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
 
 static struct symbols *symbols;
 static char *image; /* this program's file */
@@ -160,6 +169,89 @@ START_TEST(the_kernels_own_library_is_read_from_memory)
 }
 END_TEST
 
+/* ---- the list of files ------------------------------------------------------------------------------------------- */
+
+static bool watching;
+static size_t allocated_there;
+
+#ifndef SANITIZED
+static size_t times_asked_back;
+static int (*asked_back)(struct dl_phdr_info *info, size_t size, void *arg);
+
+static int watched(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	size_t before = mallinfo2().uordblks;
+	int rc = asked_back(info, size, arg);
+
+	allocated_there += mallinfo2().uordblks - before;
+	times_asked_back++;
+	return rc;
+}
+
+/* In place of the loader's, for all of this program; a sanitizer has one of its own there. */
+int dl_iterate_phdr(int (*fn)(struct dl_phdr_info *info, size_t size, void *arg), void *arg)
+{
+	int (*real)(int (*)(struct dl_phdr_info *, size_t, void *), void *);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "dl_iterate_phdr");
+	asked_back = fn;
+	return real(watching ? watched : fn, arg);
+}
+#endif
+
+#define LIBRARIES 40
+
+/* More than is reserved at first. */
+START_TEST(nothing_is_allocated_while_the_loader_is_asked)
+{
+	char folder[] = "/tmp/offloop-symbols-XXXXXX", path[LIBRARIES][64];
+	void *library[LIBRARIES];
+	struct modules *modules;
+	bool changed;
+	Dl_info where;
+	json_t *used = json_object();
+	char *bytes;
+	size_t n;
+
+	ck_assert_int_ne(dladdr(dlsym(RTLD_DEFAULT, "json_object"), &where), 0);
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	bytes = slurp(where.dli_fname, &n);
+	watching = true;
+	modules = modules_new();
+	ck_assert_ptr_nonnull(modules);
+	watching = false;
+	for (unsigned i = 0; i < LIBRARIES; i++) {
+		snprintf(path[i], sizeof(path[i]), "%s/copy-%u.so", folder, i);
+		spill(path[i], bytes, n);
+		library[i] = dlopen(path[i], RTLD_NOW | RTLD_LOCAL);
+		ck_assert_ptr_nonnull(library[i]);
+	}
+	watching = true;
+	ck_assert_int_eq(modules_refresh(modules, &changed), 0);
+	ck_assert(changed);
+	ck_assert_int_eq(modules_refresh(modules, &changed), 0);
+	ck_assert(!changed);
+	watching = false;
+	for (unsigned i = 0; i < LIBRARIES; i++) {
+		const struct module *m = modules_find(modules, (uintptr_t)dlsym(library[i], "json_object"));
+
+		ck_assert_ptr_nonnull(m);
+		ck_assert_str_eq(m->path, path[i]);
+		ck_assert_str_eq(m->name, strrchr(path[i], '/') + 1);
+		ck_assert_int_eq(dlclose(library[i]), 0);
+		ck_assert_int_eq(unlink(path[i]), 0);
+	}
+#ifndef SANITIZED
+	ck_assert_uint_gt(times_asked_back, LIBRARIES);
+#endif
+	ck_assert_uint_eq(allocated_there, 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+	modules_free(modules);
+	free(bytes);
+	json_decref(used);
+}
+END_TEST
+
 /* An upgrade puts another file in its place while the old one runs on. */
 START_TEST(a_file_that_was_replaced_is_not_believed)
 {
@@ -193,6 +285,50 @@ START_TEST(a_file_that_was_replaced_is_not_believed)
 	ck_assert_int_eq(dlclose(library), 0);
 	symbols_format(symbols, (uintptr_t)function, text, sizeof(text));
 	ck_assert_ptr_null(strstr(text, "copy.so"));
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+	free(bytes);
+	json_decref(used);
+}
+END_TEST
+
+/* Makes the note with the build id one of another kind. */
+static void take_build_id(char *bytes, size_t n)
+{
+	static const char head[] = { 3, 0, 0, 0, 'G', 'N', 'U', 0 };
+	char *note = memmem(bytes, n, head, sizeof(head));
+
+	ck_assert_ptr_nonnull(note);
+	note[0] = 99;
+}
+
+START_TEST(a_file_without_a_build_id_is_believed_while_it_is_the_one_that_runs)
+{
+	char folder[] = "/tmp/offloop-symbols-XXXXXX", path[64], text[SYMBOL_TEXT_MAX];
+	json_t *used = json_object();
+	void *library, *function;
+	char *bytes, *name;
+	Dl_info where;
+	size_t n;
+
+	ck_assert_int_ne(dladdr(dlsym(RTLD_DEFAULT, "json_object"), &where), 0);
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/copy.so", folder);
+	bytes = slurp(where.dli_fname, &n);
+	take_build_id(bytes, n);
+	spill(path, bytes, n);
+	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	ck_assert_ptr_nonnull(library);
+	function = dlsym(library, "json_object");
+	if (_i)         /* another one in its place, with other names */
+		ck_assert_int_eq(unlink(path), 0);
+	while (_i && (name = memmem(bytes, n, "json_object", sizeof("json_object"))))
+		memcpy(name, "some_others", sizeof("some_others"));
+	if (_i)
+		spill(path, bytes, n);
+	symbols_format(symbols, (uintptr_t)function, text, sizeof(text));
+	ck_assert_int_eq(strncmp(text, _i ? "copy.so+0x" : "json_object+0x0 ", _i ? 10 : 16), 0);
+	ck_assert_int_eq(dlclose(library), 0);
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(rmdir(folder), 0);
 	free(bytes);
@@ -245,6 +381,21 @@ START_TEST(a_stripped_file_still_has_its_build_id)
 }
 END_TEST
 
+/* As the table of a libc's debug file has them: memcpy@@GLIBC_2.14. */
+START_TEST(the_version_of_a_symbol_is_not_told)
+{
+	struct elf_file *f;
+	char *name;
+
+	while ((name = memmem(image, image_size, "a_static_function", sizeof("a_static_function"))))
+		memcpy(name, "a_static_fn@@V2.0", sizeof("a_static_fn@@V2.0"));
+	f = elf_file_read(image, image_size);
+	ck_assert_ptr_nonnull(f);
+	ck_assert_str_eq(name_in(f), "a_static_fn");
+	elf_file_free(f);
+}
+END_TEST
+
 /* Each copy lies in memory of its own size, so that a sanitizer sees a byte read behind its end. */
 START_TEST(a_file_cut_off_anywhere_is_harmless)
 {
@@ -290,6 +441,34 @@ START_TEST(a_file_with_broken_headers_is_harmless)
 		break_byte(at);
 	for (size_t at = 0; at < n; at += 3)
 		break_byte(sections + at);
+}
+END_TEST
+
+/* Its table of symbols would take more memory than a server should spend on names. */
+START_TEST(a_table_beyond_all_measure_is_left_alone)
+{
+	char path[] = "/tmp/offloop-symbols-XXXXXX";
+	ElfW(Ehdr) *head = (ElfW(Ehdr) *)(void *)image;
+	struct elf_file *f;
+	int fd = mkstemp(path);
+
+	ck_assert_int_ge(fd, 0);
+	for (size_t i = 0; i < head->e_shnum; i++) {
+		ElfW(Shdr) *section = (ElfW(Shdr) *)(void *)(image + head->e_shoff) + i;
+
+		if (section->sh_type == SHT_SYMTAB)
+			section->sh_size = (uint64_t)40 << 20;
+	}
+	spill(path, image, image_size);
+	ck_assert_int_eq(ftruncate(fd, (off_t)1 << 30), 0);
+	f = elf_file_open(path);
+	ck_assert_ptr_nonnull(f);
+	ck_assert(!elf_file_is_full(f));
+	ck_assert(!name_in(f) || strcmp(name_in(f), "a_static_function") != 0);
+	ck_assert_uint_ge(strlen(elf_file_build_id(f)), 16);
+	elf_file_free(f);
+	close(fd);
+	ck_assert_int_eq(unlink(path), 0);
 }
 END_TEST
 
@@ -377,10 +556,14 @@ int main(void)
 	tcase_add_test(tc, what_has_no_name_is_told_by_build_id_and_address);
 	tcase_add_test(tc, a_file_that_cannot_be_opened_now_is_read_later);
 	tcase_add_test(tc, the_kernels_own_library_is_read_from_memory);
+	tcase_add_test(tc, nothing_is_allocated_while_the_loader_is_asked);
 	tcase_add_test(tc, a_file_that_was_replaced_is_not_believed);
+	tcase_add_loop_test(tc, a_file_without_a_build_id_is_believed_while_it_is_the_one_that_runs, 0, 2);
 	tcase_add_test(tc, a_stripped_file_still_has_its_build_id);
+	tcase_add_test(tc, the_version_of_a_symbol_is_not_told);
 	tcase_add_test(tc, a_file_cut_off_anywhere_is_harmless);
 	tcase_add_test(tc, a_file_with_broken_headers_is_harmless);
+	tcase_add_test(tc, a_table_beyond_all_measure_is_left_alone);
 	tcase_add_test(tc, what_is_no_elf_file_is_refused);
 	tcase_add_test(tc, a_build_id_is_found_among_notes);
 	suite_add_tcase(suite, tc);

@@ -446,6 +446,16 @@ static bool look_asleep(struct capturer *c, const struct capture_thread *t, cons
 	return make_frames(c, &regs, where->high, c->words, n, out) || still(t, g);
 }
 
+int capture_glance(const struct capture_thread *t, const struct capture_where *where, struct capture *out)
+{
+	struct glance g;
+
+	glance(t, &g);
+	*out = (struct capture){ .state = g.state, .syscall = g.state == CAPTURE_SLEEPING ? g.syscall : -1 };
+	memcpy(out->args, g.args, sizeof(out->args));
+	return is_current(where) ? 0 : -ESTALE;
+}
+
 static int ask(struct capture_thread *t, const struct capture_where *where)
 {
 	const struct itimerspec soon = { .it_value = { .tv_nsec = 1 } };

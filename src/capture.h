@@ -82,6 +82,10 @@ static inline bool capture_is_probable(const struct capture *c, unsigned frame)
 CHECKED int capture_look(struct capturer *c, struct capture_thread *t, const struct capture_where *where,
 	struct capture *out);
 
+/* The same but for the frames, so that no thread is asked for anything, and what one has been asked stays asked.  0 or
+ * -ESTALE. */
+CHECKED int capture_glance(const struct capture_thread *t, const struct capture_where *where, struct capture *out);
+
 /* Bytes of this process at `at`, as far as they are mapped, without a fault.  The number read, 0 when there are none.
  * */
 size_t capture_read(struct capturer *c, uintptr_t at, void *dst, size_t n);

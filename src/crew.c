@@ -277,9 +277,10 @@ static void divide(const struct crew *c, const struct member *m, const struct lo
 }
 
 /* What the thread does in the job that began at since_ns, and the system call it sleeps in ("": none).  As
- * capture_look; -ESTALE also when the job ended meanwhile. */
-static int look_at_thread(const struct member *m, uint64_t since_ns, struct looking *l, struct capture *out,
-	char call[SYSCALL_TEXT_MAX])
+ * capture_look, or without `frames` as capture_glance, which asks it for nothing; -ESTALE also when the job ended
+ * meanwhile. */
+static int look_at_thread(const struct member *m, uint64_t since_ns, struct looking *l, bool frames,
+	struct capture *out, char call[SYSCALL_TEXT_MAX])
 {
 	struct capture_where where = { .seq = &m->line->since_ns, .expected = since_ns };
 	int rc;
@@ -291,7 +292,7 @@ static int look_at_thread(const struct member *m, uint64_t since_ns, struct look
 	where.high = atomic_load_explicit(&m->line->high, memory_order_relaxed);
 	if (where.low == 0 || where.high <= where.low) /* or it was just changing */
 		capture_thread_stack(m->thread, &where.low, &where.high);
-	rc = capture_look(l->capturer, m->thread, &where, out);
+	rc = frames ? capture_look(l->capturer, m->thread, &where, out) : capture_glance(m->thread, &where, out);
 	if (rc == 0)
 		syscall_format(l->capturer, out, call, SYSCALL_TEXT_MAX);
 	/* Acquire: what was read before is not taken from after the job. */
@@ -340,7 +341,7 @@ static void goes_on(struct crew *c, struct member *m, struct looking *l)
 		return;
 	divide(c, m, l, s);
 	if (tell || m->asked)
-		rc = look_at_thread(m, m->since_ns, l, &look, call);
+		rc = look_at_thread(m, m->since_ns, l, true, &look, call);
 	m->asked = rc == -EINPROGRESS;
 	if (m->asked && l->next_ns > l->now_ns + ASK_AGAIN)
 		l->next_ns = l->now_ns + ASK_AGAIN;
@@ -482,7 +483,7 @@ static void put_groups(const struct crew *c, struct groups *g, char *dst, size_t
 		snprintf(dst + at, n - at, ", %u for other things", g->others);
 }
 
-/* What each worker of the pool does now. */
+/* What each worker of the pool does now; for that nobody's frames are needed. */
 static void write_waits(struct crew *c, unsigned pool, const struct crew_pool *now, struct looking *l)
 {
 	struct stall *s = c->pools[pool].starved;
@@ -501,7 +502,7 @@ static void write_waits(struct crew *c, unsigned pool, const struct crew_pool *n
 
 		if (m->pool != pool || !m->line || !work_read(m->line, &since, &route))
 			continue;
-		rc = look_at_thread(m, since, l, &look, waits_in);
+		rc = look_at_thread(m, since, l, false, &look, waits_in);
 		if (rc == -ESTALE)
 			continue;       /* it has just been done */
 		if (look.state == CAPTURE_UNKNOWN)

@@ -18,7 +18,7 @@
 #include <time.h>
 
 #define BIG_BYTES ((size_t)1024 * 1024)
-#define STEPS 400000
+#define STEPS 850000
 
 static char big[BIG_BYTES];
 

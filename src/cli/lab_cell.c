@@ -131,11 +131,29 @@ static void start(struct lab_run *run, struct cell *c, struct lab_server *server
 		conclude(c, "failed", why);
 }
 
-static void await(struct cell *c, struct lab_server *server)
+/* The machine's io_uring, as the first model that starts has found it. */
+static void note_uring(struct lab_run *run, const struct lab_server *server)
+{
+	json_t *machine = json_object_get(run->report, "machine");
+	char why[200];
+	int has;
+
+	if (server->subject.peer || json_object_get(machine, "io_uring"))
+		return;
+	has = lab_server_uring(server, &run->how, why, sizeof(why));
+	json_object_set_new(machine, "io_uring", has < 0 ? json_null() : json_boolean(has));
+	json_object_set_new(machine, "io_uring_why", *why ? json_string(why) : json_null());
+}
+
+static void await(struct lab_run *run, struct cell *c, struct lab_server *server)
 {
 	char why[400] = "";
 
-	if (c->open && lab_server_ready(server, why, sizeof(why)) && !lab_stopped())
+	if (!c->open)
+		return;
+	if (lab_server_ready(server, why, sizeof(why)) == 0)
+		note_uring(run, server);
+	else if (!lab_stopped())
 		conclude(c, "failed", why);
 }
 
@@ -183,7 +201,7 @@ static void take_rounds(struct lab_run *run, struct cell *cells, struct lab_serv
 			if (w->idle && r > 0) {
 				lab_servers_stop(&servers[i], 1);
 				start(run, &cells[i], &servers[i], i);
-				await(&cells[i], &servers[i]);
+				await(run, &cells[i], &servers[i]);
 			}
 			if (cells[i].open && !lab_stopped())
 				take_round(run, &cells[i], &servers[i], w);
@@ -231,7 +249,7 @@ int lab_cells(struct lab_run *run, unsigned workload)
 			start(run, &cells[i], &servers[i], i);
 	}
 	for (size_t i = 0; i < lab_nsubjects() && rc == 0 && !lab_stopped(); i++)
-		await(&cells[i], &servers[i]);
+		await(run, &cells[i], &servers[i]);
 	if (rc == 0)
 		take_rounds(run, cells, servers, w);
 	lab_servers_stop(servers, lab_nsubjects());

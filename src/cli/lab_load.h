@@ -45,7 +45,7 @@ CHECKED int load_run(struct load *l, uint64_t ns);
 void load_reset(struct load *l);
 
 /* Lets what has been asked be answered, for at most so long, and sends nothing new.  What is then left is counted as
- * unanswered, and its age among the times: it would have taken longer still. */
+ * unanswered, and its age is among the times when it is longer than all of them: it would be longer still. */
 CHECKED int load_drain(struct load *l, uint64_t ns);
 
 /* Connections of LOAD_REST that rest and are open at both ends. */

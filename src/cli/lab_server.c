@@ -214,6 +214,21 @@ void lab_server_said(const struct lab_server *s, char *dst, size_t n)
 		*c = (unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f ? '?' : *c;
 }
 
+int lab_server_uring(const struct lab_server *s, const struct lab_setting *how, char *why, size_t n)
+{
+	static const char mark[] = "running on libevent: ";
+	char text[8192], *at;
+
+	*why = 0;
+	if (strcmp(how->backend, "libevent") == 0)
+		return -1;
+	lab_server_log(s, text, sizeof(text));
+	if (!(at = strstr(text, mark)))
+		return 1;
+	snprintf(why, n, "%.*s", (int)strcspn(at + sizeof(mark) - 1, "\n"), at + sizeof(mark) - 1);
+	return 0;
+}
+
 /* Whether a request for / is answered with 200. */
 static bool answers(unsigned port)
 {
@@ -251,10 +266,13 @@ int lab_server_ready(struct lab_server *s, char *why, size_t n)
 
 /* ---- ending ------------------------------------------------------------------------------------------------------ */
 
-/* Whatever is left of its session, in its process group or in others, and those we have inherited of it. */
+/* What is left of it, and of what it has started, which we inherit. */
 static void kill_rest(struct lab_server *s)
 {
+	kill(s->pid, SIGKILL);  /* it may not have its group yet */
 	kill(-s->pid, SIGKILL);
+	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	while (waitpid(-s->pid, NULL, 0) > 0)
 		;
 }
@@ -267,7 +285,7 @@ void lab_servers_stop(struct lab_server *servers, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		if (servers[i].pid > 0)
-			kill(servers[i].pid, SIGTERM);
+			kill(servers[i].subject.peer ? -servers[i].pid : servers[i].pid, SIGTERM);
 	do {
 		left = 0;
 		for (size_t i = 0; i < n; i++)

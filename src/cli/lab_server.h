@@ -31,6 +31,10 @@ void lab_server_said(const struct lab_server *s, char *dst, size_t n);
 /* All it said, at most n - 1 bytes. */
 void lab_server_log(const struct lab_server *s, char *dst, size_t n);
 
+/* What a model's server has said of io_uring, once it is ready: 1 or 0, with why it does without; -1: it was not to use
+ * it. */
+int lab_server_uring(const struct lab_server *s, const struct lab_setting *how, char *why, size_t n);
+
 /* Ends them all: SIGTERM, and after a second SIGKILL, to whatever is left of their sessions. */
 void lab_servers_stop(struct lab_server *servers, size_t n);
 

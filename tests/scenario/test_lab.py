@@ -1,0 +1,185 @@
+"""offloop lab: the models side by side, measured, with nothing left behind."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import BACKEND, PATIENCE, SANITIZER, program_path, wait_until
+
+
+def children(session_of):
+    """Processes that were started, however deep, by that one."""
+    parents = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                parents[int(pid)] = int(f.read().rpartition(")")[2].split()[1])
+        except OSError:
+            pass
+    found, new = set(), {session_of}
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+class Lab:
+    def __init__(self, folder, *args, prefix=()):
+        self.json, self.html = folder / "lab.json", folder / "lab.html"
+        self.process = subprocess.Popen(
+            [*prefix, program_path("offloop"), "lab", "--backend", BACKEND, "--json", str(self.json), "--out", str(self.html),
+             *map(str, args)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
+
+    def end(self, expect=0):
+        out, self.said = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == expect, out + self.said
+        assert not SANITIZER.search(self.said), self.said
+        self.report = json.loads(self.json.read_text())
+        return self.report
+
+    def cell(self, subject, workload):
+        return next(c for c in self.report["cells"] if (c["subject"], c["workload"]) == (subject, workload))
+
+
+@pytest.fixture
+def lab(tmp_path):
+    started = []
+
+    def start(*args, **kwargs):
+        started.append(Lab(tmp_path, *args, **kwargs))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+def test_a_tiny_run_says_what_it_measured(lab):
+    run = lab("--rounds", 1, "--secs", 0.1, "--only", "hybrid,asgi", "--workloads", "trivial,wrong-lane")
+    report = run.end()
+    assert report["offloop_lab"] == 1 and report["stopped"] is False
+    assert report["machine"]["cpus"] == len(os.sched_getaffinity(0))
+    assert [s["name"] for s in report["subjects"]] == ["hybrid", "asgi"]
+    assert all(s["installed"] and "lab serve" in s["command"] for s in report["subjects"])
+    assert [w["name"] for w in report["workloads"]] == ["trivial", "wrong-lane"]
+    assert [(c["workload"], c["subject"], c["status"]) for c in report["cells"]] == [
+        (w, s, "measured") for w in ("trivial", "wrong-lane") for s in ("hybrid", "asgi")]
+    for cell in report["cells"]:
+        round_, = cell["rounds"]
+        assert round_["errors"] == 0 and round_["requests"] > 0 and round_["rps"] > 0
+        assert 0 < round_["p50_ms"] <= round_["p90_ms"] <= round_["p99_ms"] <= round_["p999_ms"] <= round_["max_ms"]
+        assert round_["cpu_us"] > 0 and round_["memory_kb"] > 500 and round_["foreign"] >= 0
+        assert cell["median"]["rps"] == round_["rps"] and cell["spread"]["rps"] == [round_["rps"]] * 2
+    # A handler that blocks for 50 ms on the loop holds up everybody beside it.
+    assert run.cell("asgi", "wrong-lane")["median"]["fast"]["p99_ms"] >= 40
+    assert len(run.said.splitlines()) >= 4
+    assert {v["workload"] for v in report["verdicts"]} == {"trivial", "wrong-lane"}
+
+
+def test_a_blocking_handler_costs_only_the_models_that_run_it_inline(lab):
+    run = lab("--rounds", 1, "--secs", 0.1, "--only", "asgi,wsgi,tornado", "--workloads", "mixed")
+    run.end()
+    assert run.cell("asgi", "mixed")["median"]["fast"]["p50_ms"] >= 50
+    assert run.cell("wsgi", "mixed")["median"]["fast"]["p50_ms"] < 50
+    assert run.cell("tornado", "mixed")["median"]["fast"]["p50_ms"] < 50
+
+
+def test_connections_that_rest_are_counted(lab):
+    run = lab("--rounds", 2, "--secs", 0.05, "--only", "hybrid", "--workloads", "idle", "--idle", 300)
+    run.end()
+    cell = run.cell("hybrid", "idle")
+    assert cell["status"] == "measured", cell
+    assert [r["idle"]["held"] for r in cell["rounds"]] == [300, 300]
+    assert run.report["workloads"][0]["idle"] == 300
+
+
+def test_slow_clients_are_there_while_fast_ones_are_measured(lab):
+    run = lab("--rounds", 1, "--secs", 0.8, "--only", "hybrid", "--workloads", "slow")
+    run.end()
+    only = run.cell("hybrid", "slow")["rounds"][0]
+    assert only["fast"]["requests"] == only["requests"] > 0 and only["errors"] == 0
+    assert only["beside"]["requests"] > 0 and only["beside"]["p50_ms"] >= 300
+
+
+def test_a_stopped_run_leaves_a_report_and_no_process(lab):
+    run = lab("--rounds", 50, "--secs", 0.2, "--only", "hybrid,wsgi", "--workloads", "trivial,cpu")
+    wait_until(lambda: len(children(run.process.pid)) >= 2)
+    servers = children(run.process.pid)
+    run.process.send_signal(signal.SIGINT)
+    report = run.end(128 + signal.SIGINT)
+    assert report["stopped"] is True
+    assert len(report["cells"]) == 4
+    for cell in report["cells"]:
+        assert cell["status"] in ("measured", "missing")
+        assert cell["status"] == "measured" or "stopped" in cell["why"]
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in servers)
+
+
+def test_servers_do_not_outlive_a_lab_that_is_killed(lab):
+    run = lab("--rounds", 50, "--only", "hybrid", "--workloads", "trivial")
+    wait_until(lambda: children(run.process.pid))
+    servers = children(run.process.pid)
+    run.process.kill()
+    run.process.communicate()
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in servers))
+
+
+def without_uring(lab, backend):
+    """A run where io_uring is forbidden, as in a container."""
+    deny = program_path("tests/deny_uring")
+    if BACKEND != "uring" or subprocess.run([deny, "true"], check=False).returncode == 77:
+        pytest.skip("it is io_uring that is taken away")
+    return lab("--rounds", 1, "--secs", 0.05, "--only", "hybrid", "--workloads", "trivial", "--backend", backend, prefix=[deny])
+
+
+def test_a_server_that_cannot_start_is_a_cell_that_says_why(lab):
+    run = without_uring(lab, "uring")
+    run.end()
+    cell = run.cell("hybrid", "trivial")
+    assert cell["status"] == "failed" and cell["rounds"] == []
+    assert "it ended at its start" in cell["why"] and "use --backend libevent" in cell["why"]
+
+
+def test_the_machine_is_said_to_have_io_uring_or_why_not(lab):
+    run = without_uring(lab, "auto")
+    machine = run.end()["machine"]
+    assert machine["io_uring"] is False and machine["io_uring_why"].startswith("no io_uring: ")
+
+
+@pytest.mark.parametrize("args, why", [
+    (["--only", "hybird"], "did you mean hybrid?"),
+    (["--workloads", "trivial,idel"], "did you mean idle?"),
+    (["--only", "node"], "give --peers, too"),
+    (["--secs", "0"], "0.05 to 60"),
+    (["--rounds"], "its value is missing"),
+    (["--sece", "1"], "did you mean --secs?"),
+    (["extra"], "one argument too many"),
+])
+def test_wrong_options_are_refused_in_one_line(args, why, tmp_path):
+    done = subprocess.run([program_path("offloop"), "lab", *args], capture_output=True, text=True, timeout=PATIENCE,
+                          cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert why in done.stderr and done.stderr.startswith("offloop lab: ") and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path):
+    done = subprocess.run([program_path("offloop"), "lab", "--json", str(tmp_path / "none" / "lab.json")],
+                          capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "No such file" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_app_can_be_run_by_hand(serve):
+    app = serve(["offloop", "lab", "serve"], "--model", "asgi")
+    for path in ("/", "/sync", "/block10", "/offload10", "/block50", "/offload50", "/wrong50"):
+        status, _, body = app.ask(path)
+        assert (status, body) == (200, b"Hello, World!\n")
+    assert app.ask("/upload", method="POST", body=b"12345")[2] == b"5 bytes\n"
+    assert len(app.ask("/big")[2]) == 1 << 20
+    assert app.ask("/cpu")[2] == app.ask("/cpu")[2]

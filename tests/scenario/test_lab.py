@@ -9,19 +9,18 @@ import pytest
 from conftest import BACKEND, PATIENCE, SANITIZER, program_path, wait_until
 
 
-def children(session_of):
-    """Processes that were started, however deep, by that one."""
-    parents = {}
+def servers_of(lab):
+    """The servers that this process has started and that run."""
+    found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-                parents[int(pid)] = int(f.read().rpartition(")")[2].split()[1])
+                parent = int(f.read().rpartition(")")[2].split()[1])
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if parent == lab and b"lab\0serve\0" in f.read():
+                    found.add(int(pid))
         except OSError:
             pass
-    found, new = set(), {session_of}
-    while new:
-        new = {pid for pid, parent in parents.items() if parent in new} - found
-        found |= new
     return found
 
 
@@ -107,8 +106,8 @@ def test_slow_clients_are_there_while_fast_ones_are_measured(lab):
 
 def test_a_stopped_run_leaves_a_report_and_no_process(lab):
     run = lab("--rounds", 50, "--secs", 0.2, "--only", "hybrid,wsgi", "--workloads", "trivial,cpu")
-    wait_until(lambda: len(children(run.process.pid)) >= 2)
-    servers = children(run.process.pid)
+    wait_until(lambda: len(servers_of(run.process.pid)) == 2)
+    servers = servers_of(run.process.pid)
     run.process.send_signal(signal.SIGINT)
     report = run.end(128 + signal.SIGINT)
     assert report["stopped"] is True
@@ -121,8 +120,8 @@ def test_a_stopped_run_leaves_a_report_and_no_process(lab):
 
 def test_servers_do_not_outlive_a_lab_that_is_killed(lab):
     run = lab("--rounds", 50, "--only", "hybrid", "--workloads", "trivial")
-    wait_until(lambda: children(run.process.pid))
-    servers = children(run.process.pid)
+    wait_until(lambda: servers_of(run.process.pid))
+    servers = servers_of(run.process.pid)
     run.process.kill()
     run.process.communicate()
     wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in servers))

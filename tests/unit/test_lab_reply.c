@@ -67,7 +67,8 @@ END_TEST
 START_TEST(the_last_chunk_ends_a_reply)
 {
 	whole_to_the_end(OK "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", false);
-	whole_to_the_end(OK "Transfer-Encoding: Chunked\r\n\r\nA;x=1\r\n0123456789\r\n1\r\n!\r\n0\r\nT: 1\r\n\r\n", false);
+	whole_to_the_end(OK "Transfer-Encoding: Chunked\r\n\r\nA;x=1\r\n0123456789\r\n1\r\n!\r\n0\r\nT: 1\r\n\r\n",
+		false);
 	whole_to_the_end(OK "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false);
 }
 END_TEST

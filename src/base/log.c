@@ -1,30 +1,31 @@
 /* log.c: lines for people and machines, written by a thread of their own.
  *
- * A caller formats its line on its own stack, and holds the lock only to copy it behind the lines that wait.  The
- * writer takes all that wait at once, by exchanging the buffer they are in for an empty one, and holds no lock while it
- * writes: a reader that has stopped reading can block the writer, never a caller.  When the buffer is full the line is
- * dropped and counted; after the next successful write comes a line that says how many.
+ * A caller formats its line (log_line.c) on its own stack, and holds the lock only to copy it behind the lines that
+ * wait.  The writer takes all that wait at once, by exchanging the buffer they are in for an empty one, and holds no
+ * lock while it writes: a reader that has stopped reading can block the writer, never a caller.  When the buffer is
+ * full the line is dropped and counted; after the next successful write comes a line that says how many.
  *
  * Waking a thread costs a caller more than the whole line.  So the writer is woken only when it sleeps, and after a
  * write it first lingers a few milliseconds and writes what has come meanwhile: under load nobody is ever woken, and a
  * lone line is written at once.  An error, or a half full buffer, ends the lingering.
  *
- * The descriptor is a duplicate, so that the owner may close its own at any time.  It may be blocking or not; a pipe is
- * given whole lines, no more than PIPE_BUF at once, when poll(2) finds room: such a write does not block, and is not
- * torn by other processes that log to the same pipe.  A pipe whose reader is gone ends the writing for good (all later
- * lines count as dropped); a full disk loses what it could not take, and the line after that begins on a line of its
- * own.
+ * The descriptor is a duplicate, so that the owner may close its own at any time.  It may be blocking or not; a pipe
+ * is given whole lines, no more than PIPE_BUF at once, when poll(2) finds room: such a write does not block, and is
+ * not torn by other processes that log to the same pipe.  A pipe whose reader is gone ends the writing for good (all
+ * later lines count as dropped); a full disk loses what it could not take, and the line after that begins on a line of
+ * its own.
  *
  * log_free waits a bounded time.  If the writer is then still stuck, the log becomes the writer's, which frees it when
  * its write returns, if ever.  The lock decides who frees: log_free, when it has seen `finished`; the writer, when it
  * sees `abandoned` as it finishes.
  *
- * Threads: log_new and log_free by the owner, once; the others by any.  The writer blocks all signals, so SIGPIPE stays
- * pending there and is lost.  Not async-signal-safe, and not usable in a child of fork.
+ * Threads: log_new and log_free by the owner, once; the others by any.  The writer blocks all signals, so SIGPIPE
+ * stays pending there and is lost.  Not async-signal-safe, and not usable in a child of fork.
  */
 #include "log.h"
 #include "clock.h"
 #include "counter.h"
+#include "log_line.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -40,13 +41,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINE_BYTES 4096                         /* the longest line, with its newline */
 #define CAPACITY (UINT64_C(1) << 20)
 #define PIECE_BYTES ((size_t)65536)             /* one write(2) to anything but a pipe */
 #define LINGER_NS (5 * NS_PER_MS)
 #define POLL_MS 100                             /* how soon a writer that waits for room sees that it was abandoned */
 
-_Static_assert(LINE_BYTES <= PIPE_BUF, "a line must fit in an atomic write to a pipe");
+_Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line must fit in an atomic write to a pipe");
 
 LOCK_ROLE(log_role);
 
@@ -92,258 +92,6 @@ static void drop(struct log *l, uint64_t lines) REQUIRES(log_role);
 static void give_up_writing(struct log *l) REQUIRES(log_role);
 static bool wait_progress(struct log *l, uint64_t until_ns) REQUIRES(log_role);
 static void write_waiting(struct log *l) REQUIRES(log_role);
-
-/* ---- a line ------------------------------------------------------------------------------------------------------ */
-
-/* Room that is kept behind every line for its end: `","cut":true}\n` at the longest. */
-#define TAIL_BYTES 16
-
-/* A line being written.  Once something did not fit, nothing but the tail is added. */
-struct line {
-	char *at, *end;
-	bool json, cut;
-	char bytes[LINE_BYTES];
-};
-
-enum escapes { ESC_TEXT, ESC_QUOTED, ESC_JSON };
-
-static const char level_names[][6] = { "error", "warn", "info", "debug" };
-
-static size_t room(const struct line *o)
-{
-	return o->at < o->end ? (size_t)(o->end - o->at) : 0;
-}
-
-static void add(struct line *o, const char *p, size_t n)
-{
-	memcpy(o->at, p, n);
-	o->at += n;
-}
-
-static void add_text(struct line *o, const char *s)
-{
-	add(o, s, strlen(s));
-}
-
-static bool is_plain(unsigned char c)
-{
-	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
-}
-
-/* False when one of the eight bytes is not plain: a subtraction sets a byte's top bit when the byte is below 0x20, or
- * has become 0 because it is the one looked for.  A borrow from the byte beside it may do so too, wrongly, but only
- * beside one that is not plain itself; it never clears one. */
-static bool all_plain(uint64_t x)
-{
-	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-	uint64_t quote = x ^ ones * '"', backslash = x ^ ones * '\\', del = x ^ ones * 0x7f;
-
-	return (((x - ones * 0x20) | (quote - ones) | (backslash - ones) | (del - ones) | x) & tops) == 0;
-}
-
-static size_t plain_run(const char *p, size_t n)
-{
-	size_t i = 0;
-	uint64_t x;
-
-	for (; i + sizeof(x) <= n; i += sizeof(x)) {
-		memcpy(&x, p + i, sizeof(x));
-		if (!all_plain(x))
-			break;
-	}
-	while (i < n && is_plain((unsigned char)p[i]))
-		i++;
-	return i;
-}
-
-/* The length of the UTF-8 sequence that p starts with (RFC 3629 §4) and its code point; 0 when it is not one. */
-static size_t utf8_sequence(const unsigned char *p, size_t n, uint32_t *code)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf8 ? 4 : 0;
-	uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
-
-	if (len == 0 || len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-		return 0;
-	*code = c;
-	return len;
-}
-
-/* Code points that some reader may take for the end of a line, or that turn the direction of what follows. */
-static bool is_deceptive(uint32_t c)
-{
-	return (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
-static size_t hex(char *dst, const char *prefix, uint32_t value, size_t digits)
-{
-	size_t n = strlen(prefix);
-
-	memcpy(dst, prefix, n);
-	for (size_t i = 0; i < digits; i++)
-		dst[n + i] = "0123456789abcdef"[value >> (4 * (digits - 1 - i)) & 15];
-	return n + digits;
-}
-
-/* Writes what stands for the first character of p, at most 8 bytes; *used of p are done with. */
-static size_t escape(char *dst, const char *p, size_t n, enum escapes how, size_t *used)
-{
-	static const char special[] = "\n\r\t\"\\", letters[] = "nrt\"\\";
-	unsigned char c = (unsigned char)*p;
-	const char *found = memchr(special, c, sizeof(special) - 1);
-	uint32_t code;
-
-	*used = 1;
-	if (found && !(c == '"' && how == ESC_TEXT)) {
-		dst[0] = '\\';
-		dst[1] = letters[found - special];
-		return 2;
-	}
-	*used = utf8_sequence((const unsigned char *)p, n, &code);
-	if (*used == 0) {
-		*used = 1;
-		return hex(dst, how == ESC_JSON ? "\\\\x" : "\\x", c, 2);
-	}
-	if (code < 0x20 || is_deceptive(code))
-		return hex(dst, "\\u", code, 4);
-	memcpy(dst, p, *used);
-	return *used;
-}
-
-static void add_escaped(struct line *o, struct slice s, enum escapes how)
-{
-	while (s.n > 0 && !o->cut) {
-		size_t used = plain_run(s.p, s.n), n = used;
-		const char *from = s.p;
-		char one[8];
-
-		if (used == 0) {
-			n = escape(one, s.p, s.n, how, &used);
-			from = one;
-		}
-		if (n > room(o)) {
-			o->cut = true;
-			n = from == s.p ? room(o) : 0;
-		}
-		add(o, from, n);
-		s.p += used;
-		s.n -= used;
-	}
-}
-
-static void add_uint(struct line *o, uint64_t v, unsigned min_digits)
-{
-	char text[20], *p = text + sizeof(text);
-
-	for (; v > 0 || min_digits > 0; v /= 10) {
-		*--p = (char)('0' + v % 10);
-		min_digits -= min_digits > 0;
-	}
-	add(o, p, (size_t)(text + sizeof(text) - p));
-}
-
-static void add_int(struct line *o, int64_t v)
-{
-	if (v < 0)
-		*o->at++ = '-';
-	add_uint(o, v < 0 ? -(uint64_t)v : (uint64_t)v, 1);
-}
-
-/* JSON: seconds, "0.012345".  Text: milliseconds, "12.345ms". */
-static void add_duration(struct line *o, int64_t us)
-{
-	uint64_t v = us < 0 ? -(uint64_t)us : (uint64_t)us, unit = o->json ? 1000000 : 1000;
-
-	if (us < 0)
-		*o->at++ = '-';
-	add_uint(o, v / unit, 1);
-	*o->at++ = '.';
-	add_uint(o, v % unit, o->json ? 6 : 3);
-	if (!o->json)
-		add_text(o, "ms");
-}
-
-/* Text leaves the quotes off a value that can be told from its surroundings without them. */
-static bool wants_quotes(struct slice s)
-{
-	if (s.n == 0 || plain_run(s.p, s.n) < s.n)
-		return true;
-	return memchr(s.p, ' ', s.n) || memchr(s.p, '=', s.n);
-}
-
-static void add_string(struct line *o, struct slice s)
-{
-	if (!o->json && !wants_quotes(s)) {
-		add_escaped(o, s, ESC_QUOTED);
-		return;
-	}
-	*o->at++ = '"';
-	add_escaped(o, s, o->json ? ESC_JSON : ESC_QUOTED);
-	*o->at++ = '"';
-}
-
-static void add_field(struct line *o, const struct log_field *f)
-{
-	size_t n = strlen(f->name);
-
-	if (o->cut || room(o) < n + 32) {       /* the longest number has 21 characters */
-		o->cut = true;
-		return;
-	}
-	add_text(o, o->json ? ",\"" : " ");
-	add(o, f->name, n);
-	add_text(o, o->json ? "\":" : "=");
-	if (f->kind == LOG_STR)
-		add_string(o, f->str);
-	else if (f->kind == LOG_INT)
-		add_int(o, f->num);
-	else
-		add_duration(o, f->num);
-}
-
-static void add_head(struct line *o, enum log_level level, struct slice msg)
-{
-	char time[ISO_TIME_LEN];
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	iso_time_format(time, now);
-	if (o->json)
-		add_text(o, "{\"time\":\"");
-	add(o, time, sizeof(time));
-	add_text(o, o->json ? "\",\"level\":\"" : " ");
-	add_text(o, level_names[level]);
-	if (o->json) {
-		add_text(o, "\",\"msg\":");
-		add_string(o, msg);
-	} else {
-		add(o, "  ", level_names[level][4] ? 1 : 2);
-		add_escaped(o, msg, ESC_TEXT);
-	}
-}
-
-static size_t compose(struct line *o, bool json, enum log_level level, struct slice msg, const struct log_field *fields,
-	size_t n)
-{
-	o->at = o->bytes;
-	o->end = o->bytes + sizeof(o->bytes) - TAIL_BYTES;
-	o->json = json;
-	o->cut = false;
-	add_head(o, level, msg);
-	for (size_t i = 0; i < n && !o->cut; i++)
-		add_field(o, &fields[i]);
-	if (o->cut)
-		add_text(o, json ? ",\"cut\":true" : " (cut)");
-	add_text(o, json ? "}\n" : "\n");
-	return (size_t)(o->at - o->bytes);
-}
 
 /* ---- the lock ---------------------------------------------------------------------------------------------------- */
 
@@ -457,13 +205,13 @@ static int mend(struct log *l)
 /* "123 lines dropped". */
 static int write_notice(struct log *l, uint64_t lines)
 {
-	struct line o;
+	struct log_text o;
 	char msg[48];
 	const char *p = o.bytes;
 	size_t n;
 
 	snprintf(msg, sizeof(msg), "%ju line%s dropped", (uintmax_t)lines, lines == 1 ? "" : "s");
-	n = compose(&o, l->format == LOG_JSON, LOG_WARN, slice_of(msg), NULL, 0);
+	n = log_compose(&o, l->format == LOG_JSON, LOG_WARN, slice_of(msg), NULL, 0);
 	return write_all(l, &p, &n);
 }
 
@@ -595,8 +343,8 @@ struct log *log_new(const struct log_conf *conf)
 
 	if (!l)
 		return NULL;
-	if (capacity < LINE_BYTES)
-		capacity = LINE_BYTES;
+	if (capacity < LOG_LINE_MAX)
+		capacity = LOG_LINE_MAX;
 	one = malloc(capacity);
 	other = malloc(capacity);
 	*l = (struct log){
@@ -692,11 +440,11 @@ static void enqueue(struct log *l, enum log_level level, const char *p, size_t n
 
 void log_line(struct log *l, enum log_level level, struct slice msg, const struct log_field *fields, size_t n)
 {
-	struct line o;
+	struct log_text o;
 
 	if (level > l->level)
 		return;
-	n = compose(&o, l->format == LOG_JSON, level, msg, fields, n);
+	n = log_compose(&o, l->format == LOG_JSON, level, msg, fields, n);
 	enqueue(l, level, o.bytes, n);
 }
 

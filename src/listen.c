@@ -1,13 +1,15 @@
 /* listen.c: opening listening sockets so that a port in use is an error, and closing them so that no client is reset.
  *
- * With SO_REUSEPORT set a second server would silently share the port of a first one.  So the first socket is bound and
- * listens without it: the bind fails when somebody listens on the port already, the listen when two servers have bound
- * it at the same moment.  The option is set on it afterwards, and the other loops' sockets are put beside it.  A unix
- * socket refuses SO_REUSEPORT: the loops share one by duplicates of its descriptor.
+ * With SO_REUSEPORT set a second server would silently share the port of a first one.  So the first socket is bound
+ * and listens without it: the bind fails when somebody listens on the port already, the listen when two servers have
+ * bound it at the same moment.  The option is set on it afterwards, and the other loops' sockets are put beside it.  A
+ * unix socket refuses SO_REUSEPORT: the loops share one by duplicates of its descriptor.  So do the loops of all
+ * processes under a supervisor, on TCP too: with a socket of its own each would keep a backlog of its own, and with a
+ * process that died or is busy its clients would be lost or wait, while others are idle.
  *
- * Closing a TCP listener resets the connections in its backlog, whose clients have completed a handshake and think they
- * are being served.  So it is first given a classic BPF filter that drops every SYN; what had completed by then is
- * accepted for a little while, and then nothing is left to reset.
+ * Closing a TCP listener resets the connections in its backlog, whose clients have completed a handshake and think
+ * they are being served.  So it is first given a classic BPF filter that drops every SYN; what had completed by then
+ * is accepted for a little while, and then nothing is left to reset.
  *
  * Set-up only, and listen_deafen on the loop's thread.
  */
@@ -182,6 +184,18 @@ static int bind_unix(const char *path, int backlog, int *out)
 	return 0;
 }
 
+/* The descriptors from the i-th on: of the same socket as fd. */
+static int duplicate(struct listen *l, int fd, unsigned i)
+{
+	l->shared = l->n > 1;
+	for (; i < l->n; i++) {
+		l->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (l->fds[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 static int open_unix(struct listen *l, const char *path, int backlog, char *err, size_t err_n)
 {
 	int rc = bind_unix(path, backlog, &l->fds[0]);
@@ -192,20 +206,15 @@ static int open_unix(struct listen *l, const char *path, int backlog, char *err,
 		l->unix_dev = st.st_dev;
 		l->unix_ino = st.st_ino;
 	}
-	for (unsigned i = 1; rc == 0 && i < l->n; i++) {
-		l->fds[i] = fcntl(l->fds[0], F_DUPFD_CLOEXEC, 0);
-		if (l->fds[i] < 0)
-			rc = -errno;
-	}
+	if (rc == 0)
+		rc = duplicate(l, l->fds[0], 1);
 	snprintf(l->address, sizeof(l->address), "unix:%s", path);
 	return rc < 0 ? fail(err, err_n, l->address, "bind", rc) : 0;
 }
 
-int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog,
-	char *err, size_t err_n)
+/* n descriptors, none open. */
+static int init(struct listen *l, unsigned n, char *err, size_t err_n)
 {
-	int rc;
-
 	memset(l, 0, sizeof(*l));
 	l->fds = malloc(n * sizeof(*l->fds));
 	if (!l->fds) {
@@ -215,12 +224,44 @@ int listen_open(struct listen *l, const char *host, unsigned port, const char *u
 	l->n = n;
 	for (unsigned i = 0; i < n; i++)
 		l->fds[i] = -1;
+	return 0;
+}
+
+int listen_open(struct listen *l, const char *host, unsigned port, const char *unix_path, unsigned n, int backlog,
+	char *err, size_t err_n)
+{
+	int rc = init(l, n, err, err_n);
+
+	if (rc < 0)
+		return rc;
 	if (unix_path)
 		rc = open_unix(l, unix_path, backlog, err, err_n);
 	else
 		rc = open_tcp(l, host, port, backlog, err, err_n);
 	if (rc < 0)
 		listen_close(l);
+	return rc;
+}
+
+int listen_share(struct listen *l, const struct listen *from, unsigned n, char *err, size_t err_n)
+{
+	int rc = init(l, n, err, err_n);
+
+	if (rc < 0)
+		return rc;
+	l->port = from->port;
+	memcpy(l->address, from->address, sizeof(l->address));
+	if (from->unix_path && !(l->unix_path = strdup(from->unix_path)))
+		rc = -ENOMEM;
+	l->unix_dev = from->unix_dev;
+	l->unix_ino = from->unix_ino;
+	if (rc == 0)
+		rc = duplicate(l, from->fds[0], 0);
+	l->shared = l->borrowed = true;
+	if (rc < 0) {
+		snprintf(err, err_n, "cannot share %s: %s", l->address, strerror(-rc));
+		listen_close(l);
+	}
 	return rc;
 }
 
@@ -257,7 +298,7 @@ void listen_close(struct listen *l)
 {
 	if (!l->fds)
 		return;
-	if (l->unix_path)
+	if (l->unix_path && !l->borrowed)
 		remove_path(l);
 	close_fds(l);
 	free(l->unix_path);

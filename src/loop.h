@@ -18,6 +18,8 @@
  * Rule 4 is why an operation can be known by the address of its io: there is no stale completion to guard against.
  * Descriptors are stream sockets in blocking mode (io_uring fails at once on a non-blocking one; libevent passes
  * MSG_DONTWAIT).  A listener's mode is set by loop_accept, a connecting socket's by loop_connect.
+ *
+ * A client of a shared listener is taken by whichever loop comes first: one that is busy, or stuck, keeps nobody.
  */
 #ifndef OL_LOOP_H
 #define OL_LOOP_H
@@ -70,6 +72,7 @@ struct loop_io {
 	uint8_t inflight;       /* completions that are still to come from the backend */
 	bool closing;
 	bool one;               /* accepting ends with a connection */
+	bool shared;            /* a listener that other loops or processes accept from, too; set before loop_accept */
 	void *backend;          /* the backend's own */
 	struct list node;       /* the loop's: starved for buffers, accepting rests, or something is due */
 };

@@ -33,7 +33,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define ACCEPTS_PER_TURN 64
+#define ACCEPTS_PER_TURN 64     /* of a shared listener one: the others were woken, too */
 #define IOV_LOCAL 64
 #define SEND_MAX ((size_t)1 << 30)      /* a result is an int; a short count is allowed */
 
@@ -308,7 +308,9 @@ static void ev_close(struct loop *l, struct loop_io *io)
 
 static void serve_accept(struct loop_io *io)
 {
-	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+	int most = io->shared ? 1 : ACCEPTS_PER_TURN;
+
+	for (int i = 0; i < most; i++) {
 		int fd;
 
 		if (io->closing || !awaited(io, LOOP_ACCEPT))

@@ -7,15 +7,16 @@
  * descriptor is closed only then.  So a peer sees its FIN at close even though close(2) alone, with a receive armed,
  * would not send one.
  *
- * Accept and receive are multishots.  Receive buffers are one reservation of address space, recv_bufs_max long, of
- * which the ring of provided buffers holds the first recv_bufs; a receive that finds it empty doubles that number up to
- * the limit (memory is the kernel's to commit when it writes), and beyond that starves, see loop.c.
+ * Accept and receive are multishots; a shared listener is polled, and accepted from when it is ready.  Receive buffers
+ * are one reservation of address space, recv_bufs_max long, of which the ring of provided buffers holds the first
+ * recv_bufs; a receive that finds it empty doubles that number up to the limit (memory is the kernel's to commit when
+ * it writes), and beyond that starves, see loop.c.
  *
  * wake is a write to an eventfd that is never read: its multishot poll without IORING_POLL_ADD_LEVEL reports each
  * write.
  *
- * The ring is made disabled and enabled by the thread of the first turn, which IORING_SETUP_SINGLE_ISSUER then holds to
- * be the only one; the descriptor is registered with that thread to save a lookup in each call.  A full submission
+ * The ring is made disabled and enabled by the thread of the first turn, which IORING_SETUP_SINGLE_ISSUER then holds
+ * to be the only one; the descriptor is registered with that thread to save a lookup in each call.  A full submission
  * queue is submitted in the middle of a turn: nothing that was started is lost.
  *
  * liburing 2.3 lacks io_uring_enable_rings and io_uring_setup_buf_ring in its shared object and knows no
@@ -153,10 +154,34 @@ static void uring_lend_back(struct loop *l, uint32_t id)
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
+static void set_poll_events(struct io_uring_sqe *sqe, uint32_t events)
+{
+#if __BYTE_ORDER == __BIG_ENDIAN
+	events = events << 16 | events >> 16;   /* the field began as 16 bits wide */
+#endif
+	sqe->poll32_events = events;
+}
+
+/* The kernel wakes one only of all that have an accept armed on a socket, and should that one be busy, nobody takes the
+ * client.  A poll wakes all of them. */
+static int accept_shared(struct uring *u, struct loop_io *io)
+{
+	struct io_uring_sqe *sqe;
+
+	loop_set_nonblocking(io->fd, true);
+	sqe = prepare(u, IORING_OP_POLL_ADD, io->fd, NULL, 0, 0, io, UD_ACCEPT);
+	if (!sqe)
+		return -EAGAIN;
+	set_poll_events(sqe, POLLIN);
+	return 0;
+}
+
 static int uring_accept(struct loop *l, struct loop_io *io)
 {
 	struct io_uring_sqe *sqe;
 
+	if (io->shared)
+		return accept_shared(uring_of(l), io);
 	/* io_uring takes O_NONBLOCK to mean that it must not wait for a client either */
 	loop_set_nonblocking(io->fd, false);
 	sqe = prepare(uring_of(l), IORING_OP_ACCEPT, io->fd, NULL, 0, 0, io, UD_ACCEPT);
@@ -191,14 +216,6 @@ static int uring_send(struct loop *l, struct loop_io *io, const struct msghdr *m
 		return -EAGAIN;
 	sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
 	return 0;
-}
-
-static void set_poll_events(struct io_uring_sqe *sqe, uint32_t events)
-{
-#if __BYTE_ORDER == __BIG_ENDIAN
-	events = events << 16 | events >> 16;   /* the field began as 16 bits wide */
-#endif
-	sqe->poll32_events = events;
 }
 
 static int uring_poll_hup(struct loop *l, struct loop_io *io)
@@ -265,6 +282,22 @@ static void poll_wake(struct uring *u)
 		set_poll_events(sqe, POLLIN);
 }
 
+/* A shared listener may be ready.  One client a turn, so that others who were woken have theirs; who has come too late
+ * looks out for the next. */
+static void complete_accept_poll(struct loop_io *io, int res)
+{
+	bool wanted = res > 0 && !io->closing && !(io->stopping & LOOP_ACCEPT);
+
+	if (wanted) {
+		res = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (res < 0)
+			res = errno == EAGAIN ? -EINTR : -errno;
+	} else if (res >= 0) {
+		res = -ECANCELED;
+	}
+	loop_accepted(io, res, false);
+}
+
 static void complete_recv(struct uring *u, struct loop_io *io, int res, unsigned flags)
 {
 	uint32_t id = flags >> IORING_CQE_BUFFER_SHIFT;
@@ -297,7 +330,10 @@ static void complete(struct uring *u, uint64_t user_data, int res, unsigned flag
 		loop_sent(io, res);
 		break;
 	case UD_ACCEPT:
-		loop_accepted(io, res, flags & IORING_CQE_F_MORE);
+		if (io->shared)
+			complete_accept_poll(io, res);
+		else
+			loop_accepted(io, res, flags & IORING_CQE_F_MORE);
 		break;
 	case UD_HUP:
 		loop_hung_up(io, res);

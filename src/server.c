@@ -6,9 +6,9 @@
  * starts the threads; server_free takes down whatever of it there is.
  *
  * Draining, on each loop: the listener turns deaf and is closed when for 50 ms nothing more of what had completed its
- * handshake has been accepted; connections without a request end within a second; the others after their reply.  The
- * thread ends when it has neither connections nor requests left, nor work that these have left for after their reply,
- * and the last one tells server_wait.
+ * handshake has been accepted (at once where others go on accepting from the same socket); connections without a
+ * request end within a second; the others after their reply.  The thread ends when it has neither connections nor
+ * requests left, nor work that these have left for after their reply, and the last one tells server_wait.
  *
  * A loop that has its share of --connections-max closes idle connections to make room for the next, lets replies end
  * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
@@ -20,8 +20,8 @@
  *
  * What others ask of a running server is in server_info.c.
  *
- * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on its
- * loop's.
+ * Threads: the functions of server.h on the one that runs the process, where they do not say otherwise; the rest on
+ * its loop's.
  */
 #include "server_internal.h"
 #include "adviser.h"
@@ -200,7 +200,9 @@ int server_listen(ol_server *s, char *err, size_t err_n)
 {
 	const struct config *c = s->setup.config;
 	bool uring = false;
-	int rc = listen_open(&s->listen, c->host, c->port, c->unix_path, s->nloops, (int)c->backlog, err, err_n);
+	int rc = s->setup.listen ?
+		listen_share(&s->listen, s->setup.listen, s->nloops, err, err_n) :
+		listen_open(&s->listen, c->host, c->port, c->unix_path, s->nloops, (int)c->backlog, err, err_n);
 
 	if (rc == 0)
 		rc = pick_backend(s, &uring, err, err_n);
@@ -311,7 +313,9 @@ static void on_accepted(struct loop_io *io, int fd, bool more)
 		log_accept_error(l, fd);
 		(void)conn_close_idle(&l->home); /* a full table may have room for one then */
 	}
-	if (!more)
+	if (!more && !l->listening)
+		loop_close(&l->listener);
+	else if (!more)
 		start_accepting(l);
 }
 
@@ -327,13 +331,17 @@ static void on_listener_released(struct loop_io *io)
 	l->server->listen.fds[l->index] = -1;
 }
 
+/* Accepting is stopped first, for who is accepted meanwhile would be thrown away with it: on_accepted closes then. */
 static void close_listener(struct server_loop *l)
 {
 	if (!l->listening)
 		return;
 	l->listening = false;
 	wheel_del(&l->loop->wheel, &l->close_listener);
-	loop_close(&l->listener);
+	if (l->listener.armed & LOOP_ACCEPT)
+		loop_stop_ops(&l->listener, LOOP_ACCEPT);
+	else
+		loop_close(&l->listener);
 }
 
 /* Closes a deaf listener once its backlog has been empty for a while: a loop that is late, or has no descriptor left
@@ -367,19 +375,28 @@ static void log_not_deaf(struct server_loop *l, int rc)
 		SLICE("cannot filter new connections: one that comes as the listener closes is reset"), fields, 2);
 }
 
-static void on_drain(struct loop_msg *m)
+static void turn_deaf(struct server_loop *l)
 {
-	struct server_loop *l = container_of(m, struct server_loop, drain);
 	int rc = listen_deafen(&l->server->listen, l->index);
 
-	l->draining = true;
 	l->deaf = rc == 0;
 	if (!l->deaf)
 		log_not_deaf(l, rc);
-	let_in_waiting(l);
 	l->deaf_ns = l->loop->now_ns;
 	l->backlog = true;
 	on_deaf(&l->close_listener);
+}
+
+static void on_drain(struct loop_msg *m)
+{
+	struct server_loop *l = container_of(m, struct server_loop, drain);
+
+	l->draining = true;
+	let_in_waiting(l);
+	if (l->server->leaving)
+		close_listener(l);
+	else
+		turn_deaf(l);
 	conn_home_drain(&l->home);
 }
 
@@ -438,6 +455,7 @@ static int set_up(struct server_loop *l)
 	l->drain.fn = on_drain;
 	l->abandon.fn = on_abandon;
 	loop_io_init(&l->listener, l->loop, s->listen.fds[l->index], &listener_ops);
+	l->listener.shared = s->listen.shared;
 	list_init(&l->waiting);
 	l->listening = true;
 	l->one = model_of(s->setup.config->model)->one_connection;
@@ -468,7 +486,8 @@ static void serve(struct server_loop *l)
 		/* Its connections cannot be ended any more, so this thread never counts as ended, and the process
 		 * does not wait for it beyond the grace. */
 		log_loop_failed(l, rc);
-		ol_server_stop(s);
+		if (s->setup.broken)
+			s->setup.broken(s->setup.stop_arg);
 		return;
 	}
 	conn_home_fini(&l->home);
@@ -527,6 +546,12 @@ int server_start(ol_server *s, char *err, size_t err_n)
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
+
+void server_leave(ol_server *s)
+{
+	s->leaving = true;
+	server_drain(s);
+}
 
 void server_drain(ol_server *s)
 {

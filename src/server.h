@@ -16,6 +16,7 @@
 
 struct adviser;
 struct endpoint;
+struct listen;
 
 /* What server_new needs to know beyond the app.  Everything is borrowed until server_free. */
 struct server_setup {
@@ -25,7 +26,9 @@ struct server_setup {
 	const char *(*option)(void *arg, const char *name); /* for ol_option; may be NULL */
 	void *option_arg;
 	void (*stop)(void *arg);                            /* for ol_server_stop; any thread; may be NULL */
-	void *stop_arg;
+	void (*broken)(void *arg);                          /* a loop cannot go on; its thread; may be NULL */
+	void *stop_arg;                                     /* of both */
+	const struct listen *listen;                        /* the socket to share; NULL: it opens its own */
 };
 
 /* Checks the app (routes, lanes, pools) and compiles it.  No thread and no socket yet.  NULL with one line in err. */
@@ -38,8 +41,10 @@ CHECKED int server_listen(ol_server *s, char *err, size_t err_n);
 CHECKED int server_start(ol_server *s, char *err, size_t err_n);
 
 /* Begins to drain: no more connections, idle ones end within a second, requests that were accepted are answered.  Any
- * thread, once. */
+ * thread, once.  server_drain: all who share the listener do so, and what waits in its backlog is accepted before.
+ * server_leave: the others go on, and take that. */
 void server_drain(ol_server *s);
+void server_leave(ol_server *s);
 
 /* Waits until everything has drained, at most until deadline_ns (clock_now_ns).  0, or -ETIMEDOUT. */
 int server_wait(ol_server *s, uint64_t deadline_ns);

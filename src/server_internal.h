@@ -53,6 +53,7 @@ struct ol_server {
 	pthread_cond_t changed;
 	unsigned reached[STAGES] GUARDED_BY(server_role);       /* how many loop threads have come to a stage */
 	_Atomic bool serving;           /* relaxed: for /readyz only */
+	bool leaving;                   /* set before the loops are told to drain: others accept from the listener */
 };
 
 #endif

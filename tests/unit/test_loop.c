@@ -109,6 +109,66 @@ START_TEST(a_unix_socket_accepts_and_connects)
 }
 END_TEST
 
+START_TEST(a_client_of_a_shared_listener_waits_for_no_busy_loop)
+{
+	struct sockaddr_in sa;
+	struct loop *busy = seen_loop(NULL), *idle = seen_loop(NULL);
+	int fd = listen_tcp(&sa), clients[8];
+	struct seen *first = seen_new(busy, dup(fd)), *second = seen_new(idle, fd);
+
+	first->io.shared = second->io.shared = true;
+	ck_assert_int_eq(seen_accept(first), 0);
+	ck_assert_int_eq(seen_accept(second), 0);
+	seen_settle(busy);
+	for (int i = 0; i < 8; i++) {
+		clients[i] = connect_tcp(&sa);
+		UNTIL(idle, second->accepts == i + 1);
+	}
+	seen_settle(busy);                              /* which was woken, too, and finds nobody */
+	ck_assert_int_eq(first->accepts, 0);
+	close(clients[0]);
+	clients[0] = connect_tcp(&sa);
+	UNTIL(busy, first->accepts == 1);
+	ck_assert(!first->accept_error && !second->accept_error);
+	seen_stop(first, LOOP_ACCEPT);
+	UNTIL(busy, first->accept_ended);
+	ck_assert_int_eq(first->accept_error, -ECANCELED);
+	close(clients[1]);
+	clients[1] = connect_tcp(&sa);
+	UNTIL(idle, second->accepts == 9);
+	close(first->accepted_fd[0]);
+	for (int i = 0; i < 9; i++)
+		close(second->accepted_fd[i]);
+	for (int i = 0; i < 8; i++)
+		close(clients[i]);
+	seen_free(first);
+	seen_free(second);
+	loop_free(busy);
+	loop_free(idle);
+}
+END_TEST
+
+START_TEST(a_crowd_at_a_shared_listener_is_let_in_to_the_last)
+{
+	struct sockaddr_in sa;
+	struct loop *l = seen_loop(NULL);
+	struct seen *s = seen_new(l, listen_tcp(&sa));
+	int clients[50];
+
+	s->io.shared = true;
+	for (int i = 0; i < 50; i++)
+		clients[i] = connect_tcp(&sa);
+	ck_assert_int_eq(seen_accept(s), 0);
+	UNTIL(l, s->accepts == 50);
+	for (int i = 0; i < 50; i++) {
+		close(s->accepted_fd[i]);
+		close(clients[i]);
+	}
+	seen_free(s);
+	loop_free(l);
+}
+END_TEST
+
 /* Lowers the limit on descriptors to those in use. */
 static struct rlimit forbid_descriptors(void)
 {
@@ -132,6 +192,7 @@ START_TEST(a_full_descriptor_table_lets_accepting_rest_and_then_go_on)
 	int a = connect_tcp(&sa), b;
 	struct rlimit was;
 
+	s->io.shared = _i > 0;
 	b = connect_tcp(&sa);
 	was = forbid_descriptors();
 	ck_assert_int_eq(seen_accept(s), 0);
@@ -619,7 +680,9 @@ int main(void)
 	tcase_add_test(t, one_accept_takes_many_clients_until_it_is_stopped);
 	tcase_add_test(t, an_accept_of_one_leaves_the_others_in_the_backlog);
 	tcase_add_test(t, a_unix_socket_accepts_and_connects);
-	tcase_add_test(t, a_full_descriptor_table_lets_accepting_rest_and_then_go_on);
+	tcase_add_test(t, a_client_of_a_shared_listener_waits_for_no_busy_loop);
+	tcase_add_test(t, a_crowd_at_a_shared_listener_is_let_in_to_the_last);
+	tcase_add_loop_test(t, a_full_descriptor_table_lets_accepting_rest_and_then_go_on, 0, 2);
 	tcase_add_loop_test(t, what_is_received_can_be_sent_back, 0, 2);
 	tcase_add_loop_test(t, much_data_comes_whole_and_in_order, 0, 2);
 	tcase_add_loop_test(t, a_stopped_receive_leaves_later_bytes_in_the_socket, 0, 2);

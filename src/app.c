@@ -12,6 +12,9 @@
  * nor can on_stop close it under them: the process ends at once with status 1.  A second signal does the same at any
  * time.
  *
+ * With --workers all of this happens in each worker, from the log on.  It serves from the supervisor's listener, hears
+ * from the supervisor when to end, and leaves SIGTERM and SIGINT to it (supervisor.c).
+ *
  * Threads: ol_main's own; that of the signals, which calls caught(); and whoever calls ol_server_stop.  The last two
  * say so through an eventfd that only ol_main's thread reads.  SIGTTIN and SIGTTOU are not about the end: they resize
  * the default pool at once, on the signals' thread, from when there is a server until it is taken down.
@@ -26,6 +29,7 @@
 #include "options.h"
 #include "server.h"
 #include "signals.h"
+#include "supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +57,8 @@ struct process {
 	pthread_mutex_t resizing;       /* guards resizable: the server, while signals may resize its pool */
 	ol_server *resizable;
 	struct control *control;
+	struct seat seat;               /* a worker's; fd -1: this process serves alone */
+	_Atomic bool leaving;           /* it ends, and others go on accepting; release and acquire, with stop_fd */
 	int stop_fd;                    /* eventfd: a reason to stop has come */
 	uint64_t files;                 /* descriptors this process may have open */
 	unsigned connections_asked;     /* --connections-max, before files bounded it */
@@ -83,6 +89,11 @@ static void set_name(struct process *p, const char *argv0)
 	snprintf(p->name, sizeof(p->name), "%s", slash ? slash + 1 : *argv0 ? argv0 : "offloop");
 }
 
+static const char *app_name(const struct process *p)
+{
+	return p->app->name ? p->app->name : p->name;
+}
+
 /* ---- why it stops ------------------------------------------------------------------------------------------------ */
 
 static void stop(void *arg)
@@ -90,6 +101,17 @@ static void stop(void *arg)
 	struct process *p = arg;
 
 	eventfd_write(p->stop_fd, 1);
+}
+
+/* The app's wish, which is for all workers. */
+static void stop_all(void *arg)
+{
+	struct process *p = arg;
+
+	if (p->seat.fd >= 0)
+		seat_tell(&p->seat, SEAT_STOP);
+	else
+		stop(p);
 }
 
 static void set_resizable(struct process *p, ol_server *s)
@@ -117,6 +139,10 @@ static void caught(void *arg, int sig, unsigned n)
 		step_pool(p, sig);
 		return;
 	}
+	if (p->seat.fd >= 0) {
+		log_printf(p->log, LOG_DEBUG, "%s: left to the supervisor", name);
+		return;
+	}
 	if (n > 1) {
 		log_printf(p->log, LOG_WARN, "%s, the second signal: ending at once", name);
 		log_flush(p->log, FLUSH_MS);
@@ -124,6 +150,21 @@ static void caught(void *arg, int sig, unsigned n)
 	}
 	log_printf(p->log, LOG_INFO, "%s: stopping", name);
 	stop(p);
+}
+
+/* The supervisor has spoken.  False: for the last time. */
+static bool ordered(void *arg)
+{
+	struct process *p = arg;
+	enum seat_order order = seat_order(&p->seat);
+
+	if (order == SEAT_NOTHING)
+		return true;
+	if (order == SEAT_ORPHAN)
+		log_printf(p->log, LOG_WARN, "the supervisor is gone: stopping");
+	atomic_store_explicit(&p->leaving, order == SEAT_LEAVE, memory_order_release);
+	stop(p);
+	return order != SEAT_ORPHAN;
 }
 
 /* Whether there is a reason to stop; waits for one when asked to. */
@@ -179,7 +220,9 @@ static int read_options(struct process *p, int argc, char **argv, const struct o
 	p->app = options_app(p->options);
 	p->config = *options_config(p->options);
 	if (p->config.loops == 0)
-		p->config.loops = cpus_allowed("");
+		p->config.loops = cpus_allowed("") / p->config.workers;
+	if (p->config.loops == 0)
+		p->config.loops = 1;
 	return 0;
 }
 
@@ -224,27 +267,30 @@ static const char *app_option(void *arg, const char *name)
 	return options_app_value(arg, name);
 }
 
-/* The signals first: the log has a thread. */
 static int open_log(struct process *p)
 {
 	struct log_conf conf = { .fd = STDERR_FILENO, .format = p->config.log_format, .level = p->config.log_level };
+	struct signals_watcher watcher = { .caught = caught, .readable = ordered, .fd = p->seat.fd, .arg = p };
 	int rc;
 
-	if (!(p->signals = signals_new()))
-		return complain_errno(p, "signals", -errno);
 	if (!(p->log = log_new(&conf)))
 		return complain_errno(p, "the log's thread", -errno);
-	rc = signals_watch(p->signals, caught, p);
+	rc = signals_watch(p->signals, &watcher);
 	return rc ? complain_errno(p, "the signals' thread", rc) : 0;
 }
 
 static int open_server(struct process *p)
 {
 	struct server_setup setup = { .app = p->app, .config = &p->config, .log = p->log, .option = app_option,
-		.option_arg = p->options, .stop = stop, .stop_arg = p };
+		.option_arg = p->options, .stop = stop_all, .broken = stop, .stop_arg = p,
+		.listen = p->seat.fd >= 0 ? &p->seat.listen : NULL };
 	char err[512] = "";
+	int rc;
 
-	if (!(p->server = server_new(&setup, err, sizeof(err))) || server_listen(p->server, err, sizeof(err)) ||
+	p->server = server_new(&setup, err, sizeof(err));
+	rc = p->server ? server_listen(p->server, err, sizeof(err)) : -EINVAL;
+	listen_close(&p->seat.listen);
+	if (rc < 0 ||
 		control_start(&p->control, p->server, &p->config, p->log, err, sizeof(err))) {
 		complain(p, err);
 		return -EINVAL;
@@ -255,7 +301,7 @@ static int open_server(struct process *p)
 
 /* Gives what the threads of all pools may cost in stack, in bytes: the most the kernel may have to find, while it gives
  * only what is touched. */
-static uint64_t log_pools(const struct process *p, const struct server_info *info)
+static uint64_t log_pools(const struct process *p, const struct server_info *info, enum log_level level)
 {
 	uint64_t all = 0;
 
@@ -266,7 +312,7 @@ static uint64_t log_pools(const struct process *p, const struct server_info *inf
 
 		pool_stats(pool, &stats);
 		most = (uint64_t)(stats.limit + stats.spares) * pool_stack(pool);
-		log_line(p->log, LOG_INFO, SLICE("pool"), (struct log_field[]){
+		log_line(p->log, level, SLICE("pool"), (struct log_field[]){
 			LOG_FIELD_STR("name", slice_of(pool_name(pool))), LOG_FIELD_INT("threads", stats.limit),
 			LOG_FIELD_INT("queue", stats.queue_max),
 			LOG_FIELD_INT("stack_bytes", (int64_t)pool_stack(pool)),
@@ -300,28 +346,38 @@ static void log_model(const struct process *p, const struct server_info *info)
 static void log_start(const struct process *p)
 {
 	const struct config *c = &p->config;
+	bool first = p->seat.index == 0;        /* of all workers, which are alike */
 	char address[256], control[256] = "off", text[768];
 	struct server_info info;
 	uint64_t stacks;
 
 	server_info(p->server, &info);
-	if (info.backend_why)
+	if (info.backend_why && first)
 		log_printf(p->log, LOG_WARN, "running on %s: %s", info.backend, info.backend_why);
-	if (c->connections_max < p->connections_asked)
+	if (c->connections_max < p->connections_asked && first)
 		log_printf(p->log, LOG_WARN,
 			"--connections-max %u lowered to %u: this process may open %" PRIu64 " files",
 			p->connections_asked, (unsigned)c->connections_max, p->files);
-	log_model(p, &info);
-	stacks = log_pools(p, &info);
+	if (first)
+		log_model(p, &info);
+	stacks = log_pools(p, &info, first ? LOG_INFO : LOG_DEBUG);
 	url(address, sizeof(address), info.address);
 	if (p->control)
 		url(control, sizeof(control), control_address(p->control));
-	snprintf(text, sizeof(text), "%s listening on %s", p->app->name ? p->app->name : p->name, address);
+	snprintf(text, sizeof(text), "%s listening on %s", app_name(p), address);
 	log_line(p->log, LOG_INFO, slice_of(text), (struct log_field[]){ LOG_FIELD_STR("control", slice_of(control)),
 		LOG_FIELD_INT("loops", info.loops), LOG_FIELD_STR("backend", slice_of(info.backend)),
 		LOG_FIELD_INT("connections_max", c->connections_max), LOG_FIELD_INT("requests_max", c->requests_max),
 		LOG_FIELD_INT("pool_stack_bytes_max", (int64_t)stacks),
-		LOG_FIELD_INT("grace_ms", (int64_t)c->grace_ms) }, 7);
+		LOG_FIELD_INT("grace_ms", (int64_t)c->grace_ms), LOG_FIELD_INT("worker", p->seat.index),
+		LOG_FIELD_INT("pid", getpid()) }, p->seat.fd >= 0 ? 9 : 7);
+}
+
+/* The supervisor may say that all serve now: what each has said of itself stands before that. */
+static void tell_ready(const struct process *p)
+{
+	log_flush(p->log, FLUSH_MS / 10);
+	seat_tell(&p->seat, SEAT_READY);
 }
 
 static int call_on_start(const struct process *p)
@@ -355,7 +411,10 @@ static void drain(struct process *p)
 	char names[4096] = "";
 
 	log_printf(p->log, LOG_INFO, "draining, for %g s at most", grace);
-	server_drain(p->server);
+	if (atomic_load_explicit(&p->leaving, memory_order_acquire))
+		server_leave(p->server);
+	else
+		server_drain(p->server);
 	if (server_wait(p->server, clock_after_ms(start, (int64_t)p->config.grace_ms)) == 0)
 		return;
 	log_printf(p->log, LOG_WARN, "the grace of %g s is over: cancelling what still runs", grace);
@@ -381,6 +440,8 @@ static int serve(struct process *p)
 			complain(p, err);
 		} else {
 			log_start(p);
+			if (p->seat.fd >= 0)
+				tell_ready(p);
 			(void)stopping(p, true);
 			drain(p);
 		}
@@ -403,12 +464,43 @@ static void close_process(struct process *p, int status)
 	log_free(p->log, FLUSH_MS);
 	if (p->stop_fd >= 0)
 		close(p->stop_fd);
+	if (p->seat.fd >= 0)
+		close(p->seat.fd);
 	options_free(p->options);
+}
+
+static int run(struct process *p)
+{
+	int status = 1;
+
+	p->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (p->stop_fd < 0)
+		complain_errno(p, "eventfd", -errno);
+	else if (open_log(p) == 0 && open_server(p) == 0 && serve(p) == 0)
+		status = 0;
+	close_process(p, status);
+	return status;
+}
+
+/* As run; in a worker it does not return, since what main does behind ol_main is for one process to do. */
+static int supervise(struct process *p)
+{
+	struct supervisor_setup setup = { .name = p->name, .app = app_name(p), .config = &p->config,
+		.signals = p->signals };
+	int status = supervisor_run(&setup, &p->seat);
+
+	if (status == SUPERVISOR_SEATED) {
+		p->config.control = p->seat.control;
+		p->leaving = true;      /* nothing else is told before there are threads */
+		exit(run(p));
+	}
+	close_process(p, status);
+	return status;
 }
 
 int ol_main(int argc, char **argv, const struct ol_app *app)
 {
-	struct process p = { .stop_fd = -1, .resizing = PTHREAD_MUTEX_INITIALIZER };
+	struct process p = { .stop_fd = -1, .seat.fd = -1, .resizing = PTHREAD_MUTEX_INITIALIZER };
 	int status;
 
 	open_standard_streams();
@@ -416,13 +508,12 @@ int ol_main(int argc, char **argv, const struct ol_app *app)
 	set_name(&p, argc > 0 ? argv[0] : "");
 	if (read_options(&p, argc, argv, app, &status))
 		return status;
-	status = 1;
 	limit_files(&p);
-	p.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (p.stop_fd < 0)
-		complain_errno(&p, "eventfd", -errno);
-	else if (open_log(&p) == 0 && open_server(&p) == 0 && serve(&p) == 0)
-		status = 0;
-	close_process(&p, status);
-	return status;
+	p.signals = signals_new();
+	if (!p.signals) {
+		complain_errno(&p, "signals", -errno);
+		close_process(&p, 1);
+		return 1;
+	}
+	return p.config.workers > 1 ? supervise(&p) : run(&p);
 }

@@ -10,6 +10,9 @@
 #define POOL_THREADS_MAX 10000
 #define POOL_QUEUE_MAX 10000000
 
+/* Worker processes. */
+#define WORKERS_MAX 1024
+
 /* The longest time that may be given for anything. */
 #define DAY_MS 86400000
 
@@ -26,7 +29,8 @@ struct config {
 	const char *unix_path;          /* --unix PATH: instead of host and port; NULL */
 	const char *control;            /* --control 127.0.0.1:9190 or unix:PATH or off */
 	enum config_model model;        /* --model hybrid: whose concurrency, see model.h */
-	unsigned loops;                 /* --loops; 0: the CPUs of the cgroup's quota */
+	unsigned workers;               /* --workers 1: processes; 1: no supervisor */
+	unsigned loops;                 /* --loops; 0: the CPUs of the cgroup's quota, divided among the workers */
 	unsigned pool_threads;          /* --pool 40 */
 	unsigned pool_queue;            /* --queue 1024 */
 	unsigned pool_spares;           /* --pool-spares 0 */

@@ -24,6 +24,8 @@ const struct option options_table[] = {
 
 	{ "model", ENUM, LANES, MEMBER(model), "hybrid", .arg = "hybrid|asgi|tornado|wsgi|wsgi-sync",
 		.help = "whose concurrency it has; hybrid: as declared" },
+	{ "workers", NUMBER, LANES, MEMBER(workers), "1", 1, WORKERS_MAX, "N",
+		"processes that share the port; what follows is of each" },
 	{ "loops", NUMBER, LANES, MEMBER(loops), "0", 0, 1024, "N", "event loops; 0: one a CPU this process may use" },
 	{ "pool", NUMBER, LANES, MEMBER(pool_threads), "40", 1, POOL_THREADS_MAX, "N", "threads of the default pool" },
 	{ "queue", NUMBER, LANES, MEMBER(pool_queue), "1024", 0, POOL_QUEUE_MAX, "N",

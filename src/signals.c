@@ -4,7 +4,8 @@
  * its own, because a second SIGTERM must end the process whatever the others do: the main thread may be in the app's
  * on_start or on_stop, or waiting for stuck handlers.  All four are blocked in every thread (they inherit the mask of
  * the one that called signals_new, before there were others) and read from a signalfd, so that no code runs in a signal
- * handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.
+ * handler; what `caught` may do is therefore not limited.  An eventfd tells the thread to end.  It waits for one
+ * descriptor more, by which a worker's supervisor speaks; a supervisor has no threads and reads the signalfd itself.
  *
  * The kernel sends SIGTTIN and SIGTTOU too, to a background process that uses its terminal; not while they are blocked:
  * then writing succeeds and reading fails with EIO (POSIX, 11.1.4).  So a log on a terminal resizes nothing.
@@ -26,8 +27,7 @@
 #include <unistd.h>
 
 struct signals {
-	void (*caught)(void *arg, int sig, unsigned n);
-	void *arg;
+	struct signals_watcher watcher;
 	int fd, end_fd;
 	bool watching;
 	pthread_t thread;
@@ -38,19 +38,35 @@ struct signals {
 static void *wait_for_signals(void *arg)
 {
 	struct signals *s = arg;
-	struct pollfd fds[2] = { { .fd = s->end_fd, .events = POLLIN }, { .fd = s->fd, .events = POLLIN } };
-	struct signalfd_siginfo info;
+	struct signals_watcher *w = &s->watcher;
+	struct pollfd fds[3] = { { .fd = s->end_fd, .events = POLLIN }, { .fd = s->fd, .events = POLLIN },
+		{ .fd = w->fd, .events = POLLIN } };
+	int sig;
 
 	for (unsigned ends = 0;;) {
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, 3, -1) < 0)
 			continue;       /* EINTR: a signal of the app's */
 		if (fds[0].revents)
 			return NULL;
-		if (read(s->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
-			continue;
-		ends += info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
-		s->caught(s->arg, (int)info.ssi_signo, ends);
+		if (fds[2].revents && !w->readable(w->arg))
+			fds[2].fd = -1;
+		sig = signals_next(s);
+		ends += sig == SIGTERM || sig == SIGINT;
+		if (sig > 0)
+			w->caught(w->arg, sig, ends);
 	}
+}
+
+int signals_fd(const struct signals *s)
+{
+	return s->fd;
+}
+
+int signals_next(struct signals *s)
+{
+	struct signalfd_siginfo info;
+
+	return read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
 struct signals *signals_new(void)
@@ -71,8 +87,8 @@ struct signals *signals_new(void)
 	sigaction(SIGPIPE, &ignore, &s->old_pipe);
 	sigaction(SIGXFSZ, &ignore, &s->old_xfsz);
 	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	s->end_fd = eventfd(0, EFD_CLOEXEC);
-	if (s->fd >= 0 && s->end_fd >= 0)
+	s->end_fd = -1;
+	if (s->fd >= 0)
 		return s;
 	rc = errno;
 	signals_free(s);
@@ -80,12 +96,14 @@ struct signals *signals_new(void)
 	return NULL;
 }
 
-int signals_watch(struct signals *s, void (*caught)(void *arg, int sig, unsigned n), void *arg)
+int signals_watch(struct signals *s, const struct signals_watcher *w)
 {
 	int rc;
 
-	s->caught = caught;
-	s->arg = arg;
+	s->watcher = *w;
+	s->end_fd = eventfd(0, EFD_CLOEXEC);    /* not before: a process forked since signals_new has its own */
+	if (s->end_fd < 0)
+		return -errno;
 	rc = pthread_create(&s->thread, NULL, wait_for_signals, s);
 	s->watching = rc == 0;
 	return -rc;

@@ -3,6 +3,7 @@
 #define OL_SIGNALS_H
 
 #include "base/checked.h"
+#include <stdbool.h>
 
 struct signals;
 
@@ -10,9 +11,21 @@ struct signals;
  * SIGXFSZ.  NULL with errno. */
 CHECKED struct signals *signals_new(void);
 
-/* Starts the thread that waits for them: caught(arg, signal, n) is called there for each; n says how many of SIGTERM
- * and SIGINT have come so far.  0 or -errno; once. */
-CHECKED int signals_watch(struct signals *s, void (*caught)(void *arg, int sig, unsigned n), void *arg);
+/* For a process without that thread: a descriptor that can be read when one has come, and the next one of them; 0: none
+ * has.  After fork the child's are its own. */
+int signals_fd(const struct signals *s);
+int signals_next(struct signals *s);
+
+/* Who is called on the signals' thread. */
+struct signals_watcher {
+	void (*caught)(void *arg, int sig, unsigned n);     /* n: how many of SIGTERM and SIGINT have come so far */
+	bool (*readable)(void *arg);    /* fd can be read, or its other end is closed; false: that is the end of it */
+	int fd;                         /* -1: none */
+	void *arg;
+};
+
+/* Starts the thread that waits for them.  0 or -errno; once. */
+CHECKED int signals_watch(struct signals *s, const struct signals_watcher *w);
 
 /* Ends the thread and puts back what signals_new changed.  On the same thread as signals_new.  Takes NULL. */
 void signals_free(struct signals *s);

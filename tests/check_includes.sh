@@ -48,7 +48,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("3 park", "park pipe")
 		put("4 exchange", "after chain exchange lane request reply stream events dispatch sync trace wait")
 		put("5 conn", "conn")
-		put("6 server", "adviser app server endpoints listen control dashboard options signals")
+		put("6 server", "adviser app server endpoints listen control dashboard options signals supervisor")
 	}
 	{
 		file = $1

@@ -90,6 +90,8 @@ class Server:
                 self.changed.wait(0.5)
 
     def wait_ready(self):
+        if "--workers" in self.args:
+            self.wait_log("serving on")
         line = self.wait_log(r"listening.*").group(0)
         if not self.unix:
             self.port = int(re.search(r"127\.0\.0\.1:(\d+)", line).group(1))

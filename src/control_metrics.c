@@ -68,24 +68,11 @@ static void single(struct page *p, const char *name, enum metric_type type, cons
 
 /* ---- loops and routes -------------------------------------------------------------------------------------------- */
 
-/* That it is declared in: what has been counted of a route does not change its name when the route moves.  Where the
- * model has decided, the one it has for good. */
-static const char *lane_label(const struct page *p, const struct route_pattern *pattern)
-{
-	const struct endpoint *e = server_route(p->server, pattern->index);
-
-	return !e->by_model ? e->declared : endpoint_pooled(e) ? "sync" : "async";
-}
-
-static struct metrics_route_info describe(void *arg, uint32_t route)
+static const char *template_of(void *arg, uint32_t route)
 {
 	const struct page *p = arg;
-	const struct route_pattern *pattern;
 
-	if (route >= router_count(p->router))
-		return (struct metrics_route_info){ "none", "none" };
-	pattern = router_at(p->router, route);
-	return (struct metrics_route_info){ pattern->text, lane_label(p, pattern) };
+	return router_at(p->router, route)->text;
 }
 
 static void loops(struct page *p)
@@ -94,7 +81,7 @@ static void loops(struct page *p)
 	unsigned n = control_loops(p->server, &all);
 
 	if (!p->rc)
-		p->rc = all ? metrics_text_loops(p->b, all, n, describe, p) : -ENOMEM;
+		p->rc = all ? metrics_text_loops(p->b, all, n, template_of, p) : -ENOMEM;
 	free(all);
 }
 

@@ -108,7 +108,7 @@ void dispatch_sent(struct dispatch *d, struct stream *s)
 
 	d->just_ended = NULL;
 	metrics_request(d->metrics, r->endpoint ? r->endpoint->index : d->shared->nendpoints, r->head.method,
-		s->reply->status, ns);
+		s->reply->status, r->pooled, ns);
 	if (d->shared->config->access_log)
 		log_access(r, s->reply, ns);
 	disarm(r);

@@ -4,10 +4,10 @@
  * so no increment is lost, and the control plane, which reads while the loop writes, needs each number whole but no
  * order between them.  A sum over loops is therefore not a snapshot of one moment; it never runs backwards.
  *
- * Durations are kept by route, method and status.  A histogram is made when its first request ends, linked in front of
- * its route's list with a release store, and never taken out before metrics_loop_fini: a reader's acquire load of a
- * link sees the histogram behind it complete.  A route has few methods and statuses, so its list is short, and after
- * the first few requests nothing allocates.
+ * Durations are kept by route, method, status and the lane each request ran in, so a route that moves has two of them.
+ * A histogram is made when its first request ends, linked in front of its route's list with a release store, and never
+ * taken out before metrics_loop_fini: a reader's acquire load of a link sees the histogram behind it complete.  A route
+ * has few methods and statuses, so its list is short, and after the first few requests nothing allocates.
  *
  * The text is Prometheus's exposition format 0.0.4, written so that `promtool check metrics` has nothing to say:
  * seconds and bytes as units, counters that end in _total, cumulative buckets of which the last is +Inf and equals
@@ -59,29 +59,35 @@ void metrics_loop_fini(struct metrics_loop *m)
 	m->in_flight = NULL;
 }
 
-/* The histogram of (route, method, status); made when there is none; NULL without memory. */
-static struct metric_hist *hist_of(struct metrics_loop *m, uint32_t route, unsigned method, int status)
+static bool same_key(const struct metric_hist *h, unsigned method, int status, bool pooled)
+{
+	return h->status == status && h->method == method && h->pooled == pooled;
+}
+
+/* The histogram of (route, method, status, lane); made when there is none; NULL without memory. */
+static struct metric_hist *hist_of(struct metrics_loop *m, uint32_t route, unsigned method, int status, bool pooled)
 {
 	/* relaxed: only this thread links */
 	struct metric_hist *first = atomic_load_explicit(&m->routes[route], memory_order_relaxed), *h;
 
 	for (h = first; h; h = atomic_load_explicit(&h->next, memory_order_relaxed))
-		if (h->status == status && h->method == method)
+		if (same_key(h, method, status, pooled))
 			return h;
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return NULL;
 	h->status = (uint16_t)status;
 	h->method = (uint8_t)method;
+	h->pooled = pooled;
 	atomic_init(&h->next, first);
 	/* release: pairs with the reader's acquire, so that it sees what was written above */
 	atomic_store_explicit(&m->routes[route], h, memory_order_release);
 	return h;
 }
 
-void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, int status, uint64_t ns)
+void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, int status, bool pooled, uint64_t ns)
 {
-	struct metric_hist *h = hist_of(m, route < m->nroutes ? route : m->nroutes, method, status);
+	struct metric_hist *h = hist_of(m, route < m->nroutes ? route : m->nroutes, method, status, pooled);
 	unsigned i = 0;
 
 	if (!h)
@@ -157,22 +163,26 @@ static int append_label(struct buf *b, const char *name, const char *value, bool
 	return append(b, "\"");
 }
 
-/* name + suffix, the labels, perhaps le, and a value that is text already. */
-static int line(struct buf *b, const char *name, const char *suffix, const char *const *labels, const char *le,
-	const char *value)
+/* name + suffix and the labels, without the closing brace; *open: there are some. */
+static int begin_line(struct buf *b, const char *name, const char *suffix, const char *const *labels, bool *open)
 {
-	bool first = true;
 	int rc = append(b, name);
 
+	*open = false;
 	if (!rc)
 		rc = append(b, suffix);
-	for (; !rc && labels && labels[0]; labels += 2, first = false)
-		rc = append_label(b, labels[0], labels[1], first);
-	if (!rc && le) {
-		rc = append_label(b, "le", le, first);
-		first = false;
-	}
-	if (rc || (rc = append(b, first ? " " : "} ")) || (rc = append(b, value)))
+	for (; !rc && labels && labels[0]; labels += 2, *open = true)
+		rc = append_label(b, labels[0], labels[1], !*open);
+	return rc;
+}
+
+/* name + suffix, the labels, and a value that is text already. */
+static int line(struct buf *b, const char *name, const char *suffix, const char *const *labels, const char *value)
+{
+	bool open;
+	int rc = begin_line(b, name, suffix, labels, &open);
+
+	if (rc || (rc = append(b, open ? "} " : " ")) || (rc = append(b, value)))
 		return rc;
 	return append(b, "\n");
 }
@@ -182,39 +192,73 @@ int metrics_text_sample(struct buf *b, const char *name, const char *const *labe
 	char text[40];
 
 	number(text, sizeof(text), value);
-	return line(b, name, "", labels, NULL, text);
+	return line(b, name, "", labels, text);
 }
 
 /* Counters exceed what a double holds exactly; integers are written as they are. */
-static int integer_line(struct buf *b, const char *name, const char *suffix, const char *const *labels, const char *le,
-	uint64_t value)
+static int integer_line(struct buf *b, const char *name, const char *suffix, const char *const *labels, uint64_t value)
 {
 	char text[24];
 
 	snprintf(text, sizeof(text), "%" PRIu64, value);
-	return line(b, name, suffix, labels, le, text);
+	return line(b, name, suffix, labels, text);
+}
+
+/* A bound in seconds, as number() would write it, but without the detour by which that is slow. */
+static void bound_text(char *dst, size_t n, uint64_t ns)
+{
+	char *end;
+
+	if (ns == NEVER) {
+		snprintf(dst, n, "+Inf");
+	} else if (ns < 100 * US) {
+		number(dst, n, (double)ns / 1e9);       /* 1e-05 */
+	} else {
+		snprintf(dst, n, "%" PRIu64 ".%09" PRIu64, ns / NS_PER_S, ns % NS_PER_S);
+		for (end = dst + strlen(dst); end[-1] == '0'; end--)
+			continue;
+		end[end[-1] == '.' ? -1 : 0] = '\0';
+	}
+}
+
+/* The _bucket lines, which are alike but for their ends.  *count: all of them. */
+static int bucket_lines(struct buf *b, struct slice begun, const uint64_t *bounds_ns, const uint64_t *buckets,
+	unsigned n, uint64_t *count)
+{
+	char bound[40], end[80];
+	int rc = 0;
+
+	*count = 0;
+	for (unsigned i = 0; !rc && i < n; i++) {
+		*count += buckets[i];
+		bound_text(bound, sizeof(bound), bounds_ns[i]);
+		snprintf(end, sizeof(end), "%s\"} %" PRIu64 "\n", bound, *count);
+		rc = buf_append(b, begun.p, begun.n);
+		if (!rc)
+			rc = append(b, end);
+	}
+	return rc;
 }
 
 int metrics_text_hist(struct buf *b, const char *name, const char *const *labels, const uint64_t *bounds_ns,
 	const uint64_t *buckets, unsigned n, uint64_t sum_ns)
 {
+	struct buf begun = { 0 };
 	uint64_t count = 0;
 	char text[40];
-	int rc = 0;
+	bool open;
+	int rc = begin_line(&begun, name, "_bucket", labels, &open);
 
-	for (unsigned i = 0; !rc && i < n; i++) {
-		count += buckets[i];
-		if (bounds_ns[i] == NEVER)
-			snprintf(text, sizeof(text), "+Inf");
-		else
-			number(text, sizeof(text), (double)bounds_ns[i] / 1e9);
-		rc = integer_line(b, name, "_bucket", labels, text, count);
-	}
+	if (!rc)
+		rc = append(&begun, open ? ",le=\"" : "{le=\"");
+	if (!rc)
+		rc = bucket_lines(b, buf_slice(&begun), bounds_ns, buckets, n, &count);
+	buf_fini(&begun);
 	if (rc)
 		return rc;
 	number(text, sizeof(text), (double)sum_ns / 1e9);
-	rc = line(b, name, "_sum", labels, NULL, text);
-	return rc ? rc : integer_line(b, name, "_count", labels, NULL, count);
+	rc = line(b, name, "_sum", labels, text);
+	return rc ? rc : integer_line(b, name, "_count", labels, count);
 }
 
 /* ---- the loops' -------------------------------------------------------------------------------------------------- */
@@ -227,7 +271,7 @@ static int counter(struct buf *b, const struct metrics_loop *const *loops, unsig
 
 	for (unsigned i = 0; i < n; i++)
 		sum += counter_read(&loops[i]->value[id]);
-	return rc ? rc : integer_line(b, name, "", NULL, NULL, sum);
+	return rc ? rc : integer_line(b, name, "", NULL, sum);
 }
 
 static int gauge(struct buf *b, const struct metrics_loop *const *loops, unsigned n, int id, const char *name,
@@ -240,12 +284,12 @@ static int gauge(struct buf *b, const struct metrics_loop *const *loops, unsigne
 		const char *const labels[] = { "loop", loop, NULL };
 
 		snprintf(loop, sizeof(loop), "%u", i);
-		rc = integer_line(b, name, "", labels, NULL, counter_read(&loops[i]->value[id]));
+		rc = integer_line(b, name, "", labels, counter_read(&loops[i]->value[id]));
 	}
 	return rc;
 }
 
-/* Adds what one loop has of (route, method, status). */
+/* Adds what one loop has of (route, method, status, lane). */
 static void collect(const struct metrics_loop *m, uint32_t route, const struct metric_hist *key, uint64_t *bucket,
 	uint64_t *sum_ns)
 {
@@ -253,7 +297,7 @@ static void collect(const struct metrics_loop *m, uint32_t route, const struct m
 	const struct metric_hist *h = atomic_load_explicit(&m->routes[route], memory_order_acquire);
 
 	for (; h; h = atomic_load_explicit(&h->next, memory_order_acquire)) {
-		if (h->status != key->status || h->method != key->method)
+		if (!same_key(h, key->method, key->status, key->pooled))
 			continue;
 		for (unsigned i = 0; i < METRIC_BUCKETS; i++)
 			bucket[i] += counter_read(&h->bucket[i]);
@@ -261,14 +305,14 @@ static void collect(const struct metrics_loop *m, uint32_t route, const struct m
 	}
 }
 
-/* Whether one of the first n loops has a histogram of (route, method, status). */
+/* Whether one of the first n loops has a histogram of (route, method, status, lane). */
 static bool has(const struct metrics_loop *const *loops, unsigned n, uint32_t route, const struct metric_hist *key)
 {
 	for (unsigned i = 0; i < n; i++) {
 		const struct metric_hist *h = atomic_load_explicit(&loops[i]->routes[route], memory_order_acquire);
 
 		for (; h; h = atomic_load_explicit(&h->next, memory_order_acquire))
-			if (h->status == key->status && h->method == key->method)
+			if (same_key(h, key->method, key->status, key->pooled))
 				return true;
 	}
 	return false;
@@ -283,9 +327,15 @@ const char *metrics_method(unsigned method)
 
 #define DURATION "http_server_request_duration_seconds"
 
-/* All samples of one route; each (method, status) where the first loop that has it is visited. */
+/* The lane in which those requests ran: a route that moves has one after the other. */
+static const char *lane_name(const struct metrics_loop *m, uint32_t route, bool pooled)
+{
+	return route == m->nroutes ? "none" : pooled ? "sync" : "async";
+}
+
+/* All samples of one route; each (method, status, lane) where the first loop that has it is visited. */
 static int durations(struct buf *b, const struct metrics_loop *const *loops, unsigned n, uint32_t route,
-	const struct metrics_route_info *info)
+	const char *template)
 {
 	int rc = 0;
 
@@ -295,8 +345,8 @@ static int durations(struct buf *b, const struct metrics_loop *const *loops, uns
 		for (; !rc && h; h = atomic_load_explicit(&h->next, memory_order_acquire)) {
 			uint64_t bucket[METRIC_BUCKETS] = { 0 }, sum_ns = 0;
 			char status[8];
-			const char *const labels[] = { "route", info->route, "method", metrics_method(h->method),
-				"status", status, "lane", info->lane, NULL };
+			const char *const labels[] = { "route", template, "method", metrics_method(h->method),
+				"status", status, "lane", lane_name(loops[0], route, h->pooled), NULL };
 
 			if (has(loops, i, route, h))
 				continue;
@@ -324,7 +374,7 @@ uint64_t metrics_route_requests(const struct metrics_loop *const *loops, unsigne
 }
 
 int metrics_text_loops(struct buf *b, const struct metrics_loop *const *loops, unsigned n,
-	struct metrics_route_info (*describe)(void *arg, uint32_t route), void *arg)
+	const char *(*template)(void *arg, uint32_t route), void *arg)
 {
 	int rc = 0;
 
@@ -337,10 +387,7 @@ int metrics_text_loops(struct buf *b, const struct metrics_loop *const *loops, u
 		return rc;
 	rc = metrics_text_family(b, DURATION, METRIC_TYPE_HISTOGRAM,
 		"Time from a request's head to the end of its reply.");
-	for (uint32_t route = 0; !rc && route <= loops[0]->nroutes; route++) {
-		struct metrics_route_info info = describe(arg, route);
-
-		rc = durations(b, loops, n, route, &info);
-	}
+	for (uint32_t route = 0; !rc && route <= loops[0]->nroutes; route++)
+		rc = durations(b, loops, n, route, route < loops[0]->nroutes ? template(arg, route) : "none");
 	return rc;
 }

@@ -22,12 +22,13 @@ enum metric {
 #define METRIC_BUCKETS 17
 extern const uint64_t metric_bucket_ns[METRIC_BUCKETS];     /* upper bounds; the last is NEVER */
 
-/* Durations of one (route, method, status), written by one loop. */
+/* Durations of one (route, method, status, lane), written by one loop. */
 struct metric_hist {
 	_Atomic uint64_t bucket[METRIC_BUCKETS];    /* not cumulative */
 	_Atomic uint64_t sum_ns;
 	uint16_t status;
 	uint8_t method;
+	bool pooled;                                /* they ran, or were to run, on a worker */
 	_Atomic(struct metric_hist *) next;         /* of the same route; published with release */
 };
 
@@ -56,9 +57,9 @@ static inline void metric_set(struct metrics_loop *m, enum metric id, uint64_t v
 	atomic_store_explicit(&m->value[id], v, memory_order_relaxed);
 }
 
-/* A request that ended after ns.  route: index of its pattern, or nroutes.  By the loop's thread; when memory for a new
- * histogram is short the sample is left out. */
-void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, int status, uint64_t ns);
+/* A request that ended after ns.  route: index of its pattern, or nroutes.  pooled: its lane.  By the loop's thread;
+ * when memory for a new histogram is short the sample is left out. */
+void metrics_request(struct metrics_loop *m, uint32_t route, unsigned method, int status, bool pooled, uint64_t ns);
 
 /* Prometheus text format 0.0.4.  metrics_text_family before its samples; labels: name, value pairs, ended by NULL;
  * values are escaped. */
@@ -76,11 +77,8 @@ const char *metrics_method(unsigned method);
 uint64_t metrics_route_requests(const struct metrics_loop *const *loops, unsigned n, uint32_t route);
 
 /* All of the loops' counters (summed), gauges (one sample a {loop}) and http_server_request_duration_seconds (summed).
- * describe gives a pattern's template and lane, also for index nroutes; no two routes of one method and template. */
-struct metrics_route_info {
-	const char *route, *lane;
-};
+ * template gives a pattern's, no two of one method; requests no route took are of "none", in no lane. */
 CHECKED int metrics_text_loops(struct buf *b, const struct metrics_loop *const *loops, unsigned n,
-	struct metrics_route_info (*describe)(void *arg, uint32_t route), void *arg);
+	const char *(*template)(void *arg, uint32_t route), void *arg);
 
 #endif

@@ -108,35 +108,30 @@ static void add_lanes(const struct page *p, uint32_t route, struct lanes *sum)
 	sum->moves[1] += look.moves[1];
 }
 
-/* False when an earlier pattern than i has told it. */
-static bool lanes_of(const struct page *p, size_t i, struct lanes *sum)
+static void lanes_of(const struct page *p, const struct route_pattern *first, struct lanes *sum)
 {
-	const char *text = router_at(p->router, i)->text;
+	const struct route_pattern *one = first;
 
 	*sum = (struct lanes){ .move = false };
-	for (size_t j = 0; j < router_count(p->router); j++) {
-		const struct route_pattern *other = router_at(p->router, j);
-
-		if (strcmp(other->text, text) != 0)
-			continue;
-		if (j < i)
-			return false;
-		add_lanes(p, other->index, sum);
-	}
-	return true;
+	do
+		add_lanes(p, one->index, sum);
+	while ((one = one->same) != first);
 }
 
 /* For each template and each lane that one of its routes may run in; moved: how often they have changed to it. */
 static void lanes(struct page *p, const char *name, bool moved)
 {
 	for (size_t i = 0; i < router_count(p->router); i++) {
+		const struct route_pattern *first = router_at(p->router, i);
 		struct lanes all;
 
-		if (!lanes_of(p, i, &all) || (moved && !all.move))
+		if (!route_is_first(first))
+			continue;
+		lanes_of(p, first, &all);
+		if (moved && !all.move)
 			continue;
 		for (unsigned k = 0; k < 2; k++) {
-			const char *const labels[] = { "route", router_at(p->router, i)->text, "lane",
-				k ? "sync" : "async", NULL };
+			const char *const labels[] = { "route", first->text, "lane", k ? "sync" : "async", NULL };
 
 			if (all.may[k])
 				sample(p, name, labels, moved ? (double)all.moves[k] : all.now[k]);
@@ -154,24 +149,17 @@ static void lanes_and_moves(struct page *p)
 	lanes(p, moves, true);
 }
 
-/* Of all routes that share the template of pattern i: whether one has a .max_inflight, and how many it has kept out;
- * false when an earlier pattern has told it. */
-static bool route_refused(const struct page *p, size_t i, double *n)
+/* Of all routes that share a template: whether one has a .max_inflight, and how many it has kept out. */
+static bool route_refused(const struct page *p, const struct route_pattern *first, double *n)
 {
-	const char *text = router_at(p->router, i)->text;
+	const struct route_pattern *one = first;
 	bool limited = false;
 
 	*n = 0;
-	for (size_t j = 0; j < router_count(p->router); j++) {
-		const struct route_pattern *other = router_at(p->router, j);
-
-		if (strcmp(other->text, text) != 0)
-			continue;
-		if (j < i)
-			return false;
-		limited |= server_route_inflight_max(p->server, other->index) > 0;
-		*n += (double)server_route_refused(p->server, other->index);
-	}
+	do {
+		limited |= server_route_inflight_max(p->server, one->index) > 0;
+		*n += (double)server_route_refused(p->server, one->index);
+	} while ((one = one->same) != first);
 	return limited;
 }
 
@@ -182,9 +170,10 @@ static void rejected_by_routes(struct page *p)
 
 	family(p, name, METRIC_TYPE_COUNTER, "Requests that were not let in by a limit of their route's own.");
 	for (size_t i = 0; i < router_count(p->router); i++) {
-		const char *const labels[] = { "route", router_at(p->router, i)->text, "reason", "max_inflight", NULL };
+		const struct route_pattern *first = router_at(p->router, i);
+		const char *const labels[] = { "route", first->text, "reason", "max_inflight", NULL };
 
-		if (route_refused(p, i, &n))
+		if (route_is_first(first) && route_refused(p, first, &n))
 			sample(p, name, labels, n);
 	}
 }
@@ -262,21 +251,18 @@ static void add_hist(struct pool_hist *sum, const struct pool_hist *h)
 	sum->sum_ns += h->sum_ns;
 }
 
-/* Wait (or run) times in pool of all routes that share the template of pattern i; nothing when an earlier one does. */
-static void pool_hist_of(struct page *p, const struct pool *pool, size_t i, const char *name, bool run)
+/* Wait (or run) times in pool of all routes that share a template. */
+static void pool_hist_of(struct page *p, const struct pool *pool, const struct route_pattern *first, const char *name,
+	bool run)
 {
-	const char *text = router_at(p->router, i)->text;
-	const char *const labels[] = { "pool", pool_name(pool), "route", text, NULL };
+	const char *const labels[] = { "pool", pool_name(pool), "route", first->text, NULL };
+	const struct route_pattern *one = first;
 	struct pool_hist sum = { .count = 0 }, h[2];
 
-	for (size_t j = 0; j < router_count(p->router); j++) {
-		if (strcmp(router_at(p->router, j)->text, text) != 0)
-			continue;
-		if (j < i)
-			return;
-		pool_hist(pool, router_at(p->router, j)->index, &h[0], &h[1]);
+	do {
+		pool_hist(pool, one->index, &h[0], &h[1]);
 		add_hist(&sum, &h[run]);
-	}
+	} while ((one = one->same) != first);
 	if (sum.count && !p->rc)
 		p->rc = metrics_text_hist(p->b, name, labels, pool_bucket_ns, sum.bucket, POOL_BUCKETS, sum.sum_ns);
 }
@@ -286,7 +272,8 @@ static void pool_hists(struct page *p, const char *name, const char *help, bool 
 	family(p, name, METRIC_TYPE_HISTOGRAM, help);
 	for (unsigned i = 0; i < p->info.pools; i++)
 		for (size_t j = 0; j < router_count(p->router); j++)
-			pool_hist_of(p, server_pool(p->server, i), j, name, run);
+			if (route_is_first(router_at(p->router, j)))
+				pool_hist_of(p, server_pool(p->server, i), router_at(p->router, j), name, run);
 }
 
 static void pools(struct page *p)

@@ -138,23 +138,18 @@ static const char *text_of(const struct router *r, size_t i)
 	return i < router_count(r) ? router_at(r, i)->text : "none";
 }
 
-/* The next index after i that shares i's template; past the end when there is none. */
-static size_t next_same(const struct router *r, size_t i)
+/* Behind j, the next index that shares i's template; past the end when that would be i again. */
+static size_t next_same(const struct router *r, size_t i, size_t j)
 {
-	size_t j = i + 1;
+	size_t next = j < router_count(r) ? router_at(r, j)->same->index : i;
 
-	while (j <= router_count(r) && strcmp(text_of(r, j), text_of(r, i)) != 0)
-		j++;
-	return j;
+	return next == i ? router_count(r) + 1 : next;
 }
 
 /* Whether an earlier route has the template of route i. */
 static bool is_told(const struct router *r, size_t i)
 {
-	for (size_t j = 0; j < i; j++)
-		if (strcmp(text_of(r, j), text_of(r, i)) == 0)
-			return true;
-	return false;
+	return i < router_count(r) && !route_is_first(router_at(r, i));
 }
 
 static int holds(const struct watch *w, const struct router *r, struct buf *b)
@@ -167,7 +162,7 @@ static int holds(const struct watch *w, const struct router *r, struct buf *b)
 		const char *const labels[] = { "route", text_of(r, i), NULL };
 		struct watch_hist sum = { .count = 0 }, one;
 
-		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j)) {
+		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, i, j)) {
 			watch_hist(w, (uint32_t)j, &one);
 			for (unsigned k = 0; k < WATCH_BUCKETS; k++)
 				sum.bucket[k] += one.bucket[k];
@@ -192,7 +187,7 @@ static int stalls(const struct stall_book *book, const struct router *r, struct 
 				stall_cause_name((enum stall_cause)cause), NULL };
 			uint64_t n = 0;
 
-			for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j))
+			for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, i, j))
 				n += stall_total(book, (uint32_t)j, (enum stall_cause)cause);
 			if (n > 0)
 				rc = metrics_text_sample(b, name, labels, (double)n);
@@ -211,7 +206,7 @@ static int victims(const struct stall_book *book, const struct router *r, struct
 		const char *const labels[] = { "route", text_of(r, i), NULL };
 		uint64_t n = 0;
 
-		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j))
+		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, i, j))
 			n += stall_victims(book, (uint32_t)j);
 		if (n > 0)
 			rc = metrics_text_sample(b, name, labels, (double)n);
@@ -231,7 +226,7 @@ static int pool_stalls(const struct control_watch *w, const struct crew *crew, c
 			NULL };
 		uint64_t n = 0;
 
-		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, j))
+		for (size_t j = i; !is_told(r, i) && j <= router_count(r); j = next_same(r, i, j))
 			n += crew_stalls(crew, pool, (uint32_t)j);
 		if (n > 0)
 			rc = metrics_text_sample(b, "offloop_pool_stalls_total", labels, (double)n);

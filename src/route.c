@@ -36,7 +36,7 @@
 
 /* Where patterns end: at least one of by_method is set. */
 struct leaf {
-	const struct route_pattern *by_method[METHODS];
+	struct route_pattern *by_method[METHODS];
 	uint32_t methods;       /* bit per method set above */
 };
 
@@ -324,6 +324,21 @@ static int check_literal(const struct draft *d, struct slice s, bool last)
 	return 0;
 }
 
+/* Joins the ring of those in the leaf that have its text. */
+static void join_same(struct route_pattern *p, const struct leaf *leaf)
+{
+	p->same = p;
+	for (unsigned i = 0; i < METHODS; i++) {
+		struct route_pattern *q = leaf->by_method[i];
+
+		if (q && strcmp(q->text, p->text) == 0) {
+			p->same = q->same;
+			q->same = p;
+			return;
+		}
+	}
+}
+
 /* Makes the pattern one of the leaf's, which is made too when there is none. */
 static int end_pattern(struct router *r, const struct draft *d, struct leaf **leaf)
 {
@@ -339,6 +354,7 @@ static int end_pattern(struct router *r, const struct draft *d, struct leaf **le
 		return refuse(d, -EEXIST,
 			"cannot be told apart from %s \"%s\", which was declared before; change or remove one",
 			method_name(other->method), other->text);
+	join_same(p, *leaf);
 	(*leaf)->by_method[p->method] = p;
 	(*leaf)->methods |= UINT32_C(1) << p->method;
 	return 0;

@@ -28,7 +28,17 @@ struct route_pattern {
 	struct route_param params[ROUTE_PARAMS_MAX];
 	uint32_t index;             /* order of addition, from 0 */
 	const void *data;           /* the caller's */
+	const struct route_pattern *same;   /* the next with this text, of another method: a ring, mostly of one */
 };
+
+/* Whether none with its text was added before it. */
+static inline bool route_is_first(const struct route_pattern *p)
+{
+	for (const struct route_pattern *q = p->same; q != p; q = q->same)
+		if (q->index < p->index)
+			return false;
+	return true;
+}
 
 struct router;
 

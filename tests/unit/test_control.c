@@ -54,10 +54,12 @@ static ol_server *server;
 static struct control *control;
 static char err[256];
 
+static const struct ol_app *served = &app;
+
 static void set_up(const char *address)
 {
 	struct log_conf conf = { .fd = STDERR_FILENO, .level = LOG_WARN };
-	struct server_setup setup = { .app = &app, .config = &config };
+	struct server_setup setup = { .app = served, .config = &config };
 
 	config = (struct config){ .host = "127.0.0.1", .control = address, .loops = 1, .pool_threads = 2,
 		.pool_queue = 4, .backend = BACKEND_EVENT, .grace_ms = 5000, .target_max = 8192, .head_max = 16384,
@@ -461,6 +463,67 @@ START_TEST(resizes_of_several_threads_do_not_undo_each_other)
 }
 END_TEST
 
+/* ---- many routes ------------------------------------------------------------------------------------------------- */
+
+#define FEW 500
+#define MANY 4000
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* What the text of /metrics takes of a CPU now. */
+static uint64_t text_takes(void)
+{
+	struct control_watch *w = control_watch_new(server);
+	uint64_t start = cpu_ns(), took;
+	struct buf b = { 0 };
+
+	ck_assert_int_eq(control_metrics(server, text_log, 0, &b), 0);
+	ck_assert_int_eq(control_watch_metrics(w, &b), 0);
+	took = cpu_ns() - start;
+	buf_fini(&b);
+	control_watch_free(w);
+	return took;
+}
+
+/* The least of several, for so many routes, of which two share a template. */
+static uint64_t metrics_take(unsigned n)
+{
+	struct ol_route *all = calloc(n, sizeof(*all));
+	char (*paths)[24] = calloc(n, sizeof(*paths));
+	uint64_t best = NEVER, took;
+	struct ol_app many = app;
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(paths[i], sizeof(paths[i]), "/r%u/{id}", i / 2);
+		all[i] = i % 2 ? (struct ol_route)OL_GET(paths[i], .async = quick) :
+			(struct ol_route)OL_POST(paths[i], .sync = quick);
+	}
+	many.routes = all;
+	many.nroutes = n;
+	served = &many;
+	set_up_tcp();
+	for (int i = 0; i < 3; i++)
+		best = (took = text_takes()) < best ? took : best;
+	tear_down();
+	served = &app;
+	free(all);
+	free(paths);
+	return best;
+}
+
+/* Eight times the routes: were each compared with all, it would be sixty-four times the work. */
+START_TEST(metrics_of_many_routes_take_as_much_more_as_there_are_more)
+{
+	ck_assert_uint_lt(metrics_take(MANY), metrics_take(FEW) * 24);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("control");
@@ -485,6 +548,7 @@ int main(void)
 	tcase_add_test(own, a_wildcard_address_answers_for_any_literal_address_but_no_name);
 	tcase_add_test(own, a_unix_socket_answers_for_any_host);
 	tcase_add_test(own, it_can_be_off);
+	tcase_add_test(own, metrics_of_many_routes_take_as_much_more_as_there_are_more);
 	suite_add_tcase(suite, t);
 	suite_add_tcase(suite, own);
 	srunner_run_all(runner, CK_ENV);

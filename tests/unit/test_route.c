@@ -417,6 +417,25 @@ START_TEST(patterns_are_kept_in_order_with_their_data)
 }
 END_TEST
 
+START_TEST(patterns_of_one_text_are_a_ring)
+{
+	const struct route_pattern *p[5];
+
+	get("/a/{x}");
+	ck_assert_int_eq(router_add(router, OL_METHOD_PUT, "/a", "/{y}", NULL, NULL, 0), 0);    /* the same paths */
+	ck_assert_int_eq(router_add(router, OL_METHOD_POST, "/a", "/{x}", NULL, NULL, 0), 0);
+	ck_assert_int_eq(router_add(router, OL_METHOD_DELETE, "", "/a/{x}", NULL, NULL, 0), 0);
+	get("/b");
+	for (unsigned i = 0; i < 5; i++)
+		p[i] = router_at(router, i);
+	ck_assert_ptr_eq(p[0]->same->same->same, p[0]);
+	ck_assert(p[0]->same == p[2] || p[0]->same == p[3]);
+	ck_assert(p[1]->same == p[1] && p[4]->same == p[4]);
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_int_eq(route_is_first(p[i]), i != 2 && i != 3);
+}
+END_TEST
+
 START_TEST(ten_thousand_routes_are_all_found)
 {
 	char path[64];
@@ -602,6 +621,7 @@ int main(void)
 	tcase_add_test(c, patterns_that_cannot_be_told_apart_are_refused_naming_both);
 	tcase_add_test(c, sixteen_parameters_are_given_in_order);
 	tcase_add_test(c, patterns_are_kept_in_order_with_their_data);
+	tcase_add_test(c, patterns_of_one_text_are_a_ring);
 	tcase_add_test(c, ten_thousand_routes_are_all_found);
 	tcase_add_test(c, random_tables_match_as_when_every_pattern_is_tried);
 	tcase_add_test(c, adding_survives_the_failure_of_any_allocation);

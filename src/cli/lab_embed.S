@@ -18,6 +18,10 @@ lab_file_\name\()_end:
 	.endm
 
 	.section .rodata
+	file	report_html, "cli/lab/report.html"
+	file	report_css, "cli/lab/report.css"
+	file	report_js, "cli/lab/report.js"
+	file	plots_js, "cli/lab/plots.js"
 	file	lab_work_py, "cli/lab/lab_work.py"
 	file	app_fastapi_py, "cli/lab/app_fastapi.py"
 	file	app_starlette_py, "cli/lab/app_starlette.py"

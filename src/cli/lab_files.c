@@ -20,6 +20,10 @@
 #include <unistd.h>
 
 #define FILE_DECLARED(name) extern const char lab_file_##name[], lab_file_##name##_end[]
+FILE_DECLARED(report_html);
+FILE_DECLARED(report_css);
+FILE_DECLARED(report_js);
+FILE_DECLARED(plots_js);
 FILE_DECLARED(lab_work_py);
 FILE_DECLARED(app_fastapi_py);
 FILE_DECLARED(app_starlette_py);
@@ -34,6 +38,10 @@ static const struct {
 	const char *name;
 	const char *start, *end;
 } files[] = {
+	{ "report.html", ENDS(report_html) },
+	{ "report.css", ENDS(report_css) },
+	{ "report.js", ENDS(report_js) },
+	{ "plots.js", ENDS(plots_js) },
 	{ "lab_work.py", ENDS(lab_work_py) },
 	{ "app_fastapi.py", ENDS(app_fastapi_py) },
 	{ "app_starlette.py", ENDS(app_starlette_py) },

@@ -103,20 +103,12 @@ static void say_ms(struct text *t, double ms)
 
 static void say_us(struct text *t, double us)
 {
-	say(t, "%.*f us", us < 10 ? 1 : 0, us);
+	say(t, "%.*f \xc2\xb5s", us < 10 ? 1 : 0, us);
 }
 
 static void say_mb(struct text *t, double kb)
 {
 	say(t, "%.*f MB", kb < 102400 ? 1 : 0, kb / 1024);
-}
-
-static void say_names(struct text *t, const json_t *names)
-{
-	size_t n = json_array_size(names);
-
-	for (size_t i = 0; i < n; i++)
-		say(t, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " and ", json_string_value(json_array_get(names, i)));
 }
 
 /* ---- figures ----------------------------------------------------------------------------------------------------- */
@@ -190,16 +182,21 @@ static bool overlap(const struct figure *a, const struct figure *b)
 	return a->low <= b->high && b->low <= a->high;
 }
 
-/* "(178,000 to 185,000)", when there was more than one round. */
+/* "(178,000 to 185,000)", when there was more than one round and the ends do not read the same. */
 static void say_spread(struct text *t, const struct figure *f, void (*one)(struct text *, double))
 {
+	struct text low = { NULL, 0, false }, high = { NULL, 0, false };
+
 	if (f->rounds < 2)
 		return;
-	say(t, " (");
-	one(t, f->low);
-	say(t, " to ");
-	one(t, f->high);
-	say(t, ")");
+	one(&low, f->low);
+	one(&high, f->high);
+	if (low.failed || high.failed)
+		t->failed = true;
+	else if (strcmp(low.p, high.p) != 0)
+		say(t, " (%s to %s)", low.p, high.p);
+	free(low.p);
+	free(high.p);
 }
 
 /* ---- a workload and who ran it ----------------------------------------------------------------------------------- */
@@ -535,7 +532,7 @@ static void say_deciding(struct text *t, const struct rule *rule, const struct f
 
 static json_t *why_best(const struct contest *c, const json_t *best)
 {
-	const char *what = c->rule->beside ? "p99 of the fast requests " : c->rule->least ? "memory " : "";
+	const char *what = c->rule->beside ? "by the fast requests' p99 " : c->rule->least ? "by memory " : "";
 	const struct runner *next = next_of(c);
 	struct text t = { NULL, 0, false };
 
@@ -543,16 +540,15 @@ static json_t *why_best(const struct contest *c, const json_t *best)
 		say(&t, "nobody ran it so that it could be judged");
 		return said(&t);
 	}
-	say_names(&t, best);
-	say(&t, ": %s", what);
+	say(&t, "%s", what);
 	for (size_t i = 0, nth = 0; i < c->n; i++) {
 		if (!c->runners[i].best)
 			continue;
-		say(&t, "%s", nth++ == 0 ? "" : ", ");
+		say(&t, "%s%s with ", nth++ == 0 ? "" : ", ", c->runners[i].name);
 		say_deciding(&t, c->rule, &c->runners[i].deciding);
 	}
 	if (json_array_size(best) > 1)
-		say(&t, "; the spreads overlap, so they are not ranked");
+		say(&t, ", whose spreads overlap, so they are not ranked");
 	if (next) {
 		say(&t, "; next is %s with ", next->name);
 		say_deciding(&t, c->rule, &next->deciding);

@@ -139,17 +139,15 @@ START_TEST(the_best_is_who_answers_most_and_the_others_are_measured_by_him)
 	MEASURED("wsgi", "trivial", ROUND(90000, 1.5, 10), ROUND(91170, 1.6, 10.9), ROUND(92000, 2, 11));
 	MEASURED("flask", "trivial", ROUND(3800, 20, 250), ROUND(3900, 21, 256), ROUND(4000, 22, 260));
 	best_is("trivial", "[\"hybrid\"]");
-	ck_assert_str_eq(why("trivial"), "hybrid: 182,340 requests/s (178,000 to 185,000); next is wsgi with 91,170 "
-		"requests/s (90,000 to 92,000)");
+	ck_assert_str_eq(why("trivial"), "hybrid with 182,340 requests/s (178,000 to 185,000); next is wsgi with "
+		"91,170 requests/s (90,000 to 92,000)");
 	ck_assert_str_eq(suits("hybrid", "trivial"), "yes");
-	ck_assert_str_eq(reason("hybrid", "trivial"), "182,340 requests/s (178,000 to 185,000), p99 0.90 ms, 5.4 us of "
-		"CPU "
-		"each, so 0.99 CPUs were busy");
+	ck_assert_str_eq(reason("hybrid", "trivial"), "182,340 requests/s (178,000 to 185,000), p99 0.90 ms, 5.4 "
+		"\xc2\xb5s of CPU each, so 0.99 CPUs were busy");
 	ck_assert_str_eq(suits("wsgi", "trivial"), "fair");
 	ck_assert_str_eq(suits("flask", "trivial"), "no");
-	ck_assert_str_eq(reason("flask", "trivial"), "3,900 requests/s (3,800 to 4,000), p99 21 ms, 256 us of CPU each,"
-		" so "
-		"1.00 CPUs were busy; 0.021 of what hybrid did");
+	ck_assert_str_eq(reason("flask", "trivial"), "3,900 requests/s (3,800 to 4,000), p99 21 ms, 256 \xc2\xb5s of "
+		"CPU each, so 1.00 CPUs were busy; 0.021 of what hybrid did");
 }
 END_TEST
 
@@ -161,9 +159,8 @@ START_TEST(whose_spreads_overlap_are_not_ranked)
 	MEASURED("hybrid", "trivial", ROUND(100, 1, 5), ROUND(150, 1, 5), ROUND(200, 1, 5));
 	MEASURED("asgi", "trivial", ROUND(140, 1, 5), ROUND(145, 1, 5), ROUND(150, 1, 5));
 	best_is("trivial", "[\"hybrid\",\"asgi\"]");
-	ck_assert_str_eq(why("trivial"), "hybrid and asgi: 150 requests/s (100 to 200), 145 requests/s (140 to 150); "
-		"the "
-		"spreads overlap, so they are not ranked");
+	ck_assert_str_eq(why("trivial"), "hybrid with 150 requests/s (100 to 200), asgi with 145 requests/s (140 to "
+		"150), whose spreads overlap, so they are not ranked");
 	ck_assert_ptr_nonnull(strstr(reason("asgi", "trivial"), "; its spread overlaps that of hybrid"));
 }
 END_TEST
@@ -191,9 +188,8 @@ START_TEST(how_many_waited_at_once_follows_from_the_rate)
 	MEASURED("asgi", "blocking50", ROUND(19.5, 3200, 20), ROUND(19.8, 3240, 21), ROUND(19.9, 3300, 22));
 	ck_assert_ptr_nonnull(strstr(reason("hybrid", "blocking50"), ", so 39.8 waited at once"));
 	ck_assert_str_eq(suits("asgi", "blocking50"), "no");
-	ck_assert_str_eq(reason("asgi", "blocking50"), "19.8 requests/s (19.5 to 19.9), p99 3240 ms, 21 us of CPU each,"
-		" so 1.0 waited "
-		"at once; 0.025 of what hybrid did");
+	ck_assert_str_eq(reason("asgi", "blocking50"), "19.8 requests/s (19.5 to 19.9), p99 3240 ms, 21 \xc2\xb5s of "
+		"CPU each, so 1.0 waited at once; 0.025 of what hybrid did");
 }
 END_TEST
 
@@ -233,11 +229,9 @@ START_TEST(fast_requests_are_judged_by_how_fast_they_are_alone)
 	ck_assert_str_eq(suits("hybrid", "mixed"), "yes");
 	ck_assert_str_eq(suits("asgi", "mixed"), "no");
 	ck_assert_str_eq(reason("asgi", "mixed"), "beside blocking requests the fast requests' p99 was 103 ms (101 ms "
-		"to 110 "
-		"ms), in trivial 2.1 ms; 19 of them a second");
-	ck_assert_str_eq(why("mixed"), "hybrid: p99 of the fast requests 3.0 ms (2.8 ms to 3.1 ms); next is asgi with "
-		"103 ms "
-		"(101 ms to 110 ms)");
+		"to 110 ms), in trivial 2.1 ms; 19 of them a second");
+	ck_assert_str_eq(why("mixed"), "by the fast requests' p99 hybrid with 3.0 ms (2.8 ms to 3.1 ms); next is asgi "
+		"with 103 ms (101 ms to 110 ms)");
 }
 END_TEST
 
@@ -298,14 +292,11 @@ START_TEST(idle_connections_are_judged_by_memory_and_by_what_they_leave)
 	for (size_t i = 0; i < 2; i++)
 		json_object_set_new(json_array_get(json_object_get(c, "rounds"), i), "memory_kb", json_integer(204800));
 	best_is("idle", "[\"hybrid\"]");
-	ck_assert_str_eq(reason("hybrid", "idle"), "in 10.0 MB (10.0 MB to 10.0 MB) it held 9,998 idle connections, "
-		"312 "
-		"bytes each, and answered 970 requests/s, 0.97 of its rate in trivial, p99 2.0 ms");
+	ck_assert_str_eq(reason("hybrid", "idle"), "in 10.0 MB it held 9,998 idle connections, 312 bytes each, and "
+		"answered 970 requests/s, 0.97 of its rate in trivial, p99 2.0 ms");
 	ck_assert_str_eq(suits("hybrid", "idle"), "yes");
 	ck_assert_str_eq(suits("node", "idle"), "fair");
-	ck_assert_str_eq(why("idle"), "hybrid: memory 10.0 MB (10.0 MB to 10.0 MB); next is node with 200 MB (200 MB "
-		"to 200 "
-		"MB)");
+	ck_assert_str_eq(why("idle"), "by memory hybrid with 10.0 MB; next is node with 200 MB");
 }
 END_TEST
 
@@ -367,7 +358,7 @@ START_TEST(disturbed_rounds_are_told_of)
 	json_object_set_new(first_round(c), "dirty", json_true());
 	json_object_set_new(first_round(c), "foreign", json_real(0.314));
 	json_object_set_new(first_round(c), "rps", json_real(3));
-	ck_assert_ptr_nonnull(strstr(reason("hybrid", "trivial"), "2,000 requests/s (2,000 to 2,000)"));
+	ck_assert_ptr_nonnull(strstr(reason("hybrid", "trivial"), "2,000 requests/s, "));
 	ck_assert_ptr_nonnull(strstr(reason("hybrid", "trivial"),
 		"; 1 of 3 rounds disturbed and left out: other processes used up to 0.31 CPUs"));
 }
@@ -379,8 +370,7 @@ START_TEST(nonsense_counts_as_not_measured)
 		"{\"workloads\":[1,{},{\"name\":7}],\"subjects\":[null,{\"name\":[]}],\"cells\":[[],{\"status\":3}]}",
 		"{\"workloads\":[{\"name\":\"trivial\"}],\"subjects\":[{\"name\":\"a\"}],\"cells\":[{\"subject\":\"a\","
 		"\"workload\":\"trivial\",\"status\":\"measured\",\"rounds\":[null,{\"rps\":\"9\"}],"
-		"\"median\":{\"rps\":-1,"
-		"\"p99_ms\":\"x\"}}]}" };
+		"\"median\":{\"rps\":-1,\"p99_ms\":\"x\"}}]}" };
 
 	for (size_t i = 0; i < sizeof(reports) / sizeof(reports[0]); i++) {
 		json_t *r = json_loads(reports[i], 0, NULL), *v;

@@ -1,0 +1,400 @@
+/* report.js: the page from the JSON it carries.
+ *
+ * Everything shown is text of the report put in by textContent, never markup: names of programs, their versions and
+ * their messages come from outside.  Nothing is asked of any server.  A figure that is not there is shown as "–", and a
+ * cell that was not measured by the sentence that says why.
+ */
+const NONE = "–";
+const STATUS = { cannot: "cannot", failed: "failed", missing: "not installed" };
+const GRADES = { yes: ["yes", "● yes"], fair: ["fair", "◐ fair"], no: ["no", "○ no"] };
+const byId = id => document.getElementById(id);
+
+/* An element; of what is put into it strings become text, and null is left out. */
+function element(name, className, ...inside) {
+	const e = document.createElement(name);
+	if (className)
+		e.className = className;
+	e.append(...inside.filter(part => part !== null && part !== undefined));
+	return e;
+}
+
+/* ---- figures as text ---- */
+
+function isNumber(v) {
+	return typeof v === "number" && Number.isFinite(v);
+}
+
+function digits(v, n) {
+	const fixed = v.toFixed(n);
+	return n === 0 ? fixed.replace(/\B(?=(\d{3})+$)/g, ",") : fixed;
+}
+
+function count(v) {
+	return digits(v, v < 100 && v % 1 > 0.05 ? 1 : 0);
+}
+
+function ms(v) {
+	return digits(v, v < 0.1 ? 3 : v < 1 ? 2 : v < 10 ? 1 : 0);
+}
+
+function us(v) {
+	return digits(v, v < 10 ? 2 : v < 100 ? 1 : 0);
+}
+
+function mb(kb) {
+	return digits(kb / 1024, kb < 102400 ? 1 : 0);
+}
+
+function tick(v) {
+	return v >= 1e6 ? `${v / 1e6}M` : v >= 10000 ? `${v / 1000}k` : String(Number(v.toPrecision(3)));
+}
+
+/* What columns and plots show: where it is in a cell's median, how it is written, its unit. */
+const RPS = { key: "rps", head: "Requests/s", text: count };
+const CPU = { key: "cpu_us", head: "CPU, µs a request", text: us };
+const MEMORY = { key: "memory_kb", head: "Memory, MB", text: mb, scale: 1 / 1024 };     /* of the plot, to its unit */
+const LATENCIES = [
+	{ key: "p50_ms", name: "p50", head: "p50, ms", text: ms },
+	{ key: "p90_ms", name: "p90", head: "p90, ms", text: ms },
+	{ key: "p99_ms", name: "p99", head: "p99, ms", text: ms },
+	{ key: "p999_ms", name: "p99.9", head: "p99.9, ms", text: ms },
+	{ key: "max_ms", name: "max", head: "Max, ms", text: ms },
+];
+const FAST = [
+	{ key: "fast.rps", head: "Fast: requests/s", text: count },
+	{ key: "fast.p50_ms", name: "p50", head: "Fast: p50, ms", text: ms },
+	{ key: "fast.p99_ms", name: "p99", head: "Fast: p99, ms", text: ms },
+];
+const IDLE = [
+	{ key: "idle.held", head: "Idle connections held", text: count },
+	{ key: "idle.bytes_each", head: "Bytes each", text: count },
+];
+
+/* The figure at "key" or "group.key"; null when there is none. */
+function get(of, key) {
+	const value = key.split(".").reduce((o, part) => (o && typeof o === "object" ? o[part] : null), of);
+	return isNumber(value) ? value : null;
+}
+
+/* ---- the report ---- */
+
+function rows(array) {
+	return Array.isArray(array) ? array.filter(o => o && typeof o === "object") : [];
+}
+
+function text(value) {
+	return value === null || value === undefined || value === "" ? NONE :
+		value === true ? "yes" : value === false ? "no" : String(value);
+}
+
+class Report {
+	constructor(json) {
+		this.json = json;
+		this.subjects = rows(json.subjects);
+		this.workloads = rows(json.workloads);
+		this.cells = new Map(rows(json.cells).map(c => [JSON.stringify([c.subject, c.workload]), c]));
+		this.verdicts = new Map(rows(json.verdicts).map(v => [v.workload, v]));
+	}
+
+	cell(subject, workload) {
+		return this.cells.get(JSON.stringify([subject.name, workload.name])) || { status: "absent" };
+	}
+
+	verdict(workload) {
+		return this.verdicts.get(workload.name) || {};
+	}
+}
+
+function measured(cell) {
+	return cell.status === "measured" && Boolean(cell.median);
+}
+
+/* Why it was not measured, in one word and in full. */
+function word(cell) {
+	return STATUS[cell.status] || "not measured";
+}
+
+function sentence(cell) {
+	return cell.why ? `${word(cell)}: ${cell.why}` : word(cell);
+}
+
+/* From the lowest round to the highest, of those the median was made from; null when that is one. */
+function spreadOf(cell, key) {
+	const all = rows(cell.rounds), clean = all.filter(r => r.dirty !== true);
+	const values = (clean.length ? clean : all).map(r => get(r, key)).filter(v => v !== null);
+	const ends = [Math.min(...values), Math.max(...values)];
+	return values.length > 1 && ends[0] < ends[1] ? ends : null;
+}
+
+function range(column, [low, high]) {
+	return `${column.text(low)}–${column.text(high)}`;
+}
+
+function grade(verdict, subject) {
+	const suits = verdict.suits && Object.hasOwn(verdict.suits, subject.name) ? verdict.suits[subject.name] : "";
+	const [className, shown] = Object.hasOwn(GRADES, suits) ? GRADES[suits] : ["none", NONE];
+	return element("span", `grade ${className}`, namesOf(verdict.best).includes(subject.name) ? `${shown} ★` : shown);
+}
+
+/* ---- tables ---- */
+
+function headRow(heads) {
+	return element("thead", "", element("tr", "", ...heads.map(([name, number]) => {
+		const th = element("th", number ? "number" : "", name);
+		th.scope = "col";
+		return th;
+	})));
+}
+
+function rowHead(...inside) {
+	const th = element("th", "", ...inside);
+	th.scope = "row";
+	return th;
+}
+
+function scrolling(table, label) {
+	const region = element("div", "scroll", table);
+	region.tabIndex = 0;
+	region.setAttribute("role", "region");
+	region.setAttribute("aria-label", label);
+	return region;
+}
+
+function fillMatrix(report) {
+	const body = element("tbody", "", ...report.workloads.map((workload, i) => {
+		const verdict = report.verdict(workload), link = element("a", "", text(workload.name));
+		link.href = `#workload-${i}`;
+		return element("tr", "", rowHead(link), ...report.subjects.map(s => element("td", "", grade(verdict, s))));
+	}));
+	byId("matrix").append(headRow([["Workload"], ...report.subjects.map(s => [text(s.name)])]), body);
+	byId("kinds").hidden = !report.subjects.some(s => s.kind === "peer");
+}
+
+function namesOf(names) {
+	return Array.isArray(names) ? names.map(String) : [];
+}
+
+function reasons(report, workload) {
+	const verdict = report.verdict(workload);
+	const table = element("table", "reasons", element("caption", "", "Verdict"),
+		headRow([["Subject"], ["Suits"], ["Why"]]),
+		element("tbody", "", ...report.subjects.map(s => {
+			const known = verdict.reason && Object.hasOwn(verdict.reason, s.name);
+			return element("tr", "", rowHead(text(s.name)), element("td", "", grade(verdict, s)),
+				element("td", "sentence", known ? text(verdict.reason[s.name]) : sentence(report.cell(s, workload))));
+		})));
+	return scrolling(table, `Verdict on ${workload.name}`);
+}
+
+function columnsOf(report, workload) {
+	const medians = report.subjects.map(s => report.cell(s, workload)).filter(measured).map(c => c.median);
+	const has = column => medians.some(m => get(m, column.key) !== null);
+	return [RPS, ...LATENCIES, CPU, MEMORY, ...FAST, ...IDLE].filter(has);
+}
+
+function figureCell(column, of, spread) {
+	const value = get(of, column.key);
+	return element("td", "number", value === null ? NONE : column.text(value),
+		spread ? element("span", "spread", range(column, spread)) : null);
+}
+
+function errorsOf(cell) {
+	return rows(cell.rounds).reduce((n, round) => n + (get(round, "errors") || 0), 0);
+}
+
+function dirtyOf(cell) {
+	const all = rows(cell.rounds), n = all.filter(round => round.dirty === true).length;
+	return n ? `${all.length}, ${n} disturbed` : String(all.length);
+}
+
+function numberRow(report, subject, workload, columns) {
+	const cell = report.cell(subject, workload), head = rowHead(text(subject.name));
+	if (!measured(cell)) {
+		const said = element("td", "absent", sentence(cell));
+		said.colSpan = columns.length + 2;
+		return element("tr", "", head, said);
+	}
+	return element("tr", "", head, ...columns.map(c => figureCell(c, cell.median, spreadOf(cell, c.key))),
+		element("td", "number", count(errorsOf(cell))), element("td", "number", dirtyOf(cell)));
+}
+
+function numbers(report, workload, columns) {
+	const table = element("table", "numbers",
+		element("caption", "", "Medians, and from the lowest round to the highest"),
+		headRow([["Subject"], ...columns.map(c => [c.head, true]), ["Errors", true], ["Rounds", true]]),
+		element("tbody", "", ...report.subjects.map(s => numberRow(report, s, workload, columns))));
+	return scrolling(table, `Numbers of ${workload.name}`);
+}
+
+function eachRound(report, workload, columns) {
+	const body = element("tbody", "");
+	for (const subject of report.subjects)
+		rows(report.cell(subject, workload).rounds).forEach((round, i) => body.append(element("tr", "",
+			rowHead(text(subject.name)), element("td", "number", String(i + 1)),
+			...columns.map(c => figureCell(c, round)),
+			...["requests", "errors"].map(key => figureCell({ key, text: count }, round)),
+			figureCell({ key: "foreign", text: v => digits(v, 2) }, round),
+			element("td", "", round.dirty === true ? "disturbed" : "clean"))));
+	const table = element("table", "rounds", headRow([["Subject"], ["Round", true], ...columns.map(c => [c.head, true]),
+		["Requests", true], ["Errors", true], ["Others' CPUs", true], ["Sample"]]), body);
+	return element("details", "", element("summary", "", "Each round"), scrolling(table, `Rounds of ${workload.name}`));
+}
+
+/* ---- plots ---- */
+
+function plotRow(report, subject, workload, fill) {
+	const cell = report.cell(subject, workload);
+	const row = { name: text(subject.name), kind: subject.kind === "peer" ? "peer" : "model", absent: null };
+	if (!measured(cell))
+		row.absent = word(cell);
+	else if (!fill(row, cell))
+		row.absent = "no figure";
+	return row;
+}
+
+function plotBars(report, workload, column, title, hint, unit) {
+	const scale = column.scale || 1;
+	const all = report.subjects.map(subject => plotRow(report, subject, workload, (row, cell) => {
+		const spread = spreadOf(cell, column.key), value = get(cell.median, column.key);
+		if (value === null)
+			return false;
+		row.value = value * scale;
+		row.text = column.text(value) + (spread ? ` (${range(column, spread)})` : "");
+		[row.low, row.high] = spread ? spread.map(v => v * scale) : [];
+		return true;
+	}));
+	return bars(column.key, title, hint, unit, all, tick);
+}
+
+function plotMarks(report, workload, key, columns, title, hint) {
+	const all = report.subjects.map(subject => plotRow(report, subject, workload, (row, cell) => {
+		const p99 = columns.find(c => c.name === "p99");
+		row.values = columns.map(c => get(cell.median, c.key));
+		[row.low, row.high] = spreadOf(cell, p99.key) || [];
+		row.text = columns.filter((c, i) => /^p(50|99)$/.test(c.name) && row.values[i] !== null)
+			.map(c => `${c.name} ${c.text(get(cell.median, c.key))}`).join(", ") + " ms";
+		return row.values.some(v => v !== null);
+	}));
+	return marks(key, title, hint, "milliseconds (logarithmic)", columns.map(c => c.name), all, tick);
+}
+
+function plots(report, workload, columns) {
+	const cells = report.subjects.map(s => report.cell(s, workload)).filter(measured);
+	const own = cells.some(c => get(c.median, "fast.rps") !== null && get(c.median, "fast.rps") !== get(c.median, "rps"));
+	const all = [plotBars(report, workload, RPS, "Throughput", "more is better", "requests per second")];
+
+	if (own)
+		all.push(plotBars(report, workload, FAST[0], "Throughput of the fast requests", "more is better",
+			"requests per second"));
+	all.push(plotMarks(report, workload, "latency", LATENCIES, "Latency", "less is better; below: p99 by round"));
+	if (own)
+		all.push(plotMarks(report, workload, "fast.latency", FAST.slice(1), "Latency of the fast requests",
+			"less is better; below: p99 by round"));
+	all.push(plotBars(report, workload, CPU, "CPU", "less is better", "microseconds of CPU a request"));
+	all.push(plotBars(report, workload, MEMORY, "Memory", "less is better", "megabytes, all processes"));
+	return columns.length ? element("div", "plots", ...all) : null;
+}
+
+/* ---- the page ---- */
+
+function absences(report, workload) {
+	const said = report.subjects.map(s => [s, report.cell(s, workload)]).filter(([, cell]) => !measured(cell));
+	return said.length === 0 ? null : element("ul", "absences",
+		...said.map(([s, cell]) => element("li", "", `${text(s.name)}: ${sentence(cell)}`)));
+}
+
+function workloadSection(report, workload, i) {
+	const verdict = report.verdict(workload), title = element("h2", "", text(workload.name));
+	const columns = columnsOf(report, workload), best = namesOf(verdict.best);
+	const load = [workload.measures, isNumber(workload.connections) ? `${count(workload.connections)} connections` : null,
+		isNumber(workload.beside) ? `${count(workload.beside)} beside them` : null,
+		isNumber(workload.idle) ? `${count(workload.idle)} idle` : null].filter(Boolean).join(", ");
+	const section = element("section", "workload", title, element("p", "", text(workload.what)),
+		element("p", "quiet", load),
+		element("p", "best", element("b", "", best.length ? "Best: " : "Best of all: nobody. "), text(verdict.why)),
+		absences(report, workload), plots(report, workload, columns), reasons(report, workload),
+		columns.length ? numbers(report, workload, columns) : null,
+		columns.length ? eachRound(report, workload, columns) : null);
+
+	section.id = `workload-${i}`;
+	title.id = `workload-${i}-title`;
+	section.dataset.workload = workload.name;
+	section.setAttribute("aria-labelledby", title.id);
+	return section;
+}
+
+function fillSubjects(report) {
+	byId("subjects").append(
+		headRow([["Subject"], ["Kind"], ["What it is"], ["Version"], ["Processes", true], ["Threads"], ["Command"]]),
+		element("tbody", "", ...report.subjects.map(s => element("tr", "", rowHead(text(s.name)),
+			element("td", "", text(s.kind)), element("td", "sentence", text(s.what)),
+			element("td", "", s.installed === false ? `not installed${s.why ? `: ${s.why}` : ""}` : text(s.version)),
+			element("td", "number", text(s.processes)), element("td", "", text(s.threads)),
+			element("td", "sentence", element("code", "", text(s.command)))))));
+}
+
+function fillPairs(id, pairs) {
+	for (const [name, value] of pairs)
+		if (value !== undefined && value !== null)
+			byId(id).append(element("dt", "", name), element("dd", "", text(value)));
+}
+
+function fillMachine(report) {
+	const { version, started, command } = report.json, machine = report.json.machine || {}, plan = report.json.plan || {};
+	const uring = machine.io_uring === false && machine.io_uring_why ? `no: ${machine.io_uring_why}` : machine.io_uring;
+
+	fillPairs("machine", [["CPU", machine.cpu], ["CPUs", machine.cpus], ["CPU quota", machine.quota],
+		["Kernel", machine.kernel], ["Architecture", machine.architecture],
+		["Memory", isNumber(machine.memory_mb) ? `${count(machine.memory_mb)} MB` : null], ["io_uring", uring],
+		["In a container", machine.container], ["Open files a process", machine.files]]);
+	fillPairs("plan", [["offloop", version], ["Started", started],
+		["Took", isNumber(report.json.seconds) ? `${count(report.json.seconds)} s` : null], ["Rounds", plan.rounds],
+		["Time of a round", isNumber(plan.secs) ? `${plan.secs} s` : null], ["CPUs of the servers", plan.server_cpus],
+		["CPUs of the load", plan.load_cpus], ["Disturbed from", isNumber(plan.guard) ?
+			`${plan.guard} CPUs used by other processes` : null]]);
+	byId("command").textContent = text(command);
+}
+
+function fillHead(report) {
+	const machine = report.json.machine || {}, plan = report.json.plan || {};
+	const n = report.subjects.length, contents = element("ul", "");
+
+	byId("about").textContent = `${n} ways to serve, ${report.workloads.length} workloads, ${text(plan.rounds)} rounds of ` +
+		`${text(plan.secs)} s each, on ${text(machine.cpus)} CPUs (${text(machine.cpu)}), ${text(report.json.started)}.`;
+	if (report.json.stopped === true)
+		byId("about").after(element("p", "note", "The run was stopped before its end."));
+	for (const [i, workload] of report.workloads.entries()) {
+		const link = element("a", "", text(workload.name));
+		link.href = `#workload-${i}`;
+		contents.append(element("li", "", link));
+	}
+	byId("contents").append(contents);
+}
+
+function offerDownload(source) {
+	const url = URL.createObjectURL(new Blob([source], { type: "application/json" }));
+	byId("download").href = url;
+}
+
+function show() {
+	const source = byId("data").textContent, report = new Report(JSON.parse(source));
+
+	fillHead(report);
+	fillMatrix(report);
+	byId("workloads").append(...report.workloads.map((workload, i) => workloadSection(report, workload, i)));
+	fillSubjects(report);
+	fillMachine(report);
+	offerDownload(source);
+	addEventListener("beforeprint", () => {
+		for (const details of document.querySelectorAll("details"))
+			details.open = true;
+	});
+	document.documentElement.dataset.shown = "true";
+}
+
+try {
+	show();
+} catch (error) {
+	byId("broken").textContent = `This report cannot be shown: ${error.message}`;
+	byId("broken").hidden = false;
+}

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/lab_cell.h"
+#include "cli/lab_report.h"
 #include "cli/lab_verdict.h"
 #include "offloop.h"
 
@@ -201,7 +202,9 @@ static int write_files(const struct lab_run *run)
 		fprintf(stderr, "offloop lab: %s: it could not be written\n", run->plan.json);
 		return -EIO;
 	}
-	fprintf(stderr, "offloop lab: %s is written\n", run->plan.json);
+	if (lab_report_write(run->report, run->plan.out))
+		return -EIO;
+	fprintf(stderr, "offloop lab: %s and %s are written\n", run->plan.out, run->plan.json);
 	return 0;
 }
 

@@ -210,7 +210,6 @@ struct rule {
 	bool least;                     /* the smaller the better */
 	const char *unit;               /* behind it */
 	void (*say)(struct text *, double);
-	double wait_ms;                 /* each request waits so long */
 	const char *beside;             /* beside what the fast requests were */
 };
 
@@ -218,13 +217,11 @@ struct rule {
 #define FAST "fast.p99_ms", true, "", say_ms
 
 static const struct rule rules[] = {
-	{ "blocking10", RATE, 10, NULL },
-	{ "blocking50", RATE, 50, NULL },
-	{ "mixed", FAST, 0, "blocking requests" },
-	{ "slow", FAST, 0, "slow clients" },
-	{ "wrong-lane", FAST, 0, "a handler that blocks in the wrong lane" },
-	{ "idle", "memory_kb", true, "", say_mb, 0, NULL },
-	{ NULL, RATE, 0, NULL },
+	{ "mixed", FAST, "blocking requests" },
+	{ "slow", FAST, "slow clients" },
+	{ "wrong-lane", FAST, "a handler that blocks in the wrong lane" },
+	{ "idle", "memory_kb", true, "", say_mb, NULL },
+	{ NULL, RATE, NULL },
 };
 
 struct runner {
@@ -241,6 +238,7 @@ struct runner {
 
 struct contest {
 	const struct rule *rule;
+	double wait_ms;                 /* each request waits so long */
 	struct runner runners[SUBJECTS_MAX];
 	size_t n;
 	const struct runner *first;     /* whose deciding figure is the best; NULL: nobody was measured */
@@ -360,8 +358,8 @@ static enum grade judge_rate(const struct contest *c, const struct runner *r, st
 	enum grade grade = r->best ? YES : grade_rate(part);
 
 	say_rate(t, r);
-	if (c->rule->wait_ms > 0)
-		say(t, ", so %.1f waited at once", r->rps.mid * c->rule->wait_ms / 1000);
+	if (c->wait_ms > 0)
+		say(t, ", so %.1f waited at once", r->rps.mid * c->wait_ms / 1000);
 	else if (r->cpu_us.known && r->cpu_us.mid > 0)
 		say(t, ", so %.2f CPUs were busy", r->rps.mid * r->cpu_us.mid / 1e6);
 	if (best && best != r && r->best)
@@ -597,6 +595,12 @@ static const struct rule *rule_of(const char *workload)
 	return rule;
 }
 
+/* Of "block10" 10: requests wait as many milliseconds as is in the workload's name. */
+static double wait_of(const char *workload)
+{
+	return strncmp(workload, "block", 5) == 0 ? strtod(workload + strcspn(workload, "0123456789"), NULL) : 0;
+}
+
 static json_t *judge_workload(const json_t *report, const json_t *workload)
 {
 	const json_t *subjects = json_object_get(report, "subjects");
@@ -607,6 +611,7 @@ static json_t *judge_workload(const json_t *report, const json_t *workload)
 	if (!c)
 		return NULL;
 	c->rule = rule_of(name);
+	c->wait_ms = wait_of(name);
 	for (size_t i = 0; i < json_array_size(subjects) && c->n < SUBJECTS_MAX; i++)
 		c->runners[c->n++] = runner(report, text_of(json_array_get(subjects, i), "name"), name, c->rule);
 	rank(c);

@@ -9,8 +9,8 @@ import sys
 HOSTILE = "<img src=x onerror=alert(1)></script>\u2028&amp;{{report.js}}"
 WORKLOADS = [
     ("trivial", "A handler that replies at once.", 64, "GET /"),
-    ("blocking10", "A handler that blocks for 10 ms.", 64, "GET /block10"),
-    ("blocking50", "A handler that blocks for 50 ms.", 64, "GET /block50"),
+    ("block10", "A handler that blocks for 10 ms.", 64, "GET /block10"),
+    ("block50", "A handler that blocks for 50 ms.", 64, "GET /block50"),
     ("cpu", "A handler that computes for about a millisecond.", 16, "GET /cpu"),
     ("mixed", "Fast requests beside blocking ones.", 40, "GET / beside GET /block50"),
     ("slow", "Fast requests beside slow clients.", 16, "GET / beside POST /upload"),
@@ -47,7 +47,7 @@ def sample(subject, workload, n):
     name, _, processes, _, cpu, together, memory = subject
     what, _, connections, _ = workload
     shake = 1 + 0.03 * ((n * 7 + len(name) + len(what)) % 5 - 2)
-    wait = {"blocking10": 10, "blocking50": 50}.get(what, 0)
+    wait = {"block10": 10, "block50": 50}.get(what, 0)
     cost = cpu + (900 if what == "cpu" else 0)
     rps = 1e6 / cost
     if wait:

@@ -77,6 +77,9 @@ def test_a_tiny_run_says_what_it_measured(lab):
     assert run.cell("asgi", "wrong-lane")["median"]["fast"]["p99_ms"] >= 40
     assert len(run.said.splitlines()) >= 4
     assert {v["workload"] for v in report["verdicts"]} == {"trivial", "wrong-lane"}
+    page = run.html.read_text()
+    data = page.split('<script type="application/json" id="data">', 1)[1].split("</script>", 1)[0]
+    assert json.loads(data)["verdicts"] == report["verdicts"]
 
 
 def test_a_blocking_handler_costs_only_the_models_that_run_it_inline(lab):

@@ -147,7 +147,7 @@ END_TEST
 START_TEST(what_a_peer_cannot_run_has_a_reason)
 {
 	ck_assert_ptr_nonnull(lab_peer_cannot(peer("flask-sync"), "idle"));
-	ck_assert_ptr_null(lab_peer_cannot(peer("flask-sync"), "blocking50"));
+	ck_assert_ptr_null(lab_peer_cannot(peer("flask-sync"), "block50"));
 	ck_assert_ptr_nonnull(lab_peer_cannot(peer("nginx"), "cpu"));
 	ck_assert_ptr_null(lab_peer_cannot(peer("nginx"), "trivial"));
 	ck_assert_ptr_null(lab_peer_cannot(peer("node"), "wrong-lane"));

@@ -181,28 +181,28 @@ END_TEST
 
 START_TEST(how_many_waited_at_once_follows_from_the_rate)
 {
-	workload("blocking50");
+	workload("block50");
 	subject("hybrid");
 	subject("asgi");
-	MEASURED("hybrid", "blocking50", ROUND(790, 80, 20), ROUND(796, 81, 21), ROUND(798, 82, 22));
-	MEASURED("asgi", "blocking50", ROUND(19.5, 3200, 20), ROUND(19.8, 3240, 21), ROUND(19.9, 3300, 22));
-	ck_assert_ptr_nonnull(strstr(reason("hybrid", "blocking50"), ", so 39.8 waited at once"));
-	ck_assert_str_eq(suits("asgi", "blocking50"), "no");
-	ck_assert_str_eq(reason("asgi", "blocking50"), "19.8 requests/s (19.5 to 19.9), p99 3240 ms, 21 \xc2\xb5s of "
+	MEASURED("hybrid", "block50", ROUND(790, 80, 20), ROUND(796, 81, 21), ROUND(798, 82, 22));
+	MEASURED("asgi", "block50", ROUND(19.5, 3200, 20), ROUND(19.8, 3240, 21), ROUND(19.9, 3300, 22));
+	ck_assert_ptr_nonnull(strstr(reason("hybrid", "block50"), ", so 39.8 waited at once"));
+	ck_assert_str_eq(suits("asgi", "block50"), "no");
+	ck_assert_str_eq(reason("asgi", "block50"), "19.8 requests/s (19.5 to 19.9), p99 3240 ms, 21 \xc2\xb5s of "
 		"CPU each, so 1.0 waited at once; 0.025 of what hybrid did");
 }
 END_TEST
 
 START_TEST(a_long_tail_spoils_a_good_rate)
 {
-	workload("blocking10");
+	workload("block10");
 	subject("hybrid");
 	subject("wsgi");
-	MEASURED("hybrid", "blocking10", ROUND(3900, 18, 20), ROUND(3950, 19, 20), ROUND(3980, 20, 20));
-	MEASURED("wsgi", "blocking10", ROUND(3900, 90, 20), ROUND(3940, 95, 20), ROUND(3960, 99, 20));
-	ck_assert_str_eq(suits("wsgi", "blocking10"), "fair");
-	ck_assert_ptr_nonnull(strstr(reason("wsgi", "blocking10"), "p99 95 ms"));
-	ck_assert_ptr_nonnull(strstr(reason("wsgi", "blocking10"), ", but the p99 of hybrid was 19 ms"));
+	MEASURED("hybrid", "block10", ROUND(3900, 18, 20), ROUND(3950, 19, 20), ROUND(3980, 20, 20));
+	MEASURED("wsgi", "block10", ROUND(3900, 90, 20), ROUND(3940, 95, 20), ROUND(3960, 99, 20));
+	ck_assert_str_eq(suits("wsgi", "block10"), "fair");
+	ck_assert_ptr_nonnull(strstr(reason("wsgi", "block10"), "p99 95 ms"));
+	ck_assert_ptr_nonnull(strstr(reason("wsgi", "block10"), ", but the p99 of hybrid was 19 ms"));
 }
 END_TEST
 

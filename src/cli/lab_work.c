@@ -65,7 +65,8 @@ struct sample {
 	uint64_t in_time[GROUPS];       /* requests answered while the time ran */
 	double secs, foreign;
 	uint64_t cpu_ns;
-	struct proc_use before, after;  /* before: without any of its connections */
+	struct proc_use before, after;  /* the time ran */
+	double rest_bytes;              /* memory of a connection that rests */
 	unsigned held;
 	double opened_ms;
 };
@@ -97,14 +98,17 @@ static void make_groups(struct sample *t, const struct lab_subject *subject)
 static int open_resting(struct sample *t, struct lab_server *s, unsigned n)
 {
 	uint64_t began = clock_now_ns();
+	struct proc_use without, with;
 	int rc;
 
-	proc_use(s->pid, 1, &t->before);
+	proc_use(s->pid, 1, &without);
 	t->resting = (struct load_group){ .path = "/", .kind = LOAD_REST, .connections = n };
 	if ((rc = load_new(&t->rest, s->port, &t->resting, 1)) || (rc = load_run(t->rest, REST_NS)))
 		return rc;
 	t->opened_ms = (double)(clock_now_ns() - began) / (double)NS_PER_MS;
 	t->held = load_held(t->rest);
+	proc_use(s->pid, 1, &with);
+	t->rest_bytes = t->held ? ((double)with.pss_kb - (double)without.pss_kb) * 1024 / t->held : 0;
 	return 0;
 }
 
@@ -130,13 +134,12 @@ static bool seen_enough(const struct sample *t)
 static int let_time_run(struct sample *t, const struct lab_plan *p, const struct lab_machine *m, struct lab_server *s)
 {
 	uint64_t began, took, busy, own;
-	struct proc_use first;
 	int rc = load_run(t->load, WARM_NS);
 
 	load_reset(t->load);
 	busy = proc_busy_ns(&m->all);
 	own = proc_own_ns();
-	proc_use(s->pid, 0, &first);
+	proc_use(s->pid, 0, &t->before);
 	began = clock_now_ns();
 	if (rc == 0)
 		rc = load_run(t->load, (uint64_t)(p->secs * (double)NS_PER_S));
@@ -148,7 +151,7 @@ static int let_time_run(struct sample *t, const struct lab_plan *p, const struct
 	proc_use(s->pid, 0, &t->after);
 	own = proc_own_ns() - own;
 	busy = proc_busy_ns(&m->all) - busy;
-	t->cpu_ns = t->after.cpu_ns - first.cpu_ns;
+	t->cpu_ns = t->after.cpu_ns - t->before.cpu_ns;
 	t->secs = (double)took / (double)NS_PER_S;
 	t->foreign = ((double)busy - (double)own - (double)t->cpu_ns) / (double)took;
 	t->foreign = t->foreign > 0 ? t->foreign : 0;
@@ -206,8 +209,8 @@ static void add_extras(const struct sample *t, json_t *o)
 {
 	if (t->workload->idle)
 		json_object_set_new(o, "idle", json_pack("{s:i, s:i, s:o, s:o}", "wanted", (int)t->resting.connections,
-			"held", (int)t->held, "open_ms", lab_number(t->opened_ms), "bytes_each", lab_number(t->held ?
-			((double)t->after.pss_kb - (double)t->before.pss_kb) * 1024 / t->held : 0)));
+			"held", (int)t->held, "open_ms", lab_number(t->opened_ms), "bytes_each",
+			lab_number(t->rest_bytes)));
 	if (t->ngroups == 1)
 		return;
 	json_object_set_new(o, "fast", group_json(t, FAST));

@@ -164,7 +164,7 @@ static int prepare(struct lab_run *run, int argc, char **argv)
 	run->how = (struct lab_setting){ .cpus = run->machine.server_cpus,
 		.connections = run->plan.idle + FILES_BESIDE_IDLE, .backend = run->plan.backend };
 	run->cells = (unsigned)(__builtin_popcount(run->plan.subjects) * __builtin_popcount(run->plan.workloads));
-	run->repeats_left = run->cells * run->plan.rounds / 5;
+	run->repeats_ns = (uint64_t)(run->cells * run->plan.rounds * run->plan.secs * (double)NS_PER_S / 5);
 	run->began_ns = clock_now_ns();
 	return begin_report(run, argc, argv);
 }

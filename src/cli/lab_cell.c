@@ -6,9 +6,9 @@
  * would be taken for memory it needs.
  *
  * A sample during which others used more of these CPUs than --guard allows is dirty, and taken again, at most twice,
- * and a fifth of all samples at most in a run, so that a busy machine makes it no more than a little longer; the
- * cleanest is kept, and marked if it is dirty still.  What a cell comes to is the median of its clean rounds, or of all
- * when none is clean, with the least and the most beside it.
+ * and no longer than a fifth of the time that all samples take, so that a busy machine makes a run only a little longer;
+ * the cleanest is kept, and marked if it is dirty still.  What a cell comes to is the median of its clean rounds, or of
+ * all when none is clean, with the least and the most beside it.
  *
  * A cell always says what became of it: measured, cannot (the model does not do this), failed, or missing, each with
  * why.  It fails as a whole: rounds before are not shown, for they would speak of a server that then broke.
@@ -168,10 +168,11 @@ static void take_round(struct lab_run *run, struct cell *c, struct lab_server *s
 	char why[400] = "";
 
 	for (unsigned tries = 0;; tries++) {
+		uint64_t began = clock_now_ns(), took;
+
 		outcome = lab_sample(&run->plan, &run->machine, w, server, &round, &foreign, why, sizeof(why));
 		if (outcome != LAB_MEASURED)
 			break;
-		run->samples++;
 		if (!best || foreign < least) {
 			json_decref(best);
 			best = round;
@@ -179,9 +180,10 @@ static void take_round(struct lab_run *run, struct cell *c, struct lab_server *s
 		} else {
 			json_decref(round);
 		}
-		if (foreign <= run->plan.guard || tries == REPEATS || run->repeats_left == 0 || w->idle)
+		took = clock_now_ns() - began;
+		if (foreign <= run->plan.guard || tries == REPEATS || took > run->repeats_ns || w->idle)
 			break;
-		run->repeats_left--;
+		run->repeats_ns -= took; /* the next one will take about as long */
 	}
 	if (best)
 		json_array_append_new(c->rounds, best);

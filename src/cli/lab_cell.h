@@ -11,7 +11,7 @@ struct lab_run {
 	struct lab_machine machine;
 	struct lab_setting how;
 	struct lab_found found[LAB_SUBJECTS_MAX];       /* of peers */
-	unsigned samples, repeats_left;         /* taken; and how many dirty ones may still be taken again */
+	uint64_t repeats_ns;                    /* how long dirty samples may still be taken again */
 	unsigned cells, cells_done;
 	uint64_t began_ns;
 	json_t *report;                         /* its "cells" grow */

@@ -1,11 +1,13 @@
 /* capture.c: what a thread of ours does now, seen from another thread, without disturbing it.
  *
  * A signal would make a thread that sleeps in nanosleep, poll or epoll_wait return EINTR, whatever SA_RESTART says.
- * So:
  *
- * A sleeping thread is read from outside.  /proc/thread-self/syscall tells whether it sleeps, in which system call,
+ * So a sleeping thread is read from outside.  /proc/thread-self/syscall tells whether it sleeps, in which system call,
  * with which arguments, and its SP and PC; the stack is copied from outside (peek.c).  That the thread has not run
- * meanwhile shows when the file says the same again and schedstat has counted no new time slice.
+ * meanwhile shows when the file says the same again and schedstat has counted no new time slice.  The file is opened
+ * when the thread begins: once a process has given up privileges it belongs to root, until the process calls
+ * prctl(PR_SET_DUMPABLE, 1), by which other processes of its user may read its memory; that is not for us to decide.
+ * What anybody may read tells still whether the thread sleeps (stat), and in which of the kernel's functions (wchan).
  *
  * A running thread copies its own stack, in a handler of a real-time signal.  Whoever sends that signal with tgkill may
  * find that the thread has gone to sleep since it was looked at (tried: 87 of 5400 sleeps interrupted).  So the signal
@@ -33,6 +35,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -73,7 +76,10 @@ struct slot {
 };
 
 struct capture_thread {
-	int syscall_fd, schedstat_fd;
+	int state_fd; /* syscall, or where that is secret stat */
+	int secret;   /* the errno for which it is */
+	int schedstat_fd;
+	pid_t tid;
 	clockid_t cpu_clock;
 	timer_t timer;
 	bool has_timer; /* some sandboxes and emulators know no such timer: a running thread is not asked then */
@@ -217,7 +223,7 @@ static bool own_timer(struct capture_thread *t)
 
 	if (event.sigev_signo == 0)
 		return false;
-	event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+	event.sigev_notify_thread_id = t->tid;
 	sigemptyset(&set);
 	sigaddset(&set, event.sigev_signo);
 	return pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0 &&
@@ -232,9 +238,14 @@ struct capture_thread *capture_thread_new(void)
 
 	if (t == MAP_FAILED)
 		return NULL;
+	t->tid = (pid_t)syscall(SYS_gettid);
 	t->schedstat_fd = open("/proc/thread-self/schedstat", flags); /* may be absent: then without waiting times */
-	t->syscall_fd = open("/proc/thread-self/syscall", flags);
-	err = t->syscall_fd < 0 ? errno : 0;
+	t->state_fd = open("/proc/thread-self/syscall", flags);
+	if (t->state_fd < 0) {
+		t->secret = errno;
+		t->state_fd = open("/proc/thread-self/stat", flags);
+	}
+	err = t->state_fd < 0 ? errno : 0;
 	if (!err)
 		err = own_stack(t);
 	if (!err)
@@ -244,8 +255,8 @@ struct capture_thread *capture_thread_new(void)
 		this_thread = t;
 		return t;
 	}
-	if (t->syscall_fd >= 0)
-		close(t->syscall_fd);
+	if (t->state_fd >= 0)
+		close(t->state_fd);
 	if (t->schedstat_fd >= 0)
 		close(t->schedstat_fd);
 	munmap(t, sizeof(*t));
@@ -260,7 +271,7 @@ void capture_thread_free(struct capture_thread *t)
 	this_thread = NULL; /* from here on a handler does nothing */
 	if (t->has_timer)
 		timer_delete(t->timer);
-	close(t->syscall_fd);
+	close(t->state_fd);
 	if (t->schedstat_fd >= 0)
 		close(t->schedstat_fd);
 	munmap(t, sizeof(*t));
@@ -330,16 +341,10 @@ struct glance {
 };
 
 /* "running", or the number of the call, its arguments unless the number is -1, SP and PC. */
-static void glance(const struct capture_thread *t, struct glance *g)
+static void read_syscall(const char *text, struct glance *g)
 {
-	char text[256], *at = text;
-	struct schedstat s;
+	char *at = (char *)text;
 
-	memset(g, 0, sizeof(*g)); /* compared as bytes */
-	read_schedstat(t, &s);
-	g->slices = s.slices;
-	if (!read_text(t->syscall_fd, text, sizeof(text)))
-		return;
 	if (text[0] == 'r') {
 		g->state = CAPTURE_RUNNING;
 		return;
@@ -350,6 +355,58 @@ static void glance(const struct capture_thread *t, struct glance *g)
 		g->args[i] = strtoull(at, &at, 16);
 	g->sp = strtoull(at, &at, 16);
 	g->pc = strtoull(at, &at, 16);
+}
+
+/* "1234 (name) S ...", where the name may be anything. */
+static void read_stat(const char *text, struct glance *g)
+{
+	const char *behind = strrchr(text, ')');
+
+	if (!behind || behind[1] != ' ')
+		return;
+	g->state = behind[2] == 'R' ? CAPTURE_RUNNING : CAPTURE_SLEEPING;
+	g->syscall = -1;
+}
+
+static void glance(const struct capture_thread *t, struct glance *g)
+{
+	char text[512];
+	struct schedstat s;
+
+	memset(g, 0, sizeof(*g)); /* compared as bytes */
+	read_schedstat(t, &s);
+	g->slices = s.slices;
+	if (!read_text(t->state_fd, text, sizeof(text)))
+		return;
+	if (t->secret)
+		read_stat(text, g);
+	else
+		read_syscall(text, g);
+}
+
+/* The kernel's function that it sleeps in; "" when it has woken, or the kernel has no names. */
+static void read_channel(const struct capture_thread *t, char channel[CAPTURE_CHANNEL_MAX])
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", (int)t->tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (!read_text(fd, channel, CAPTURE_CHANNEL_MAX) || channel[0] == '0')
+		channel[0] = '\0';
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What is told of a sleeping thread but its frames. */
+static void tell_sleep(const struct capture_thread *t, const struct glance *g, struct capture *out)
+{
+	out->state = CAPTURE_SLEEPING;
+	out->syscall = g->syscall;
+	memcpy(out->args, g->args, sizeof(out->args));
+	out->secret = t->secret;
+	if (t->secret)
+		read_channel(t, out->channel);
 }
 
 /* ---- on the thread that looks ------------------------------------------------------------------------------------ */
@@ -438,11 +495,9 @@ static bool look_asleep(struct capturer *c, const struct capture_thread *t, cons
 	size_t n = words_from(g->sp, where);
 
 	n = peek(c->peek, g->sp, c->words, n * WORD) / WORD;
+	tell_sleep(t, g, out);
 	if (!still(t, g))
 		return false;
-	out->state = CAPTURE_SLEEPING;
-	out->syscall = g->syscall;
-	memcpy(out->args, g->args, sizeof(out->args));
 	return make_frames(c, &regs, where->high, c->words, n, out) || still(t, g);
 }
 
@@ -451,8 +506,9 @@ int capture_glance(const struct capture_thread *t, const struct capture_where *w
 	struct glance g;
 
 	glance(t, &g);
-	*out = (struct capture){ .state = g.state, .syscall = g.state == CAPTURE_SLEEPING ? g.syscall : -1 };
-	memcpy(out->args, g.args, sizeof(out->args));
+	*out = (struct capture){ .state = g.state, .syscall = -1 };
+	if (g.state == CAPTURE_SLEEPING)
+		tell_sleep(t, &g, out);
 	return is_current(where) ? 0 : -ESTALE;
 }
 

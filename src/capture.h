@@ -13,9 +13,10 @@
 
 struct capture_thread;
 
-/* On the thread to be watched, before privileges are dropped: what is opened here cannot be opened afterwards.  Also
- * unblocks, in this thread, the signal that capture_signal names.  Costs two descriptors, a timer, and 64 KiB that are
- * touched when it is first caught running.  NULL with errno; ENOENT or EACCES where /proc does not tell. */
+/* On the thread to be watched.  After privileges were dropped the kernel makes a secret of where the threads sleep that
+ * begin from then on, unless prctl(PR_SET_DUMPABLE, 1) was called since; of one that has begun before it goes on
+ * telling.  Also unblocks, in this thread, the signal that capture_signal names.  Costs two descriptors, a timer, and
+ * 64 KiB that are touched when it is first caught running.  NULL with errno; ENOENT where there is no /proc. */
 CHECKED struct capture_thread *capture_thread_new(void);
 
 /* On the same thread, and not during a call below for it.  Takes NULL. */
@@ -57,8 +58,13 @@ enum capture_state {
 	CAPTURE_SLEEPING,   /* in a system call, or in a page fault */
 };
 
+#define CAPTURE_CHANNEL_MAX 48
+
 struct capture {
 	enum capture_state state;
+	int secret;                         /* SLEEPING: the errno for which the kernel tells neither call nor place,
+	                                     * so that there are no frames; 0: it tells */
+	char channel[CAPTURE_CHANNEL_MAX];  /* then: the kernel's function it sleeps in; "": not told either */
 	int64_t syscall;                    /* SLEEPING: its number; -1: none, a page fault */
 	uint64_t args[6];
 	unsigned nframes;                   /* innermost first; 0: no stack is to be had */

@@ -308,7 +308,7 @@ static json_t *stall_json(const struct control_watch *w, const struct stall *s)
 	char time[ISO_TIME_LEN + 1] = "";
 
 	iso_time_format(time, s->began);
-	return json_pack("{sI ss ss so ss? so so so ss? so ss s{so so so so} so so so so si sb}", "id",
+	return json_pack("{sI ss ss so ss? so so so ss? so ss s{so so so so} so so so so so si sb}", "id",
 		(json_int_t)s->id, "time", time, "kind", stall_kind_name(s->kind),
 		"loop", s->kind == STALL_LOOP ? json_integer(s->loop) : json_null(), "pool", s->pool,
 		"name", text_or_null(s->name),
@@ -317,8 +317,8 @@ static json_t *stall_json(const struct control_watch *w, const struct stall *s)
 		"parts", "cpu_ms", milliseconds(s->parts.cpu), "runnable_ms", milliseconds(s->parts.waited),
 		"blocked_ms", milliseconds(s->parts.blocked), "late_ms", milliseconds(s->parts.lost),
 		"state", text_or_null(p ? state_name(s->state) : NULL), "syscall", text_or_null(p ? s->syscall : NULL),
-		"stack", stack_json(s), "text", text_or_null(s->text), "victims", (int)s->victims,
-		"ongoing", s->ongoing);
+		"stack", stack_json(s), "no_stack", text_or_null(p ? stall_no_stack(s) : NULL),
+		"text", text_or_null(s->text), "victims", (int)s->victims, "ongoing", s->ongoing);
 }
 
 json_t *control_stalls(struct control_watch *w)

@@ -510,24 +510,12 @@ static void set_due(struct monitor *m)
 		m->due_ns = now;
 }
 
-/* Has the names of the program, of this library and of libc read: at the first stall there is no time for it. */
-static void warm_up(struct monitor *m)
-{
-	const uintptr_t addresses[] = { (uintptr_t)getauxval(AT_ENTRY), (uintptr_t)warm_up,
-		(uintptr_t)clock_nanosleep };
-	char text[SYMBOL_TEXT_MAX];
-
-	for (size_t i = 0; m->symbols && i < sizeof(addresses) / sizeof(addresses[0]); i++)
-		(void)symbols_format(m->symbols, addresses[i], text, sizeof(text));
-}
-
 static void *monitor_thread(void *arg)
 {
 	struct monitor *m = arg;
 
 	pthread_setname_np(pthread_self(), "ol-monitor");
 	m->self = capture_thread_new();
-	warm_up(m);
 	m->suspended_ns = suspended();
 	m->due_ns = NEVER;
 	while (!stopped(m)) {
@@ -544,6 +532,18 @@ static void *monitor_thread(void *arg)
 	}
 	capture_thread_free(m->self);
 	return NULL;
+}
+
+/* Has the names of the program, of this library and of libc read: at the first stall there is no time for it, and no
+ * access, perhaps, for an app that has given up its privileges. */
+static void warm_up(struct monitor *m)
+{
+	const uintptr_t addresses[] = { (uintptr_t)getauxval(AT_ENTRY), (uintptr_t)warm_up,
+		(uintptr_t)clock_nanosleep };
+	char text[SYMBOL_TEXT_MAX];
+
+	for (size_t i = 0; m->symbols && i < sizeof(addresses) / sizeof(addresses[0]); i++)
+		(void)symbols_format(m->symbols, addresses[i], text, sizeof(text));
 }
 
 struct monitor *monitor_new(const struct monitor_conf *conf)
@@ -564,6 +564,7 @@ struct monitor *monitor_new(const struct monitor_conf *conf)
 	/* Without them there are no stacks, or no names, but routes and causes all the same. */
 	m->capturer = capturer_new();
 	m->symbols = symbols_new();
+	warm_up(m);
 	return m;
 }
 

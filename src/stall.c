@@ -157,9 +157,19 @@ void stall_look(struct stall *s, struct symbols *symbols, const struct capture *
 	for (; symbols && i < look->nframes && at + SYMBOL_TEXT_MAX < sizeof(s->stack); i++)
 		at += symbols_format(symbols, look->frames[i], s->stack + at, SYMBOL_TEXT_MAX) + 1;
 	s->nframes = i;
+	s->secret = look->secret;
 	s->probable = look->probable;
 	s->state = look->state;
 	snprintf(s->syscall, sizeof(s->syscall), "%s", call);
+}
+
+const char *stall_no_stack(const struct stall *s)
+{
+	if (s->nframes > 0 || !s->secret)
+		return NULL;
+	if (s->secret == EACCES || s->secret == EPERM)
+		return "privileges were dropped before this thread began, without prctl(PR_SET_DUMPABLE, 1) after";
+	return "this kernel does not tell where a thread sleeps";
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -438,6 +448,8 @@ void stall_tell(struct stall_book *b, const struct stall *s, uint64_t now_ns)
 		add_hold(fields, &n, s);
 	if (s->name && s->nframes > 0)
 		add(fields, &n, TEXT("stack", ((struct slice){ frames, top_frames(s, frames, sizeof(frames)) })));
+	if (s->name && stall_no_stack(s))
+		add(fields, &n, TEXT("no_stack", slice_of(stall_no_stack(s))));
 	if (b->untold > 0)
 		add(fields, &n, NUMBER("suppressed", b->untold));
 	b->untold = 0;

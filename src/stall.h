@@ -81,6 +81,7 @@ struct stall {
 	bool ongoing;
 	enum capture_state state;
 	char syscall[SYSCALL_TEXT_MAX]; /* "" when none is known */
+	int secret;             /* the errno for which the kernel does not tell where it sleeps; 0: it does */
 	unsigned nframes;
 	uint32_t probable;
 	char stack[STALL_STACK];        /* a NUL-terminated line for each frame */
@@ -89,6 +90,9 @@ struct stall {
 
 /* Takes over what a look at its thread has found; call: the text of the system call.  symbols may be NULL. */
 void stall_look(struct stall *s, struct symbols *symbols, const struct capture *look, const char *call);
+
+/* Why a stall has no stack; NULL when it has one, or there is no more to say. */
+const char *stall_no_stack(const struct stall *s);
 
 /* When a moment of the monotonic clock was, by CLOCK_REALTIME. */
 struct timespec stall_real_time(uint64_t at_ns);

@@ -292,7 +292,11 @@ size_t syscall_format(struct capturer *c, const struct capture *what, char *dst,
 	dst[0] = '\0';
 	if (what->state != CAPTURE_SLEEPING)
 		return 0;
-	if (what->syscall < 0) {
+	if (what->secret) {
+		if (what->channel[0])
+			put(&t, "the kernel's ");
+		put_plain(&t, what->channel);
+	} else if (what->syscall < 0) {
 		put(&t, "page fault");
 	} else if (!call) {
 		put(&t, "syscall %lld", (long long)what->syscall);

@@ -4,17 +4,22 @@
  * that another thread holds, in a read of a pipe to which that thread writes in the end.  /gate reads the FIFO of
  * --gate until a test has written to it.  /twice blocks, waits as it should, and blocks again.  /post leaves its
  * blocking to ol_post.  /hook replies with bytes whose release blocks.  /honest computes a little, /nap waits
- * without blocking.
+ * without blocking.  /work reads the gate on a thread.  With --drop the app gives up its privileges before it serves,
+ * and with --drop dumpable has the kernel treat it as if it had not.
  */
 #include <offloop.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
+
+#define NOBODY 65534
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int gate = -1;
@@ -184,14 +189,28 @@ static int nap(ol_req *r)
 	return rc < 0 ? rc : ol_text(r, 200, "rested\n");
 }
 
+/* Who has none to give up is made by the kernel as secret as if it had. */
+static int drop(const char *how)
+{
+	if (geteuid() == 0) {
+		if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+			setresuid(NOBODY, NOBODY, NOBODY) < 0)
+			return -errno;
+	} else if (prctl(PR_SET_DUMPABLE, 0) < 0) {
+		return -errno;
+	}
+	return strcmp(how, "dumpable") == 0 && prctl(PR_SET_DUMPABLE, 1) < 0 ? -errno : 0;
+}
+
 static int on_start(ol_server *s)
 {
-	const char *path = ol_option_get(s, "gate");
+	const char *path = ol_option_get(s, "gate"), *how = ol_option_get(s, "drop");
 
-	if (!path)
-		return 0;
-	gate = open(path, O_RDWR | O_CLOEXEC);  /* for writing, too: so that it has no end */
-	return gate < 0 ? -errno : 0;
+	if (path)
+		gate = open(path, O_RDWR | O_CLOEXEC);  /* for writing, too: so that it has no end */
+	if (path && gate < 0)
+		return -errno;
+	return how ? drop(how) : 0;
 }
 
 static void on_stop(ol_server *s)
@@ -205,6 +224,7 @@ static const struct ol_route routes[] = {
 	OL_GET("/block", .async = block),
 	OL_POST("/block", .async = honest),
 	OL_GET("/gate", .async = wait_at_gate),
+	OL_GET("/work", .sync = wait_at_gate),
 	OL_GET("/twice", .async = twice),
 	OL_GET("/post", .async = post),
 	OL_GET("/hook", .async = hook),
@@ -212,7 +232,10 @@ static const struct ol_route routes[] = {
 	OL_GET("/nap", .async = nap),
 };
 
-static const struct ol_option options[] = { { "gate", "FIFO", NULL, "what /gate reads" } };
+static const struct ol_option options[] = {
+	{ "gate", "FIFO", NULL, "what /gate reads" },
+	{ "drop", "HOW", NULL, "give up privileges: secret or dumpable" },
+};
 
 static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_APP_OPTIONS(options), .name = "stallapp",
 	.on_start = on_start, .on_stop = on_stop };

@@ -315,12 +315,12 @@ function describeStall(box, s) {
 	for (const frame of s.stack || []) {
 		const line = element("li", frame.probable ? "probable" : "", frame.at || String(frame));
 		if (frame.probable)
-			line.title = "found on the stack, but nothing links to it";
+			line.title = "searched for on the stack, or found by one that was";
 		stack.append(line);
 	}
 	box.replaceChildren(element("h3", "", stallName(s)), bar, facts, stack);
 	if (!stack.children.length)
-		stack.replaceWith(element("p", "quiet", "No stack was taken."));
+		stack.replaceWith(element("p", "quiet", s.no_stack ? `No stack: ${s.no_stack}.` : "No stack was taken."));
 }
 
 let lastStalls = null, shownStall = null, shownText = "";

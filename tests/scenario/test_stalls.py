@@ -248,6 +248,50 @@ def test_an_idle_process_does_not_wake_for_it(stalls):
     assert figures() == before
 
 
+def held_at(serve, tmp_path, path, *args):
+    """(stall, server): of a server whose loop, or worker, is held at its gate until the server is let go."""
+    fifo = tmp_path / "gate"
+    os.mkfifo(fifo)
+    server = serve("stallapp", "--loops", "1", "--gate", fifo, "--worker-stall-ms", "100", *args)
+    with server.client() as held:
+        held.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_until(lambda: [s for s in of_route(server, path) if s["state"] == "sleeping"])
+        stall = of_route(server, path)[0]
+        with open(fifo, "wb", buffering=0) as f:
+            f.write(b"x")
+        assert held.reply().status == 200
+    return stall, server
+
+
+@pytest.mark.parametrize("path", ["/gate", "/work"])
+def test_after_privileges_were_dropped_it_is_said_why_there_is_no_stack(serve, tmp_path, path):
+    """Loops and workers begin after on_start, and the kernel keeps from them where they sleep; the rest is known."""
+    stall, server = held_at(serve, tmp_path, path, "--drop", "secret")
+    assert (stall["name"], stall["cause"], stall["state"], stall["stack"]) == (f"GET {path}", "blocked", "sleeping", [])
+    assert re.match(r"privileges were dropped before this thread began, .*PR_SET_DUMPABLE", stall["no_stack"])
+    assert stall["syscall"] is None or re.match(r"the kernel's \w+$", stall["syscall"])
+    server.wait_log(r'a route h(olds|eld) .*no_stack="privileges were dropped')
+
+
+@pytest.mark.skipif(not PLAIN, reason="ThreadSanitizer holds signals back")
+def test_after_privileges_were_dropped_what_computes_has_a_stack(serve):
+    server = serve("stallapp", "--loops", "1", "--drop", "secret")
+    for _ in range(20):
+        stall = provoke(server, "/block?how=spin&ms=150")[0]
+        if stall["stack"]:      # it answers at a tick of its own, if it has a CPU by then
+            break
+    assert stall["cause"] == "cpu" and stall["no_stack"] is None
+    assert any(frame["at"].startswith("block+0x") for frame in stall["stack"]), stall["stack"]
+
+
+@pytest.mark.skipif(not PLAIN, reason="ThreadSanitizer's calls stand on the stack")
+@pytest.mark.parametrize("path", ["/gate", "/work"])
+def test_an_app_that_dropped_privileges_may_let_the_kernel_tell(serve, tmp_path, path):
+    stall, _ = held_at(serve, tmp_path, path, "--drop", "dumpable")
+    assert stall["no_stack"] is None and re.match(r"read\(fd \d+, .*/gate\)$", stall["syscall"])
+    assert any(frame["at"].startswith("wait_at_gate+0x") for frame in stall["stack"]), stall["stack"]
+
+
 def test_without_the_monitor_there_is_no_thread_and_no_figure(serve):
     server = serve("stallapp", "--loops", "1", "--monitor", "off")
     assert "ol-monitor" not in [name for name, _ in threads(server)]

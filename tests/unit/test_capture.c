@@ -313,7 +313,7 @@ static void look_asleep(struct subject *s, const char *call, struct capture *c)
 		usleep(200);
 		ck_assert_int_eq(look(s, c), 0);
 		syscall_format(capturer, c, text, sizeof(text));
-	} while (strncmp(text, call, strlen(call)) != 0 && clock_now_ns() < end);
+	} while ((c->state != CAPTURE_SLEEPING || strncmp(text, call, strlen(call)) != 0) && clock_now_ns() < end);
 	if (c->state != CAPTURE_SLEEPING || strncmp(text, call, strlen(call)) != 0)
 		print(c);
 	ck_assert_int_eq(c->state, CAPTURE_SLEEPING);
@@ -672,6 +672,57 @@ START_TEST(privileges_may_be_dropped)
 }
 END_TEST
 
+/* In a child that has dropped them; `again`: and lets the kernel tell all the same. */
+static void see_one_that_begins_after(bool again)
+{
+	char text[SYSCALL_TEXT_MAX];
+	struct capture c;
+	struct subject s;
+
+	teardown();
+	setup();
+	drop_privileges();
+	if (again)
+		ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0);
+	subject_start(&s, handler_that_reads, false);
+	if (again) {
+		look_asleep(&s, "read", &c);
+		must_name(&c, "handler_that_reads");
+		ck_assert_int_eq(c.secret, 0);
+	} else {
+		look_asleep(&s, "", &c);
+		ck_assert_int_eq(c.secret, EACCES);
+		ck_assert_uint_eq(c.nframes, 0);
+		syscall_format(capturer, &c, text, sizeof(text));
+		ck_assert(text[0] == '\0' || strncmp(text, "the kernel's ", 13) == 0);
+	}
+	subject_end(&s);
+	ck_assert_uint_eq(s.eintr, 0);
+	subject_start(&s, handler_that_spins, false);
+	look_running(&s, &c);
+	must_name(&c, "handler_that_spins");
+	ck_assert_int_eq(c.secret, 0);
+	subject_end(&s);
+}
+
+START_TEST(a_thread_that_begins_without_privileges_is_told_as_far_as_may_be)
+{
+	pid_t child;
+	int status;
+
+	if (UNDER_TSAN)
+		return; /* which cannot start threads in a child */
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		see_one_that_begins_after(_i);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 START_TEST(times_of_a_thread_are_told)
 {
 	uint64_t cpu, waited, cpu_later, waited_later, end = clock_after_ms(clock_now_ns(), SOON_MS);
@@ -730,6 +781,7 @@ int main(void)
 	tcase_add_test(tc, a_sandbox_without_process_vm_readv_is_no_hindrance);
 	tcase_add_test(tc, without_timers_a_running_thread_is_not_asked);
 	tcase_add_test(tc, privileges_may_be_dropped);
+	tcase_add_loop_test(tc, a_thread_that_begins_without_privileges_is_told_as_far_as_may_be, 0, 2);
 	tcase_add_test(tc, times_of_a_thread_are_told);
 	tcase_add_loop_test(tc, a_look_at_a_sleeping_thread_is_cheap, 0, 2);
 	suite_add_tcase(suite, tc);

@@ -302,6 +302,23 @@ static const struct column loop_columns[] = { { "LOOP", 0, 0, true }, { "BUSY", 
 	{ "FLIGHT", 7, 70, false }, { "FIBERS", 7, 80, false } };
 #define LOOP_COLUMNS (sizeof(loop_columns) / sizeof(loop_columns[0]))
 
+/* What share of the time a loop worked: each page tells since about the one before it, so that this is of the same
+ * window as all the rest.  False while there is none. */
+static bool busy(const struct top_told *t, struct where loop, double *part)
+{
+	double sum = 0, v;
+	unsigned n = 0;
+
+	for (unsigned i = 1; t->then && i <= t->since; i++) {
+		if (!figures_sum(&t->then[i], "offloop_loop_utilization_ratio", loop, &v))
+			continue;
+		sum += v;
+		n++;
+	}
+	*part = n > 0 ? sum / n : 0;
+	return n > 0;
+}
+
 static void loop_line(struct screen *s, const struct top_told *t, const char *loop)
 {
 	static const char *const gauges[] = { "offloop_loop_connections", "offloop_loop_requests_in_flight",
@@ -315,7 +332,7 @@ static void loop_line(struct screen *s, const struct top_told *t, const char *lo
 	figures_gain(&t->now, t->then, "offloop_loop_lag_seconds", mine, NULL, &lag);
 	set(&cells[0], PLAIN, loop);
 	set(&cells[1], PLAIN, "-");
-	if (figures_sum(&t->now, "offloop_loop_utilization_ratio", mine, &bar.part))
+	if (busy(t, mine, &bar.part))
 		set_share(&cells[1], bar.part);
 	if (bar.part > 0.9)
 		bar.style = WARN;

@@ -212,6 +212,41 @@ def test_names_cannot_steer_the_terminal():
     assert "\033" not in text and "\x9b" not in text and "?[2J??1m\\n" in text
 
 
+def test_how_busy_a_loop_was_is_of_the_same_window_as_its_longest_lag():
+    """Of all pages since the first, each of which tells about the time before it."""
+    shares = iter([0.99, 0.9, 0.2])
+
+    def page():
+        return (f'offloop_loop_connections{{loop="0"}} 1\n'
+                f'offloop_loop_utilization_ratio{{loop="0"}} {next(shares)}\n').encode()
+
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        def answer():
+            for _ in range(15):
+                c, _ = s.accept()
+                body = page() if c.recv(4096).split(b" ")[1] == b"/metrics" else b"[]"
+                c.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+                c.close()
+        threading.Thread(target=answer, daemon=True).start()
+        status, text, error = run("-n", 2, "127.0.0.1:%d" % s.getsockname()[1])
+    assert (status, error) == (0, "")
+    assert re.findall(r"^0 .*? (\d+\.\d %)", text, re.M) == ["90.0 %", "55.0 %"], text
+
+
+def test_an_adaptive_routes_requests_are_among_the_lanes_rates(serve):
+    app = serve("laneapp", "--loops", "1")
+    stop = threading.Event()
+    asking = load(app, "/work", stop)
+    try:
+        wait_until(lambda: app.metric("http_server_request_duration_seconds_count", route="/work") > 0)
+        status, text, _ = run(f"127.0.0.1:{app.control}")
+    finally:
+        stop.set()
+        asking.join()
+    assert status == 0
+    assert re.search(r"\b(async|sync) +[1-9]\S*/s", text), text
+
+
 def test_on_a_terminal_it_fills_the_screen_until_q(terminal, control):
     t = terminal(control)
     t.wait(lambda s: "ROUTE" in s)

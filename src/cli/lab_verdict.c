@@ -6,8 +6,8 @@
  * nothing has been shown, so they are not ranked.  A single round has no spread: a tenth either way is taken for it.
  *
  * How well a subject suits is then a comparison: with the best, or, of fast requests, with the same subject's when
- * nothing is beside them (its trivial cell).  The limits stand in one place below.  Who lets requests fail is the best
- * of nothing.
+ * nothing is beside them (its trivial cell).  The limits stand below, and in words in report.html.  Who lets requests
+ * fail is the best of nothing.
  *
  * A sentence holds the numbers it was made from, and nothing that they do not show.  Where they show why, it says that
  * too: requests a second times the time each waits are how many waited at once (Little's law), times CPU a request how
@@ -27,11 +27,16 @@
 /* Of the best: what is enough to suit, and what is still fair. */
 #define RATE_YES 0.8
 #define RATE_FAIR 0.4
+/* Of the same subject's rate when nothing is beside the fast requests. */
+#define LEFT_YES 0.3
+#define LEFT_FAIR 0.1
 /* p99 of fast requests: this many times what it is alone, or this many milliseconds more. */
 #define BESIDE_YES 3
 #define BESIDE_YES_MS 5
 #define BESIDE_FAIR 10
 #define BESIDE_FAIR_MS 25
+/* More names than so many are told of together. */
+#define NAMED_MAX 3
 /* Who is as fast as the best but has so many times his p99 is fair. */
 #define TAIL 3
 #define ERRORS_NO 0.01
@@ -335,6 +340,23 @@ static enum grade grade_rate(double part)
 	return part >= RATE_YES ? YES : part >= RATE_FAIR ? FAIR : NO;
 }
 
+static enum grade grade_left(double part)
+{
+	return part >= LEFT_YES ? YES : part >= LEFT_FAIR ? FAIR : NO;
+}
+
+static enum grade grade_tail(double p99, double alone)
+{
+	if (p99 <= BESIDE_YES * alone || p99 <= alone + BESIDE_YES_MS)
+		return YES;
+	return p99 <= BESIDE_FAIR * alone || p99 <= alone + BESIDE_FAIR_MS ? FAIR : NO;
+}
+
+static enum grade worse(enum grade a, enum grade b)
+{
+	return a < b ? a : b;
+}
+
 static void say_rate(struct text *t, const struct runner *r)
 {
 	say_count(t, r->rps.mid);
@@ -365,7 +387,7 @@ static enum grade judge_rate(const struct contest *c, const struct runner *r, st
 	if (best && best != r && r->best)
 		say(t, "; its spread overlaps that of %s", best->name);
 	else if (best && best != r)
-		say(t, "; %.*f of what %s did", part < 0.1 ? 3 : 2, part, best->name);
+		say(t, "; %.2g of what %s did", part, best->name);
 	if (grade == YES && best && best->p99.known && r->p99.low > TAIL * best->p99.high) {
 		say(t, ", but the p99 of %s was ", best->name);
 		say_ms(t, best->p99.mid);
@@ -374,33 +396,37 @@ static enum grade judge_rate(const struct contest *c, const struct runner *r, st
 	return grade;
 }
 
-/* Fast requests beside others. */
+/* Without a figure of its own to compare with, the best one's must do. */
+static enum grade judge_by_best(const struct contest *c, const struct runner *r, struct text *t)
+{
+	if (!c->first || c->first == r)
+		return YES;
+	say(t, "; the p99 of %s was ", c->first->name);
+	say_ms(t, c->first->deciding.mid);
+	return grade_tail(r->deciding.mid, c->first->deciding.mid);
+}
+
+/* Fast requests beside others: how many of them are left, of what it does when there are no others, and their p99. */
 static enum grade judge_beside(const struct contest *c, const struct runner *r, struct text *t)
 {
-	double p99 = r->deciding.mid, alone = r->alone_p99.mid;
 	struct figure rps = figure(r->cell, "fast.rps");
+	double part;
 
 	say(t, "beside %s the fast requests' p99 was ", c->rule->beside);
-	say_ms(t, p99);
+	say_ms(t, r->deciding.mid);
 	say_spread(t, &r->deciding, say_ms);
 	if (r->alone_p99.known) {
 		say(t, ", in " ALONE " ");
-		say_ms(t, alone);
+		say_ms(t, r->alone_p99.mid);
 	}
 	say(t, "; ");
 	say_count(t, rps.mid);
 	say(t, " of them a second");
-	if (!r->alone_p99.known) {
-		/* Without its own figure the best one's must do. */
-		alone = c->first ? c->first->deciding.mid : p99;
-		if (c->first && c->first != r) {
-			say(t, "; the p99 of %s was ", c->first->name);
-			say_ms(t, alone);
-		}
-	}
-	if (p99 <= BESIDE_YES * alone || p99 <= alone + BESIDE_YES_MS)
-		return YES;
-	return p99 <= BESIDE_FAIR * alone || p99 <= alone + BESIDE_FAIR_MS ? FAIR : NO;
+	if (!r->alone_p99.known || !r->alone_rps.known || r->alone_rps.mid <= 0)
+		return judge_by_best(c, r, t);
+	part = rps.mid / r->alone_rps.mid;
+	say(t, ", %.2g of its rate in " ALONE, part);
+	return worse(grade_left(part), grade_tail(r->deciding.mid, r->alone_p99.mid));
 }
 
 static enum grade judge_idle(const struct runner *r, struct text *t)
@@ -430,7 +456,7 @@ static enum grade judge_idle(const struct runner *r, struct text *t)
 		say(t, ", p99 ");
 		say_ms(t, r->p99.mid);
 	}
-	return grade_rate(part);
+	return r->alone_rps.known && overlap(&r->rps, &r->alone_rps) ? YES : grade_rate(part);
 }
 
 /* What makes the numbers less than they seem. */
@@ -444,7 +470,7 @@ static enum grade doubts(const struct runner *r, enum grade grade, struct text *
 		say(t, "; ");
 		say_count(t, r->errors);
 		say(t, " request%s failed (%.2f %%)", r->errors > 1 ? "s" : "", 100 * failing(r));
-		grade = failing(r) > ERRORS_NO ? NO : grade == YES ? FAIR : grade;
+		grade = failing(r) > ERRORS_NO ? NO : worse(grade, FAIR);
 	}
 	for (size_t i = 0; i < n; i++) {
 		const json_t *round = json_array_get(rounds, i);
@@ -528,6 +554,35 @@ static void say_deciding(struct text *t, const struct rule *rule, const struct f
 	say_spread(t, f, rule->say);
 }
 
+/* The best, each with his figure, or, when they are many, the least and the most of theirs. */
+static void say_best(struct text *t, const struct contest *c, size_t best)
+{
+	double low = 0, high = 0;
+
+	for (size_t i = 0, nth = 0; i < c->n; i++) {
+		const struct runner *r = &c->runners[i];
+
+		if (!r->best)
+			continue;
+		low = nth == 0 || r->deciding.mid < low ? r->deciding.mid : low;
+		high = nth == 0 || r->deciding.mid > high ? r->deciding.mid : high;
+		say(t, "%s%s", nth++ == 0 ? "" : ", ", r->name);
+		if (best <= NAMED_MAX) {
+			say(t, " with ");
+			say_deciding(t, c->rule, &r->deciding);
+		}
+	}
+	if (best > NAMED_MAX) {
+		say(t, " with ");
+		c->rule->say(t, low);
+		say(t, " to ");
+		c->rule->say(t, high);
+		say(t, "%s", c->rule->unit);
+	}
+	if (best > 1)
+		say(t, ", whose spreads overlap, so they are not ranked");
+}
+
 static json_t *why_best(const struct contest *c, const json_t *best)
 {
 	const char *what = c->rule->beside ? "by the fast requests' p99 " : c->rule->least ? "by memory " : "";
@@ -539,14 +594,7 @@ static json_t *why_best(const struct contest *c, const json_t *best)
 		return said(&t);
 	}
 	say(&t, "%s", what);
-	for (size_t i = 0, nth = 0; i < c->n; i++) {
-		if (!c->runners[i].best)
-			continue;
-		say(&t, "%s%s with ", nth++ == 0 ? "" : ", ", c->runners[i].name);
-		say_deciding(&t, c->rule, &c->runners[i].deciding);
-	}
-	if (json_array_size(best) > 1)
-		say(&t, ", whose spreads overlap, so they are not ranked");
+	say_best(&t, c, json_array_size(best));
 	if (next) {
 		say(&t, "; next is %s with ", next->name);
 		say_deciding(&t, c->rule, &next->deciding);

@@ -139,8 +139,8 @@ START_TEST(the_best_is_who_answers_most_and_the_others_are_measured_by_him)
 	MEASURED("wsgi", "trivial", ROUND(90000, 1.5, 10), ROUND(91170, 1.6, 10.9), ROUND(92000, 2, 11));
 	MEASURED("flask", "trivial", ROUND(3800, 20, 250), ROUND(3900, 21, 256), ROUND(4000, 22, 260));
 	best_is("trivial", "[\"hybrid\"]");
-	ck_assert_str_eq(why("trivial"), "hybrid with 182,340 requests/s (178,000 to 185,000); next is wsgi with "
-		"91,170 requests/s (90,000 to 92,000)");
+	ck_assert_str_eq(why("trivial"), "hybrid with 182,340 requests/s (178,000 to 185,000); next is wsgi with 91,"
+		"170 requests/s (90,000 to 92,000)");
 	ck_assert_str_eq(suits("hybrid", "trivial"), "yes");
 	ck_assert_str_eq(reason("hybrid", "trivial"), "182,340 requests/s (178,000 to 185,000), p99 0.90 ms, 5.4 "
 		"\xc2\xb5s of CPU each, so 0.99 CPUs were busy");
@@ -162,6 +162,20 @@ START_TEST(whose_spreads_overlap_are_not_ranked)
 	ck_assert_str_eq(why("trivial"), "hybrid with 150 requests/s (100 to 200), asgi with 145 requests/s (140 to "
 		"150), whose spreads overlap, so they are not ranked");
 	ck_assert_ptr_nonnull(strstr(reason("asgi", "trivial"), "; its spread overlaps that of hybrid"));
+}
+END_TEST
+
+START_TEST(many_who_are_best_are_told_of_together)
+{
+	static const char *const names[] = { "a", "b", "c", "d" };
+
+	workload("cpu");
+	for (size_t i = 0; i < 4; i++) {
+		subject(names[i]);
+		MEASURED(names[i], "cpu", ROUND(900, 1, 5), ROUND(950 + 10 * (double)i, 1, 5), ROUND(1000, 1, 5));
+	}
+	ck_assert_str_eq(why("cpu"), "a, b, c, d with 950 to 980 requests/s, whose spreads overlap, so they are not "
+		"ranked");
 }
 END_TEST
 
@@ -188,8 +202,8 @@ START_TEST(how_many_waited_at_once_follows_from_the_rate)
 	MEASURED("asgi", "block50", ROUND(19.5, 3200, 20), ROUND(19.8, 3240, 21), ROUND(19.9, 3300, 22));
 	ck_assert_ptr_nonnull(strstr(reason("hybrid", "block50"), ", so 39.8 waited at once"));
 	ck_assert_str_eq(suits("asgi", "block50"), "no");
-	ck_assert_str_eq(reason("asgi", "block50"), "19.8 requests/s (19.5 to 19.9), p99 3240 ms, 21 \xc2\xb5s of "
-		"CPU each, so 1.0 waited at once; 0.025 of what hybrid did");
+	ck_assert_str_eq(reason("asgi", "block50"), "19.8 requests/s (19.5 to 19.9), p99 3240 ms, 21 \xc2\xb5s of CPU "
+		"each, so 1.0 waited at once; 0.025 of what hybrid did");
 }
 END_TEST
 
@@ -229,9 +243,20 @@ START_TEST(fast_requests_are_judged_by_how_fast_they_are_alone)
 	ck_assert_str_eq(suits("hybrid", "mixed"), "yes");
 	ck_assert_str_eq(suits("asgi", "mixed"), "no");
 	ck_assert_str_eq(reason("asgi", "mixed"), "beside blocking requests the fast requests' p99 was 103 ms (101 ms "
-		"to 110 ms), in trivial 2.1 ms; 19 of them a second");
+		"to 110 ms), in trivial 2.1 ms; 19 of them a second, 0.019 of its rate in trivial");
 	ck_assert_str_eq(why("mixed"), "by the fast requests' p99 hybrid with 3.0 ms (2.8 ms to 3.1 ms); next is asgi "
 		"with 103 ms (101 ms to 110 ms)");
+}
+END_TEST
+
+START_TEST(a_good_p99_of_few_requests_is_not_enough)
+{
+	mixed();
+	MEASURED("hybrid", "mixed", BESIDE(290, 2), BESIDE(290, 2), BESIDE(290, 2));
+	MEASURED("asgi", "mixed", BESIDE(99, 2), BESIDE(99, 2), BESIDE(99, 2));
+	ck_assert_str_eq(suits("hybrid", "mixed"), "fair");
+	ck_assert_str_eq(suits("asgi", "mixed"), "no");
+	ck_assert_ptr_nonnull(strstr(reason("asgi", "mixed"), "99 of them a second, 0.099 of its rate in trivial"));
 }
 END_TEST
 
@@ -397,10 +422,12 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, the_best_is_who_answers_most_and_the_others_are_measured_by_him);
 	tcase_add_test(c, whose_spreads_overlap_are_not_ranked);
+	tcase_add_test(c, many_who_are_best_are_told_of_together);
 	tcase_add_test(c, a_single_round_ranks_nobody_who_is_near);
 	tcase_add_test(c, how_many_waited_at_once_follows_from_the_rate);
 	tcase_add_test(c, a_long_tail_spoils_a_good_rate);
 	tcase_add_test(c, fast_requests_are_judged_by_how_fast_they_are_alone);
+	tcase_add_test(c, a_good_p99_of_few_requests_is_not_enough);
 	tcase_add_test(c, fast_requests_that_got_no_answer_are_not_the_fastest);
 	tcase_add_test(c, without_the_figure_alone_the_best_one_is_the_measure);
 	tcase_add_test(c, a_measured_cell_without_the_figure_that_decides_is_not_judged);

@@ -126,8 +126,10 @@ function spreadOf(cell, key) {
 	return values.length > 1 && ends[0] < ends[1] ? ends : null;
 }
 
-function range(column, [low, high]) {
-	return `${column.text(low)}–${column.text(high)}`;
+/* A spread as text; null when there is none, or its ends read the same. */
+function range(column, spread) {
+	const [low, high] = (spread || []).map(column.text);
+	return low === high ? null : `${low}–${high}`;
 }
 
 function grade(verdict, subject) {
@@ -195,7 +197,7 @@ function columnsOf(report, workload) {
 function figureCell(column, of, spread) {
 	const value = get(of, column.key);
 	return element("td", "number", value === null ? NONE : column.text(value),
-		spread ? element("span", "spread", range(column, spread)) : null);
+		range(column, spread) ? element("span", "spread", range(column, spread)) : null);
 }
 
 function errorsOf(cell) {
@@ -259,7 +261,7 @@ function plotBars(report, workload, column, title, hint, unit) {
 		if (value === null)
 			return false;
 		row.value = value * scale;
-		row.text = column.text(value) + (spread ? ` (${range(column, spread)})` : "");
+		row.text = column.text(value) + (range(column, spread) ? ` (${range(column, spread)})` : "");
 		[row.low, row.high] = spread ? spread.map(v => v * scale) : [];
 		return true;
 	}));
@@ -363,6 +365,11 @@ function fillHead(report) {
 		`${text(plan.secs)} s each, on ${text(machine.cpus)} CPUs (${text(machine.cpu)}), ${text(report.json.started)}.`;
 	if (report.json.stopped === true)
 		byId("about").after(element("p", "note", "The run was stopped before its end."));
+	const rounds = rows(report.json.cells).flatMap(cell => rows(cell.rounds));
+	const dirty = rounds.filter(round => round.dirty === true).length;
+	if (dirty)
+		byId("about").after(element("p", "note", `${count(dirty)} of ${count(rounds.length)} rounds were disturbed by other ` +
+			"processes. Where there are clean rounds the disturbed ones are left out; where there are none, doubt the figures."));
 	for (const [i, workload] of report.workloads.entries()) {
 		const link = element("a", "", text(workload.name));
 		link.href = `#workload-${i}`;

@@ -8,6 +8,7 @@
  *
  * The loop's thread only.
  */
+#include "base/clear.h"
 #include "conn_internal.h"
 #include "model.h"
 
@@ -75,7 +76,7 @@ struct conn *conn_new(struct conn_home *h)
 		c = aligned_alloc(64, (sizeof(*c) + 63) & ~(size_t)63);
 	}
 	if (c)
-		memset(c, 0, sizeof(*c));
+		clear(c, sizeof(*c));
 	return c;
 }
 

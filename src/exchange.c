@@ -16,6 +16,7 @@
  * so before and takes it back after, so that a fiber that goes on has its own request again, and nobody's code none.
  */
 #include "exchange.h"
+#include "base/clear.h"
 #include "dispatch.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ int exchange_init(struct ol_req *r, struct dispatch *home, struct stream *s, con
 {
 	uint32_t slot = r->slot, gen = r->gen;
 
-	memset(r, 0, sizeof(*r));
+	clear(r, sizeof(*r));
 #ifdef OL_DEBUG
 	r->magic = EXCHANGE_MAGIC;
 #endif

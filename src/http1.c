@@ -19,6 +19,7 @@
  * Nothing is allocated; the loop's thread only.
  */
 #include "http1.h"
+#include "base/clear.h"
 #include "base/list.h"
 #include "offloop.h"
 
@@ -570,7 +571,7 @@ static const struct proto_ops ops = {
 
 void http1_init(struct http1 *p, const struct http1_conf *conf)
 {
-	memset(p, 0, sizeof(*p));
+	clear(p, sizeof(*p));
 	p->proto.ops = &ops;
 	p->conf = conf;
 	p->minor = 1;

@@ -19,6 +19,7 @@
  *
  * Pure functions; the only memory written is the caller's.  Any thread.
  */
+#include "base/clear.h"
 #include "http1.h"
 #include "http1_scan.h"
 #include "method.h"
@@ -636,7 +637,11 @@ ssize_t http1_parse_head(const struct http1_conf *conf, struct slice in, uint32_
 	struct cursor c = { .p = in.p, .end = in.n < conf->head_max ? in.n : conf->head_max, .scan = scan_best() };
 	int r;
 
-	*h = (struct head){ .base = in.p, .minor = 1, .content_length = -1, .fields = conf->fields };
+	clear(h, sizeof(*h));
+	h->base = in.p;
+	h->minor = 1;
+	h->content_length = -1;
+	h->fields = conf->fields;
 	if (nothing_new(&c, scanned, conf->head_max, conf->target_max))
 		return MORE;
 	if ((r = request_line(&c, conf, h)) == OK && (r = fields(&c, conf, h)) == OK)

@@ -9,9 +9,8 @@
  * route that is blamed is told at the first look after the hold, or while it lasts and lasts, unless its loop has
  * claimed to do that itself; the record waits a little longer, until its victims are known.
  *
- * Its own lateness is measured at every look.  As far as its own wait for a CPU explains it, the loops' times tell the
- * same story and can be trusted; the rest means that the machine stood still (a guest that was stopped, a suspend,
- * which CLOCK_BOOTTIME shows), and is taken off what any route may be blamed for.
+ * Its own lateness is measured at every look (lateness.c): as far as it says that the process stood still, it is taken
+ * off what any route may be blamed for.
  *
  * When no loop has entered code of the app's since the last look, it says that it sleeps (`asleep`), looks once more a
  * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
@@ -27,6 +26,7 @@
 #include "base/futex.h"
 #include "capture.h"
 #include "crew.h"
+#include "lateness.h"
 #include "stall.h"
 #include "symbols.h"
 #include "syscalls.h"
@@ -42,7 +42,6 @@
 
 #define PERIOD_MIN NS_PER_MS
 #define PERIOD_MAX (5 * NS_PER_MS)
-#define SELF_LOOKS 16
 #define TICK_NS NS_PER_S
 #define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
 #define VICTIMS_NS (20 * NS_PER_MS)     /* after a hold, when only connections that were accepted late may add some */
@@ -56,7 +55,8 @@ struct sight {
 	uint64_t start_ns, first_ns;
 	uint64_t cpu_ns, waited_ns;     /* the thread's, when it was first seen */
 	uint64_t lost_ns;               /* the monitor's, by then */
-	uint64_t unseen_ns;             /* what went by before, beyond the usual */
+	uint64_t unseen_ns;             /* of what went by before, so much may have been lost */
+	uint64_t margin_ns;             /* and of what went by since, besides what is known */
 	uint64_t asleep_ns;             /* that it has been without a CPU and in the kernel, as far as was seen */
 	bool timed;                     /* the times are known */
 	bool counted, blamed;           /* and told to who acts on it */
@@ -81,12 +81,7 @@ struct monitor {
 	struct symbols *symbols;
 	struct capture_thread *self;    /* its own times; NULL: /proc does not tell */
 	struct monitored *loops;
-	uint64_t looked_ns;             /* the last look */
-	uint64_t waited_ns;             /* its own, when it last asked */
-	unsigned looks;
-	uint64_t suspended_ns;          /* BOOTTIME - MONOTONIC, then */
-	uint64_t lost_ns;               /* all the time the machine stood still, as far as this thread noticed */
-	uint64_t due_ns;                /* NEVER: it slept */
+	struct lateness late;
 	uint64_t tick_ns;               /* the next tick */
 	pthread_t thread;
 	bool started;
@@ -110,41 +105,41 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t now_ns(void *unused)
+{
+	(void)unused;
+	return clock_now_ns();
+}
+
 /* How long the machine has been suspended since it started, to within the reading of two clocks. */
-static uint64_t suspended(void)
+static uint64_t suspended_ns(void *unused)
 {
 	uint64_t monotonic = clock_now_ns(), boot = clock_ns(CLOCK_BOOTTIME);
 
+	(void)unused;
 	return boot > monotonic ? boot - monotonic : 0;
 }
 
-/* How long this thread has had no CPU since it last asked. */
-static uint64_t own_wait(struct monitor *m)
+static bool own_times(void *arg, uint64_t *cpu_ns, uint64_t *waited_ns)
 {
-	uint64_t cpu, waited, since;
+	const struct monitor *m = arg;
 
-	if (!m->self || capture_thread_times(m->self, &cpu, &waited) < 0)
-		return 0;
-	since = waited - m->waited_ns;
-	m->waited_ns = waited;
-	return since;
+	return m->self && capture_thread_times(m->self, cpu_ns, waited_ns) == 0;
 }
 
+/* Relaxed, all: numbers, for their own sake. */
 static void look_at_clock(struct monitor *m)
 {
-	uint64_t now = clock_now_ns(), asleep = suspended(), waited = 0;
-	uint64_t late = now > m->due_ns ? now - m->due_ns : 0;
-
-	/* Asked for now and then besides, so that waits too short to matter do not add up to an explanation. */
-	if (late > NS_PER_MS || m->looks++ % SELF_LOOKS == 0)
-		waited = own_wait(m);
-	m->lost_ns += stall_lost(late, waited, asleep > m->suspended_ns ? asleep - m->suspended_ns : 0);
-	m->suspended_ns = asleep;
-	m->looked_ns = now;
-	/* Relaxed, all: numbers, for their own sake. */
-	atomic_store_explicit(&m->conf.shared->tick_ns, now, memory_order_relaxed);
-	atomic_store_explicit(&m->conf.shared->lost_ns, m->lost_ns, memory_order_relaxed);
+	lateness_look(&m->late);
+	atomic_store_explicit(&m->conf.shared->tick_ns, m->late.looked_ns, memory_order_relaxed);
+	atomic_store_explicit(&m->conf.shared->lost_ns, m->late.lost_ns, memory_order_relaxed);
 	atomic_store_explicit(&m->conf.shared->due_ns, NEVER, memory_order_relaxed);
+}
+
+static void rest(struct monitor *m, uint64_t due_ns)
+{
+	lateness_rest(&m->late, due_ns);
+	atomic_store_explicit(&m->conf.shared->lost_ns, m->late.lost_ns, memory_order_relaxed);
 }
 
 /* ---- looking at a loop ------------------------------------------------------------------------------------------- */
@@ -167,18 +162,19 @@ static bool read_times(struct watch_loop *l, uint64_t *cpu, uint64_t *waited)
 
 static void first_sight(struct monitor *m, struct monitored *l, const struct watch_view *v)
 {
-	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns, .first_ns = m->looked_ns,
-		.lost_ns = m->lost_ns };
+	lateness_note(&m->late);
+	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns, .first_ns = m->late.looked_ns,
+		.lost_ns = m->late.lost_ns };
+	l->now.unseen_ns = lateness_unseen(&m->late, v->start_ns, m->period_ns);
 	l->now.timed = read_times(l->loop, &l->now.cpu_ns, &l->now.waited_ns);
-	if (l->now.first_ns > l->now.start_ns + m->period_ns + NS_PER_MS)
-		l->now.unseen_ns = l->now.first_ns - l->now.start_ns - m->period_ns;
 }
 
-static struct stall_parts parts_of(const struct monitor *m, const struct sight *s, uint64_t end_ns, uint64_t cpu,
+static struct stall_parts parts_of(struct monitor *m, const struct sight *s, uint64_t end_ns, uint64_t cpu,
 	uint64_t waited)
 {
-	return stall_divide(end_ns - s->start_ns, end_ns > s->first_ns ? end_ns - s->first_ns : 0,
-		cpu - s->cpu_ns, waited - s->waited_ns, m->lost_ns - s->lost_ns + s->unseen_ns);
+	lateness_note(&m->late);
+	return stall_divide(end_ns - s->start_ns, end_ns > s->first_ns ? end_ns - s->first_ns : 0, cpu - s->cpu_ns,
+		waited - s->waited_ns, m->late.lost_ns - s->lost_ns + s->unseen_ns + s->margin_ns);
 }
 
 /* ---- what is recorded of it -------------------------------------------------------------------------------------- */
@@ -248,7 +244,7 @@ static void correct(struct sight *s, struct stall_parts *p, enum capture_state s
 static void tell_ongoing(struct monitor *m, struct monitored *l)
 {
 	struct sight *s = &l->now;
-	uint64_t age = m->looked_ns - s->start_ns;
+	uint64_t age = m->late.looked_ns - s->start_ns;
 
 	if (s->tell_ns == 0)
 		s->tell_ns = stall_next_told(0, m->conf.limit_ns);
@@ -263,7 +259,7 @@ static void tell_ongoing(struct monitor *m, struct monitored *l)
 		s->blamed = true;
 		stall_blame(m->conf.book, s->stall);
 	}
-	stall_tell(m->conf.book, s->stall, m->looked_ns);
+	stall_tell(m->conf.book, s->stall, m->late.looked_ns);
 }
 
 /* A look at a hold over the limit.  Nothing is kept of it unless the hold is the same afterwards. */
@@ -310,7 +306,7 @@ static void goes_on(struct monitor *m, struct monitored *l, const struct watch_v
 /* ---- a hold that is over ----------------------------------------------------------------------------------------- */
 
 /* Where its time went; all of it is lost when it was not watched. */
-static void divide(const struct monitor *m, struct sight *s, const struct watch_long *e)
+static void divide(struct monitor *m, struct sight *s, const struct watch_long *e)
 {
 	uint64_t wall = e->end_ns - e->start_ns;
 
@@ -393,7 +389,7 @@ static void conclude(struct monitor *m, struct monitored *l, const struct watch_
 	if (!s->counted)
 		stall_count(m->conf.book, stall);
 	stall_count_victims(m->conf.book, stall);
-	stall_tell(m->conf.book, stall, m->looked_ns);
+	stall_tell(m->conf.book, stall, m->late.looked_ns);
 	free(stall);
 }
 
@@ -405,7 +401,7 @@ static bool fetch(struct monitor *m, struct monitored *l)
 	uint32_t end = atomic_load_explicit(&w->longs_end, memory_order_acquire);
 	uint64_t lost = counter_read(&w->longs_lost);
 
-	for (; i != end && victims_known(&w->longs[i % WATCH_LONG], m->looked_ns); i++) {
+	for (; i != end && victims_known(&w->longs[i % WATCH_LONG], m->late.looked_ns); i++) {
 		conclude(m, l, &w->longs[i % WATCH_LONG], &l->over[i % WATCH_LONG]);
 		l->over[i % WATCH_LONG] = (struct sight){ .seq = 0 };
 		/* Release: the loop may write the slot again only now. */
@@ -427,16 +423,18 @@ static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 	bool moved = seq != l->seq;
 
 	l->seq = seq;
+	if (l->now.margin_ns < m->late.margin_ns)
+		l->now.margin_ns = m->late.margin_ns;
 	if (l->now.seq && l->now.seq != v.seq)
 		is_over(m, l);
 	if (v.seq && l->now.seq != v.seq)
 		first_sight(m, l, &v);
-	if (v.seq && m->looked_ns >= v.start_ns + m->conf.limit_ns)
+	if (v.seq && m->late.looked_ns >= v.start_ns + m->conf.limit_ns)
 		goes_on(m, l, &v);
 	else if (v.seq)
 		next = v.start_ns + m->conf.limit_ns;
 	if (l->now.asked == WAITS_FOR_STACK && l->now.seq)
-		next = m->looked_ns + ASK_AGAIN;
+		next = m->late.looked_ns + ASK_AGAIN;
 	if (next < *due)
 		*due = next;
 	return fetch(m, l) || moved || v.seq;
@@ -445,11 +443,11 @@ static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 /* What is looked at more rarely: the pools' workers, and what others want to do on this thread now and then. */
 static void look_besides(struct monitor *m)
 {
-	if (m->looked_ns >= crew_due(m->conf.crew))
-		crew_look(m->conf.crew, m->capturer, m->symbols, m->looked_ns, m->lost_ns);
-	if (m->conf.tick && m->looked_ns >= m->tick_ns) {
-		m->conf.tick(m->conf.tick_arg, m->looked_ns);
-		m->tick_ns = m->looked_ns + TICK_NS;
+	if (m->late.looked_ns >= crew_due(m->conf.crew))
+		crew_look(m->conf.crew, m->capturer, m->symbols, m->late.looked_ns, m->late.lost_ns);
+	if (m->conf.tick && m->late.looked_ns >= m->tick_ns) {
+		m->conf.tick(m->conf.tick_arg, m->late.looked_ns);
+		m->tick_ns = m->late.looked_ns + TICK_NS;
 	}
 }
 
@@ -459,14 +457,14 @@ static bool look_around(struct monitor *m, uint64_t *due)
 	bool busy = false;
 
 	look_at_clock(m);
-	*due = m->looked_ns + m->period_ns;
+	*due = m->late.looked_ns + m->period_ns;
 	for (unsigned i = 0; i < m->conf.loops; i++)
 		busy |= look(m, &m->loops[i], due);
 	look_besides(m);
 	if (crew_due(m->conf.crew) < *due)
 		*due = crew_due(m->conf.crew);
-	if (*due < m->looked_ns + ASK_AGAIN)
-		*due = m->looked_ns + ASK_AGAIN;
+	if (*due < m->late.looked_ns + ASK_AGAIN)
+		*due = m->late.looked_ns + ASK_AGAIN;
 	return busy;
 }
 
@@ -482,52 +480,43 @@ static bool stopped(const struct monitor *m)
 static void sleep_long(struct monitor *m)
 {
 	_Atomic uint32_t *asleep = &m->conf.shared->asleep;
+	uint64_t due;
 	bool busy;
 
 	atomic_store_explicit(asleep, 1, memory_order_seq_cst);
-	if (!stopped(m) && futex_wait(asleep, 1, m->due_ns))
+	if (!stopped(m) && futex_wait(asleep, 1, m->late.due_ns))
 		goto woken;
-	busy = look_around(m, &m->due_ns);
-	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1) {
-		m->due_ns = crew_due(m->conf.crew);
-		if (!futex_wait(asleep, 1, m->due_ns)) {
+	busy = look_around(m, &due);
+	rest(m, busy ? due : crew_due(m->conf.crew));
+	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1)
+		if (!futex_wait(asleep, 1, m->late.due_ns)) {
 			look_at_clock(m);
 			look_besides(m);
+			rest(m, crew_due(m->conf.crew));
 		}
-	}
-	if (!busy)
-		m->due_ns = NEVER;
 woken:
 	atomic_store_explicit(asleep, 0, memory_order_relaxed);
-}
-
-/* What it did since the look is not lateness. */
-static void set_due(struct monitor *m)
-{
-	uint64_t now = clock_now_ns();
-
-	if (m->due_ns < now)
-		m->due_ns = now;
 }
 
 static void *monitor_thread(void *arg)
 {
 	struct monitor *m = arg;
+	const struct lateness_clock clock = { now_ns, suspended_ns, own_times, m };
+	uint64_t due;
 
 	pthread_setname_np(pthread_self(), "ol-monitor");
 	m->self = capture_thread_new();
-	m->suspended_ns = suspended();
-	m->due_ns = NEVER;
+	lateness_init(&m->late, &clock);
 	while (!stopped(m)) {
-		bool busy = look_around(m, &m->due_ns);
+		bool busy = look_around(m, &due);
 
-		set_due(m);
+		rest(m, due);
 		if (!busy) {
 			sleep_long(m);
 		} else {
 			/* Relaxed: as in look_at_clock. */
-			atomic_store_explicit(&m->conf.shared->due_ns, m->due_ns, memory_order_relaxed);
-			(void)futex_wait(&m->stop, 0, m->due_ns);
+			atomic_store_explicit(&m->conf.shared->due_ns, m->late.due_ns, memory_order_relaxed);
+			(void)futex_wait(&m->stop, 0, m->late.due_ns);
 		}
 	}
 	capture_thread_free(m->self);

@@ -228,6 +228,22 @@ def test_a_starved_host_blames_no_route(stalls):
     assert [s for s in latest(stalls) if s["name"]] == []
 
 
+def test_a_short_stop_in_the_middle_of_a_short_sleep_blames_no_route(stalls):
+    """Shorter than two looks of the monitor, wherever it begins: within a look, or between two."""
+    import random
+    import signal
+    with stalls.client() as c:
+        for n in range(48):
+            c.send(b"GET /block?ms=8 HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(random.uniform(0.004, 0.008))
+            stalls.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.012)
+            stalls.process.send_signal(signal.SIGCONT)
+            assert c.reply().status == 200
+            time.sleep(0.005 * (n % 3))     # the monitor sleeps meanwhile, or not
+    assert [s for s in latest(stalls) if s["name"]] == []
+
+
 def test_an_idle_process_does_not_wake_for_it(stalls):
     """The monitor's thread neither uses a CPU nor is scheduled."""
     assert stalls.ask("/honest/1")[0] == 200

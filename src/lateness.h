@@ -1,0 +1,48 @@
+/* lateness.h: how far the monitor can trust the times it sees, since the machine may have stood still meanwhile. */
+#ifndef OL_LATENESS_H
+#define OL_LATENESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What it goes by: the monitor's thread's, or a test's. */
+struct lateness_clock {
+	uint64_t (*now_ns)(void *arg);
+	uint64_t (*suspended_ns)(void *arg);    /* how long the machine has been suspended, ever */
+	/* This thread's times: on a CPU, and runnable without one; false: not known. */
+	bool (*times)(void *arg, uint64_t *cpu_ns, uint64_t *waited_ns);
+	void *arg;
+};
+
+struct lateness {
+	struct lateness_clock clock;
+	uint64_t looked_ns;             /* the last look */
+	uint64_t lost_ns;               /* all the time the machine stood still, as far as is certain */
+	uint64_t margin_ns;             /* as much more may have been lost before the last look; 0: it was in time */
+	uint64_t gap_ns;                /* what may have been lost between the beginnings of the last two */
+	uint64_t noted_ns;              /* lost since the last began */
+	bool woken;                     /* the last look was made before it was due */
+	uint64_t waited_now_ns;         /* for a CPU, before it */
+	uint64_t due_ns;                /* the next look; NEVER: it sleeps until it is woken */
+	uint64_t rested_ns;             /* since when nothing is to be done until then */
+	uint64_t told_ns;               /* up to here, what a look took has been explained */
+	uint64_t cpu_ns, waited_ns;     /* its times, when it last asked */
+	uint64_t suspended_ns;
+	unsigned looks;
+};
+
+void lateness_init(struct lateness *l, const struct lateness_clock *clock);
+
+/* A look begins. */
+void lateness_look(struct lateness *l);
+
+/* During a look, before what it has seen is judged: takes note of what it has lost so far. */
+void lateness_note(struct lateness *l);
+
+/* A look is over; the next is made at due_ns, or now when that has gone by. */
+void lateness_rest(struct lateness *l, uint64_t due_ns);
+
+/* Of the time from start_ns until now, of which nothing has been seen: how much may have been lost. */
+uint64_t lateness_unseen(const struct lateness *l, uint64_t start_ns, uint64_t period_ns);
+
+#endif

@@ -1,0 +1,263 @@
+/* test_lateness.c: what the monitor's own times say of the machine, on a clock that only these tests know. */
+#include "base/clock.h"
+#include "lateness.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+#define MS NS_PER_MS
+#define PERIOD (5 * MS)
+
+static uint64_t now, suspended, cpu, waited;
+static bool known;
+static struct lateness l;
+
+static uint64_t read_now(void *unused)
+{
+	(void)unused;
+	return now;
+}
+
+static uint64_t read_suspended(void *unused)
+{
+	(void)unused;
+	return suspended;
+}
+
+static bool read_times(void *unused, uint64_t *cpu_ns, uint64_t *waited_ns)
+{
+	(void)unused;
+	*cpu_ns = cpu;
+	*waited_ns = waited;
+	return known;
+}
+
+static void set_up(void)
+{
+	const struct lateness_clock clock = { read_now, read_suspended, read_times, NULL };
+
+	now = 1000 * MS;
+	suspended = 0;
+	cpu = 7 * MS;
+	waited = 3 * MS;
+	known = true;
+	lateness_init(&l, &clock);
+	lateness_look(&l);
+	lateness_rest(&l, now + PERIOD);
+}
+
+/* The next look comes so much after it was due. */
+static void look_late(uint64_t late)
+{
+	now = l.due_ns + late;
+	lateness_look(&l);
+}
+
+START_TEST(a_look_in_time_has_lost_nothing)
+{
+	for (int i = 0; i < 100; i++) {
+		look_late(MS / 10);
+		lateness_rest(&l, now + PERIOD);
+	}
+	ck_assert_uint_eq(l.lost_ns, 0);
+	ck_assert_uint_eq(l.margin_ns, 0);
+	ck_assert_uint_eq(lateness_unseen(&l, l.looked_ns - PERIOD, PERIOD), 0);
+}
+END_TEST
+
+START_TEST(a_stop_while_it_slept_may_have_begun_with_that_sleep)
+{
+	look_late(7 * MS);
+	ck_assert_uint_eq(l.lost_ns, 7 * MS);
+	ck_assert_uint_eq(l.margin_ns, PERIOD);
+	lateness_rest(&l, now + PERIOD);
+	look_late(0);
+	ck_assert_uint_eq(l.margin_ns, 0);
+	ck_assert_uint_eq(l.lost_ns, 7 * MS);
+}
+END_TEST
+
+START_TEST(lateness_that_its_own_wait_explains_is_not_lost)
+{
+	waited += 7 * MS;
+	look_late(7 * MS);
+	ck_assert_uint_eq(l.lost_ns, 0);
+	ck_assert_uint_eq(l.margin_ns, 0);
+	lateness_rest(&l, now + PERIOD);
+	waited += 2 * MS;
+	look_late(7 * MS);
+	ck_assert_uint_eq(l.lost_ns, 5 * MS);
+}
+END_TEST
+
+START_TEST(a_stop_during_a_look_is_lost)
+{
+	look_late(0);
+	now += 100 * MS;
+	cpu += MS / 10;
+	lateness_rest(&l, l.looked_ns + PERIOD);
+	ck_assert_uint_eq(l.lost_ns, 100 * MS - MS / 10);
+	ck_assert_uint_eq(l.due_ns, now);
+	look_late(0);
+	ck_assert_uint_eq(l.lost_ns, 100 * MS - MS / 10);
+	ck_assert_uint_eq(l.margin_ns, 0);
+}
+END_TEST
+
+START_TEST(a_stop_during_a_look_is_known_before_that_look_judges)
+{
+	look_late(0);
+	now += 50 * MS;
+	lateness_note(&l);
+	ck_assert_uint_eq(l.lost_ns, 50 * MS);
+	now += MS / 2;
+	lateness_note(&l);
+	lateness_rest(&l, now + PERIOD);
+	ck_assert_uint_eq(l.lost_ns, 50 * MS);          /* and once only */
+}
+END_TEST
+
+START_TEST(a_long_look_that_computed_or_waited_for_a_cpu_has_lost_nothing)
+{
+	look_late(0);
+	now += 30 * MS;
+	cpu += 20 * MS;
+	waited += 10 * MS;
+	lateness_rest(&l, now + PERIOD);
+	ck_assert_uint_eq(l.lost_ns, 0);
+}
+END_TEST
+
+START_TEST(short_waits_do_not_add_up_to_an_explanation)
+{
+	for (int i = 0; i < 15; i++) {
+		waited += MS / 2;
+		look_late(MS / 2);
+		lateness_rest(&l, now + PERIOD);
+	}
+	look_late(12 * MS);
+	ck_assert_uint_eq(l.lost_ns, 12 * MS);
+}
+END_TEST
+
+START_TEST(before_the_first_look_at_a_hold_all_may_be_lost_that_it_cannot_explain)
+{
+	uint64_t start = now + MS;
+
+	look_late(7 * MS);
+	ck_assert_uint_eq(lateness_unseen(&l, start, PERIOD), 11 * MS); /* until now, all of it */
+	ck_assert_uint_eq(lateness_unseen(&l, now - 2 * MS, PERIOD), 2 * MS);
+	now += 20 * MS;
+	lateness_note(&l);
+	ck_assert_uint_eq(lateness_unseen(&l, start, PERIOD), 31 * MS);
+	lateness_rest(&l, now + PERIOD);
+	look_late(0);                                   /* what began in that look, before the stop */
+	ck_assert_uint_eq(lateness_unseen(&l, now - 26 * MS, PERIOD), 21 * MS);
+	ck_assert_uint_eq(lateness_unseen(&l, now - MS, PERIOD), MS);
+}
+END_TEST
+
+START_TEST(a_hold_that_woke_it_has_lost_what_the_wake_up_took)
+{
+	lateness_rest(&l, NEVER);
+	now += 900 * MS;
+	lateness_look(&l);
+	ck_assert_uint_eq(l.lost_ns, 0);
+	ck_assert_uint_eq(lateness_unseen(&l, now - MS / 10, PERIOD), 0);
+	ck_assert_uint_eq(lateness_unseen(&l, now - 4 * MS, PERIOD), 4 * MS);
+	lateness_rest(&l, NEVER);
+	now += 900 * MS;
+	waited += 4 * MS;                               /* there was no CPU for it */
+	lateness_look(&l);
+	ck_assert_uint_eq(lateness_unseen(&l, now - 4 * MS, PERIOD), 0);
+	ck_assert_uint_eq(lateness_unseen(&l, now - 30 * MS, PERIOD), 26 * MS);
+}
+END_TEST
+
+START_TEST(a_suspended_machine_is_lost_whenever_it_looks)
+{
+	suspended += 3 * NS_PER_S;
+	look_late(0);
+	ck_assert_uint_eq(l.lost_ns, 3 * NS_PER_S);
+	lateness_rest(&l, NEVER);
+	suspended += NS_PER_S;
+	now += MS;
+	lateness_look(&l);
+	ck_assert_uint_eq(l.lost_ns, 4 * NS_PER_S);
+	ck_assert_uint_eq(lateness_unseen(&l, now - MS / 2, PERIOD), MS / 2);
+}
+END_TEST
+
+START_TEST(without_times_of_its_own_nothing_is_explained)
+{
+	known = false;
+	waited += 7 * MS;
+	look_late(7 * MS);
+	ck_assert_uint_eq(l.lost_ns, 7 * MS);
+}
+END_TEST
+
+/* A process that is stopped for a while at any moment of a hold that computes, or sleeps, for less than the limit: the
+ * monitor looks as it does.  What is certain, the margin and what was not seen cover the stop, wherever it begins. */
+START_TEST(a_stop_is_covered_wherever_it_begins)
+{
+	for (uint64_t begins = 0; begins < 2 * PERIOD; begins += MS / 4)
+		for (uint64_t length = 2 * MS; length < 40 * MS; length += MS) {
+			uint64_t start, stop, lost;
+
+			set_up();
+			start = now;            /* the hold's, just after a look */
+			stop = start + begins;
+			if (stop < l.due_ns) {
+				now = stop + length < l.due_ns ? l.due_ns : stop + length;
+				lateness_look(&l);
+				lost = lateness_unseen(&l, start, PERIOD);
+			} else {
+				uint64_t before;
+
+				look_late(0);
+				lost = lateness_unseen(&l, start, PERIOD);
+				before = l.lost_ns;
+				lateness_rest(&l, now + PERIOD);
+				now = stop + length < l.due_ns ? l.due_ns : stop + length;
+				lateness_look(&l);
+				lost += l.lost_ns - before + l.margin_ns;
+			}
+			if (now >= l.due_ns + MS)       /* else it is shorter than a look's time */
+				ck_assert_uint_ge(lost, length);
+		}
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("lateness");
+	TCase *c = tcase_create("looks");
+
+	tcase_add_checked_fixture(c, set_up, NULL);
+	tcase_add_test(c, a_look_in_time_has_lost_nothing);
+	tcase_add_test(c, a_stop_while_it_slept_may_have_begun_with_that_sleep);
+	tcase_add_test(c, lateness_that_its_own_wait_explains_is_not_lost);
+	tcase_add_test(c, a_stop_during_a_look_is_lost);
+	tcase_add_test(c, a_stop_during_a_look_is_known_before_that_look_judges);
+	tcase_add_test(c, a_long_look_that_computed_or_waited_for_a_cpu_has_lost_nothing);
+	tcase_add_test(c, short_waits_do_not_add_up_to_an_explanation);
+	tcase_add_test(c, before_the_first_look_at_a_hold_all_may_be_lost_that_it_cannot_explain);
+	tcase_add_test(c, a_hold_that_woke_it_has_lost_what_the_wake_up_took);
+	tcase_add_test(c, a_suspended_machine_is_lost_whenever_it_looks);
+	tcase_add_test(c, without_times_of_its_own_nothing_is_explained);
+	tcase_add_test(c, a_stop_is_covered_wherever_it_begins);
+	suite_add_tcase(s, c);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *r = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

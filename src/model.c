@@ -24,12 +24,12 @@
 
 static const struct model models[] = {
 	[MODEL_HYBRID] = { .name = "hybrid", .lane = MODEL_DECLARED },
-	[MODEL_ASGI] = { .name = "asgi", .lane = MODEL_LOOP, .offload_inline = true, .one_socket = true, .loops = 1,
+	[MODEL_ASGI] = { .name = "asgi", .lane = MODEL_LOOP, .offload_inline = true, .loops = 1,
 		.remedy = "run it under --model hybrid and declare it .sync: --model asgi has no threads" },
-	[MODEL_TORNADO] = { .name = "tornado", .lane = MODEL_LOOP, .one_socket = true, .loops = 1,
+	[MODEL_TORNADO] = { .name = "tornado", .lane = MODEL_LOOP, .loops = 1,
 		.remedy = "let it call what holds the loop by ol_offload" },
-	[MODEL_WSGI] = { .name = "wsgi", .lane = MODEL_POOL, .one_socket = true, .loops = 1 },
-	[MODEL_WSGI_SYNC] = { .name = "wsgi-sync", .lane = MODEL_POOL, .one_connection = true, .one_socket = true,
+	[MODEL_WSGI] = { .name = "wsgi", .lane = MODEL_POOL, .loops = 1 },
+	[MODEL_WSGI_SYNC] = { .name = "wsgi-sync", .lane = MODEL_POOL, .one_connection = true,
 		.loops = 1, .threads = 1 },
 };
 

@@ -19,7 +19,6 @@ struct model {
 	enum model_lane lane;
 	bool offload_inline;    /* there is no pool to offload to: it is done where it is asked for */
 	bool one_connection;    /* a process has one at a time, and that ends with its reply */
-	bool one_socket;        /* worker processes accept from one socket, so that who is free takes the next */
 	unsigned loops;         /* of a process, unless it is told otherwise; 0: one a CPU */
 	unsigned threads;       /* of the default pool, always; 0: as many as it is told */
 	const char *remedy;     /* of a route that holds its loop; NULL: another lane */

@@ -279,7 +279,7 @@ def test_wsgi_sync_loses_nobody_when_it_drains(gated):
     assert s.stop() == 0
 
 
-# ---- an app of some size ---------------------------------------------------------------------------------------------
+# ---- apps of some size -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("model", MODELS)
 def test_work_left_for_later_is_done_in_every_model(serve, model):
@@ -287,3 +287,17 @@ def test_work_left_for_later_is_done_in_every_model(serve, model):
     for lane in ("/a", "/s"):
         assert s.ask(f"{lane}/leave?work=abc")[2] == b"0\n"
     wait_until(lambda: sorted(s.ask("/ran")[2].decode()) == list("aabbcc"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_demo_answers_alike_in_every_model(serve, tmp_path, model):
+    s = serve("atlas", "--data", tmp_path, "--model", model)
+    assert json.loads(s.ask("/countries/de")[2])["alpha_3"] == "DEU"
+    assert s.ask("/countries/xx")[0] == 404
+    status, headers, body = s.ask("/notes", method="POST", body=b'{"text": "in every model"}',
+                                  headers={"Content-Type": "application/json"})
+    assert status == 201
+    assert s.ask_json(headers["Location"]) == (200, json.loads(body))
+    assert s.ask("/notes", method="POST", body=b"{", headers={"Content-Type": "application/json"})[0] == 422
+    assert len(s.ask_json("/countries?q=ger")[1]) > 1
+    assert len(s.ask("/export/languages")[2].splitlines()) > 1000

@@ -11,19 +11,19 @@ START_TEST(hybrid_changes_nothing)
 {
 	const struct model *m = model_of(MODEL_HYBRID);
 
-	ck_assert(!model_decides(m) && !m->offload_inline && !m->one_connection && !m->one_socket);
+	ck_assert(!model_decides(m) && !m->offload_inline && !m->one_connection);
 	ck_assert(model_pooled(m, true) && !model_pooled(m, false));
 	ck_assert_uint_eq(model_pool(m, 3), 3);
 	ck_assert(m->loops == 0 && m->threads == 0);
 }
 END_TEST
 
-START_TEST(the_others_decide_and_have_a_loop_and_a_socket_between_their_processes)
+START_TEST(the_others_decide_and_have_a_loop)
 {
 	for (size_t i = 1; i < sizeof(all) / sizeof(all[0]); i++) {
 		const struct model *m = model_of(all[i]);
 
-		ck_assert(model_decides(m) && m->one_socket);
+		ck_assert(model_decides(m));
 		ck_assert_uint_eq(m->loops, 1);
 		ck_assert(model_pooled(m, true) == model_pooled(m, false));
 	}
@@ -90,7 +90,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(t, hybrid_changes_nothing);
-	tcase_add_test(t, the_others_decide_and_have_a_loop_and_a_socket_between_their_processes);
+	tcase_add_test(t, the_others_decide_and_have_a_loop);
 	tcase_add_test(t, asgi_and_tornado_differ_in_what_is_offloaded);
 	tcase_add_test(t, wsgi_has_one_pool_and_wsgi_sync_one_thread_of_it);
 	tcase_add_test(t, a_line_says_what_has_become_of_the_app);

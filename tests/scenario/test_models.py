@@ -237,7 +237,7 @@ def test_wsgi_sync_serves_one_connection_and_the_others_wait_in_the_backlog(gate
 
 
 def test_wsgi_sync_answers_one_request_a_connection_and_does_not_wait_for_its_client_to_leave(gated):
-    s = gated("wsgi-sync")
+    s = gated("wsgi-sync", "--linger-timeout", "1000")
     first = s.client().send(get("/hello"), get("/hello"))
     assert first.reply().status == 200
     assert first.ended()
@@ -261,6 +261,7 @@ def test_wsgi_sync_is_held_by_work_for_after_the_reply(gated):
     at_gate(s)
     [second] = ask(s, "/hello")
     assert silent(second)
+    assert s.metric("offloop_connections_accepted_total") == 1
     s.let_go()
     assert second.reply().status == 200
 

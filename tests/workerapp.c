@@ -1,7 +1,7 @@
 /* workerapp.c: an app for the scenarios of worker processes: it says which process answers, and dies when told to.
  *
  * What on_start does hangs on files named by options, so that a scenario can let a later worker fail where the first
- * one did not.  It is never installed.
+ * one did not.  It is never installed.  While there is the file of --wait-if, on_start waits.
  */
 #include <offloop.h>
 
@@ -73,6 +73,7 @@ static const struct ol_route routes[] = {
 static const struct ol_option options[] = {
 	{ "fail-if", "FILE", NULL, "let on_start fail when there is such a file" },
 	{ "die-if", "FILE", NULL, "let on_start kill the process when there is" },
+	{ "wait-if", "FILE", NULL, "let on_start wait while there is" },
 };
 
 static int exists(ol_server *s, const char *option)
@@ -84,6 +85,11 @@ static int exists(ol_server *s, const char *option)
 
 static int on_start(ol_server *s)
 {
+	struct timespec moment = { 0, 1000000 };
+
+	ol_server_log(s, OL_LOG_INFO, "on_start in %d", (int)getpid());
+	while (exists(s, "wait-if"))
+		nanosleep(&moment, NULL);
 	if (exists(s, "die-if"))
 		kill(getpid(), SIGKILL);
 	return exists(s, "fail-if") ? -EBUSY : 0;

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from conftest import BACKEND, PATIENCE, get, wait_until
+from conftest import PATIENCE, get, wait_until
 from test_process import complaint, run
 
 
 def workers(app):
     """{index: (pid, port of its control plane)}, of those who came last."""
-    lines = re.findall(r"listening on .*control=http://127\.0\.0\.1:(\d+) .*worker=(\d+) pid=(\d+)", app.log)
-    return {int(i): (int(pid), int(control)) for control, i, pid in lines}
+    lines = re.findall(r"listening on .*control=(?:off|http://127\.0\.0\.1:(\d+)) .*worker=(\d+) pid=(\d+)", app.log)
+    return {int(i): (int(pid), int(control or 0)) for control, i, pid in lines}
 
 
 def pids(app):
@@ -23,11 +23,11 @@ def pids(app):
 
 
 def alive(pid):
-    """Whether there is such a process, and it is no corpse."""
+    """Whether there is such a process, and it is no corpse that waits for its parent."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii") as f:
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -51,6 +51,13 @@ def held(app, path, n=12):
         c = app.client()
         got.append((int(c.send(get("/pid")).reply().body), c.send(get(path))))
     return got
+
+
+def finish(crowd):
+    """Their replies come from where they were asked for."""
+    for pid, c in crowd:
+        assert int(c.reply().body) == pid
+        c.s.close()
 
 
 # ---- serving
@@ -114,9 +121,9 @@ def test_a_worker_that_is_stuck_keeps_nobody(serve, tmp_path, where):
 def test_a_death_costs_nobody_elses_request_and_is_made_good(serve):
     app = serve("workerapp", "--workers", "3")
     victim = workers(app)[1][0]
-    crowd = held(app, "/nap?ms=1000", 24)
+    crowd = held(app, "/nap?ms=500", 24)
     while victim not in [pid for pid, _ in crowd]:
-        crowd.append((victim, in_worker(app, victim, "/nap?ms=1000")))
+        crowd.append((victim, in_worker(app, victim, "/nap?ms=500")))
     os.kill(victim, signal.SIGKILL)
     for pid, c in crowd:
         if pid == victim:
@@ -127,6 +134,128 @@ def test_a_death_costs_nobody_elses_request_and_is_made_good(serve):
     wait_until(lambda: workers(app)[1][0] != victim)
     replacement = workers(app)[1][0]
     wait_until(lambda: answering(app) == replacement)
+    app.stop()
+
+
+def test_one_that_keeps_dying_is_tried_ever_more_seldom_while_others_serve(serve, tmp_path):
+    file = tmp_path / "fail"
+    app = serve("workerapp", "--workers", "2", "--fail-if", file)
+    victim, survivor = workers(app)[1][0], workers(app)[0][0]
+    file.touch()
+    os.kill(victim, signal.SIGKILL)
+    app.wait_log(r"a worker was killed: Killed worker=1 .*restart_ms=100\n")
+    app.wait_log(r"on_start: Device or resource busy\n")
+    app.wait_log(r"a worker has ended worker=1 pid=\d+ status=1 lived=\S+ restart_ms=200\n")
+    app.wait_log(r"a worker has ended worker=1 pid=\d+ status=1 lived=\S+ restart_ms=400\n")
+    assert {answering(app) for _ in range(10)} == {survivor}
+    file.unlink()
+    wait_until(lambda: workers(app)[1][0] != victim)
+    wait_until(lambda: answering(app) == workers(app)[1][0])
+    app.stop()
+
+
+def test_the_status_of_one_that_has_exited_is_told(serve):
+    app = serve("workerapp", "--workers", "2")
+    app.client().send(get("/leave?status=7"))
+    app.wait_log(r"a worker has ended worker=\d pid=\d+ status=7 lived=\S+ restart_ms=100\n")
+    wait_until(lambda: len(re.findall("listening on", app.log)) == 3)
+    assert app.log.count("serving on") == 1
+
+
+def test_a_log_nobody_reads_keeps_no_worker_from_being_replaced(serve):
+    app = serve("workerapp", "--workers", "2", "--access-log")
+    first = pids(app)
+    with in_worker(app, workers(app)[0][0], "/pid") as c:
+        c.reply()
+        app.reading.clear()
+        while app.metric("offloop_log_dropped_total") == 0:     # then the pipe is full
+            c.send(get("/pid?" + "x" * 1500) * 50)
+            for _ in range(50):
+                c.reply()
+    os.kill(max(first), signal.SIGKILL)
+    seen = set()
+    wait_until(lambda: seen.add(answering(app)) or seen - first)
+    app.reading.set()
+    app.stop()
+
+
+@pytest.mark.parametrize("gone", ["killed", "stopped"])
+def test_no_worker_outlives_its_supervisor(serve, gone):
+    """Nor is a request lost, when it was killed."""
+    app = serve("workerapp", "--workers", "3")
+    crowd = held(app, "/nap?ms=200")
+    if gone == "killed":
+        app.process.kill()
+        app.wait_log("warn  the supervisor is gone: stopping")
+    else:
+        app.terminate()
+    finish(crowd)
+    wait_until(lambda: not any(alive(pid) for pid in pids(app)))
+    assert app.process.wait(PATIENCE) == (-signal.SIGKILL if gone == "killed" else 0)
+    with pytest.raises(OSError):
+        app.connect()
+    assert app.log.count("on_stop in") == 3
+
+
+# ---- how many
+
+
+def test_there_can_be_more_and_fewer(serve):
+    app = serve("workerapp", "--workers", "2")
+    app.process.send_signal(signal.SIGTTIN)
+    app.wait_log("SIGTTIN: 3 workers")
+    wait_until(lambda: 2 in workers(app))
+    third = workers(app)[2][0]
+    wait_until(lambda: answering(app) == third)
+    napping = in_worker(app, third, "/nap?ms=500")
+    app.process.send_signal(signal.SIGTTOU)
+    app.wait_log("SIGTTOU: 2 workers")
+    app.wait_log("info  draining")
+    assert third not in {answering(app) for _ in range(10)}
+    finish([(third, napping)])
+    wait_until(lambda: not alive(third))
+    app.process.send_signal(signal.SIGTTOU)
+    app.wait_log("SIGTTOU: 1 worker\n")
+    wait_until(lambda: not alive(workers(app)[1][0]))
+    app.process.send_signal(signal.SIGTTOU)
+    app.wait_log("SIGTTOU: the last worker stays")
+    assert answering(app) == workers(app)[0][0]
+    app.process.send_signal(signal.SIGTTIN)         # the place, and the port, of one that has left
+    wait_until(lambda: len(re.findall("listening on", app.log)) == 4)
+    assert "restart_ms" not in app.log
+    app.stop()
+
+
+def test_who_leaves_loses_nobody(serve):
+    """Workers come and go under load, and every request is answered."""
+    app = serve("workerapp", "--workers", "2")
+    over, lost, answered = threading.Event(), [], []
+
+    def load():
+        while not over.is_set():
+            try:
+                with app.client() as c:
+                    c.send(get("/pid"), get("/nap?ms=1", "Connection: close"))
+                    c.reply()
+                    if c.reply().headers["connection"] == "close":
+                        answered.append(c)
+            except EOFError as e:       # an orderly end, announced by the first reply, is none
+                lost.append(e) if e.args[0] else None
+            except (OSError, KeyError) as e:
+                lost.append(e)
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for i in range(4):
+        app.process.send_signal(signal.SIGTTIN)
+        wait_until(lambda: app.log.count("listening on") == 3 + i)  # noqa: B023
+        app.process.send_signal(signal.SIGTTOU)
+        wait_until(lambda: app.log.count("on_stop in") == 1 + i)    # noqa: B023
+    over.set()
+    for t in threads:
+        t.join()
+    assert not lost and len(answered) > 50
     app.stop()
 
 
@@ -172,6 +301,147 @@ def test_load_on_all_is_answered_to_the_last_request(serve):
     assert not lost
     assert all(isinstance(e, (ConnectionRefusedError, TimeoutError)) for e in refused), refused
     assert not any(alive(pid) for pid in pids(app))
+
+
+def test_signals_to_the_whole_group_end_it_once(serve):
+    """As a terminal's Ctrl-C: workers leave it to the supervisor."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        app = serve("workerapp", "--workers", "3", preexec=os.setpgrp)
+        crowd = held(app, "/nap?ms=200")
+        os.killpg(app.process.pid, signum)
+        finish(crowd)
+        app.terminated = True
+        app.stop()
+        assert "second signal" not in app.log and app.log.count("on_stop in") == 3
+
+
+def test_a_worker_leaves_signals_to_its_supervisor(serve):
+    app = serve("workerapp", "--workers", "2", "--log-level", "debug")
+    one = workers(app)[0][0]
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        os.kill(one, signum)
+        app.wait_log(f"{signum.name}: left to the supervisor")
+    wait_until(lambda: answering(app) == one)
+    os.kill(one, signal.SIGTTIN)        # its own default pool
+    app.wait_log("SIGTTIN")
+    assert len(workers(app)) == 2
+    app.stop()
+
+
+def test_a_second_signal_ends_all_at_once(serve):
+    app = serve("workerapp", "--workers", "2")
+    for _, c in held(app, "/nap?ms=60000", 4):
+        pass
+    app.terminate()
+    began = time.monotonic()
+    assert app.stop(signum=signal.SIGTERM, expect=None) == 1
+    assert time.monotonic() - began < 20        # of a grace of 30 s
+    assert "second signal: ending at once" in app.log and not any(alive(pid) for pid in pids(app))
+
+
+def test_an_app_in_a_worker_can_end_them_all(serve):
+    app = serve("workerapp", "--workers", "3")
+    crowd = held(app, "/nap?ms=200")
+    assert app.client().send(get("/stop")).reply().status == 200
+    app.wait_log(r"worker \d: the app asks for the end: stopping")
+    finish(crowd)
+    app.terminated = True
+    app.stop()
+    assert app.log.count("on_stop in") == 3
+
+
+def test_what_is_stuck_makes_the_status_1(serve):
+    app = serve("workerapp", "--workers", "2", "--grace", "300ms")
+    stuck = app.client().send(get("/sync?ms=60000"))
+    app.wait_log("blocking in")
+    assert app.stop(expect=None) == 1
+    assert "stuck: GET /sync: 1 request\n" in app.log and app.log.count("on_stop in") == 1
+    assert len(re.findall("a worker has ended .*status=1", app.log)) == 1
+    stuck.s.close()
+
+
+def test_one_that_does_not_end_by_itself_is_killed(serve):
+    """After the grace and 5 s."""
+    app = serve("workerapp", "--workers", "2", "--grace", "0")
+    frozen = workers(app)[1][0]
+    os.kill(frozen, signal.SIGSTOP)
+    assert app.stop(expect=None) == 1
+    assert f"a worker did not end within its grace: killing it worker=1 pid={frozen}\n" in app.log
+    assert not alive(frozen) and app.log.count("on_stop in") == 1
+
+
+def test_the_path_of_their_unix_socket_goes_first_and_not_with_one_of_them(serve, tmp_path):
+    path = tmp_path / "socket"
+    app = serve("workerapp", "--workers", "2", unix=path)
+    app.process.send_signal(signal.SIGTTOU)
+    wait_until(lambda: "on_stop in" in app.log)
+    os.kill(workers(app)[0][0], signal.SIGKILL)
+    wait_until(lambda: len(re.findall("listening on", app.log)) == 3)
+    napping = app.client().send(get("/nap?ms=200"))
+    waiting = [app.client() for _ in range(30)]
+    app.terminate()
+    wait_until(lambda: not path.exists())
+    for c in waiting:
+        assert c.send(get("/pid")).reply().status == 200
+        c.s.close()
+    assert napping.reply().status == 200
+    napping.s.close()
+    app.stop()
+
+
+# ---- the start
+
+
+def started_badly(serve, *args):
+    app = serve("workerapp", *args, wait=False)
+    status = app.process.wait(PATIENCE)
+    app.reader.join(PATIENCE)
+    return status, app.log
+
+
+def test_what_keeps_it_from_starting_is_said_once(serve, tmp_path):
+    app = serve("workerapp", "--workers", "2")
+    line = complaint(run("--port", app.port, "--workers", "4", "--control", "off", program="workerapp"), 1)
+    assert "in use" in line
+    line = complaint(run("--unix", "/nonesuch/s", "--workers", "4", "--control", "off", program="workerapp"), 1)
+    assert "cannot listen on" in line
+    line = complaint(run("--port", "0", "--workers", "3", "--control", "127.0.0.1:65534", program="workerapp"), 2)
+    assert "the last is over 65535" in line
+    line = complaint(run("--port", "0", "--workers", "4", "--control", f"127.0.0.1:{app.control}", program="workerapp"), 1)
+    assert "--control" in line and "in use" in line
+    file = tmp_path / "fail"
+    file.touch()
+    status, log = started_badly(serve, "--workers", "4", "--fail-if", file)
+    assert status == 1 and log.count("on_start: Device or resource busy\n") == log.count("on_start in") == 1
+    status, log = started_badly(serve, "--workers", "4", "--die-if", file)
+    assert status == 1 and log.count("\n") - log.count("on_start in") == 1
+    assert "worker 0 was killed before it served: Killed\n" in log
+
+
+def test_it_can_be_ended_while_it_starts(serve, tmp_path):
+    file = tmp_path / "wait"
+    file.touch()
+    app = serve("workerapp", "--workers", "3", "--wait-if", file, wait=False)
+    app.wait_log("on_start in")
+    app.terminate()
+    file.unlink()
+    app.stop()
+    assert app.log.count("on_start in") == app.log.count("on_stop in") == 1 and "serving on" not in app.log
+
+
+def test_cpus_are_divided_among_workers(serve):
+    app = serve("workerapp", "--workers", str(len(os.sched_getaffinity(0)) + 1))
+    assert re.findall(r" loops=(\d+) ", app.log) == ["1"] * (len(os.sched_getaffinity(0)) + 1)
+
+
+def test_workers_hold_nothing_of_each_other_or_the_supervisor(serve):
+    app = serve("workerapp", "--workers", "4", "--loops", "1", "--control", "off")
+    assert len(pids(app)) == 4
+    for pid in pids(app):
+        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        assert sum(link.startswith("socket:") for link in links) == 2       # the listener, and the line
+        assert sum("signalfd" in link for link in links) == 1
+    app.stop()
 
 
 # ---- what it is told

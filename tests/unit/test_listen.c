@@ -181,6 +181,28 @@ START_TEST(a_deaf_listener_keeps_who_has_come_and_hears_nobody_else)
 }
 END_TEST
 
+START_TEST(what_is_shared_is_one_socket_that_outlives_who_shares_it)
+{
+	int fd;
+
+	ck_assert_int_eq(open_tcp(&first, 0, 1), 0);
+	ck_assert(!first.shared);
+	ck_assert_msg(listen_share(&second, &first, 2, err, sizeof(err)) == 0, "%s", err);
+	ck_assert(second.shared);
+	ck_assert_uint_eq(second.port, first.port);
+	ck_assert_str_eq(second.address, first.address);
+	fd = dial_tcp(first.port, 0);
+	ck_assert(can_accept(first.fds[0]) && can_accept(second.fds[0]) && can_accept(second.fds[1]));
+	listen_close(&second);
+	ck_assert(can_accept(first.fds[0]));
+	close(fd);
+	fd = dial_tcp(first.port, 0);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	listen_close(&first);
+}
+END_TEST
+
 START_TEST(an_address_that_is_not_here_is_one_line)
 {
 	ck_assert_int_lt(listen_open(&first, "192.0.2.1", 0, NULL, 1, 16, err, sizeof(err)), 0);
@@ -218,6 +240,24 @@ START_TEST(a_unix_path_is_one_socket_for_all_loops)
 	close(fd);
 	listen_close(&first);
 	ck_assert_int_eq(dial_unix(), -ENOENT);
+}
+END_TEST
+
+START_TEST(closing_what_is_shared_leaves_the_path_and_a_drain_removes_it)
+{
+	int fd;
+
+	ck_assert_msg(open_unix(&first, 1) == 0, "%s", err);
+	ck_assert_msg(listen_share(&second, &first, 2, err, sizeof(err)) == 0, "%s", err);
+	listen_close(&second);
+	fd = dial_unix();
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	ck_assert_msg(listen_share(&second, &first, 1, err, sizeof(err)) == 0, "%s", err);
+	ck_assert_int_eq(listen_deafen(&second, 0), 0);
+	ck_assert_int_eq(dial_unix(), -ENOENT);
+	listen_close(&second);
+	listen_close(&first);
 }
 END_TEST
 
@@ -328,9 +368,11 @@ int main(void)
 	tcase_add_test(tcp, a_port_that_was_given_back_can_be_had_at_once);
 	tcase_add_test(tcp, an_accepted_connection_does_not_wait_to_fill_its_packets);
 	tcase_add_test(tcp, a_deaf_listener_keeps_who_has_come_and_hears_nobody_else);
+	tcase_add_test(tcp, what_is_shared_is_one_socket_that_outlives_who_shares_it);
 	tcase_add_test(tcp, an_address_that_is_not_here_is_one_line);
 	tcase_add_test(tcp, an_ipv6_address_stands_in_brackets);
 	tcase_add_test(local, a_unix_path_is_one_socket_for_all_loops);
+	tcase_add_test(local, closing_what_is_shared_leaves_the_path_and_a_drain_removes_it);
 	tcase_add_test(local, a_path_that_a_dead_server_left_is_taken_over);
 	tcase_add_test(local, a_path_where_somebody_listens_is_refused_and_left_alone);
 	tcase_add_test(local, a_path_that_is_another_file_is_refused_and_left_alone);

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/log_here.h"
 
 #include <check.h>
 #include <errno.h>
@@ -587,6 +588,63 @@ START_TEST(after_a_failed_write_the_next_line_begins_on_a_line_of_its_own)
 }
 END_TEST
 
+/* ---- without a writer -------------------------------------------------------------------------------------------- */
+
+START_TEST(a_log_without_a_writer_writes_the_same_lines_at_once)
+{
+	struct log_here h = { .level = LOG_INFO };
+	char got[4096];
+	ssize_t n;
+
+	open_log(LOG_TEXT, 0);
+	h.fd = ends[1];
+	log_here(&h, LOG_INFO, SLICE("a\nb"), (struct log_field[]){ LOG_FIELD_INT("n", 7), LOG_FIELD_US("took", 1500) },
+		2);
+	log_here_printf(&h, LOG_DEBUG, "not %s", "this");
+	n = read(ends[0], got, sizeof(got) - 1);
+	ck_assert_int_gt(n, 0);
+	got[n] = '\0';
+	ck_assert_str_eq(after_time(got), "info  a\\nb n=7 took=1.500ms\n");
+	h.format = LOG_JSON;
+	log_here_printf(&h, LOG_ERROR, "%d \"things\"", 3);
+	n = read(ends[0], got, sizeof(got) - 1);
+	ck_assert_int_gt(n, 0);
+	got[n] = '\0';
+	ck_assert_ptr_nonnull(strstr(got, "\"level\":\"error\",\"msg\":\"3 \\\"things\\\"\"}\n"));
+	(void)finish();
+}
+END_TEST
+
+START_TEST(without_a_writer_a_full_pipe_drops_lines_and_says_so_later)
+{
+	struct log_here h = { .level = LOG_INFO };
+	static char got[1 << 20];
+	unsigned written = 0;
+	char *told;
+	ssize_t n;
+
+	open_log(LOG_TEXT, 0);
+	h.fd = ends[1];
+	for (; h.dropped < 5; written++)
+		log_here_printf(&h, LOG_INFO, "line %u %1000s", written, "");   /* returns, whoever reads */
+	n = read(ends[0], got, sizeof(got) - 1);
+	ck_assert_int_gt(n, 0);
+	got[n] = '\0';
+	ck_assert_ptr_null(strstr(got, "dropped"));
+	ck_assert_int_eq(got[n - 1], '\n');
+	log_here_printf(&h, LOG_INFO, "again");
+	ck_assert_uint_eq(h.dropped, 0);
+	n = read(ends[0], got, sizeof(got) - 1);
+	ck_assert_int_gt(n, 0);
+	got[n] = '\0';
+	told = strchr(got, '\n');
+	ck_assert_ptr_nonnull(told);
+	ck_assert_ptr_nonnull(strstr(got, " warn  5 lines dropped\n"));
+	ck_assert_str_eq(after_time(told + 1), "info  again\n");
+	(void)finish();
+}
+END_TEST
+
 START_TEST(a_descriptor_that_is_not_open_is_refused)
 {
 	errno = 0;
@@ -659,6 +717,8 @@ static TCase *writer_case(void)
 	tcase_add_test(t, the_owner_may_close_its_descriptor_at_any_time);
 	tcase_add_test(t, a_full_disk_loses_lines_and_counts_them);
 	tcase_add_test(t, after_a_failed_write_the_next_line_begins_on_a_line_of_its_own);
+	tcase_add_test(t, a_log_without_a_writer_writes_the_same_lines_at_once);
+	tcase_add_test(t, without_a_writer_a_full_pipe_drops_lines_and_says_so_later);
 	tcase_add_test(t, a_descriptor_that_is_not_open_is_refused);
 	tcase_add_test(t, the_writer_takes_no_signals);
 	tcase_set_timeout(t, 60);

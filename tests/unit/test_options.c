@@ -101,6 +101,7 @@ START_TEST(the_tables_defaults_are_what_config_h_says)
 	ck_assert_uint_eq(c->port, 8000);
 	ck_assert_ptr_null(c->unix_path);
 	ck_assert_str_eq(c->control, "127.0.0.1:9190");
+	ck_assert_uint_eq(c->workers, 1);
 	ck_assert_uint_eq(c->loops, 0);
 	ck_assert_uint_eq(c->pool_threads, 40);
 	ck_assert_uint_eq(c->pool_queue, 1024);

@@ -145,6 +145,13 @@ def test_offloop_run_serves_a_shared_object(serve, shared_app):
     assert app.ask("/a/text")[0] == 200
 
 
+def test_offloop_run_serves_a_shared_object_in_workers(serve, shared_app):
+    app = serve(["offloop", "run", shared_app], "--workers", "2", "--greeting", "good day")
+    assert app.ask("/a/text")[2] == app.ask("/s/text")[2] == b"hello\n"
+    app.stop()
+    assert app.log.count("on_start: good day") == app.log.count("on_stop") == 2
+
+
 def test_offloop_run_says_what_is_missing(shared_app):
     for target, line in ((f"{shared_app}:nonesuch", 'has no symbol "nonesuch"'), ("./nonesuch.so", "nonesuch.so"),
                          (f"{ROOT}/README.md", "README.md"), (f"{shared_app}:", "expected APP.so")):

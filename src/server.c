@@ -313,9 +313,7 @@ static void on_accepted(struct loop_io *io, int fd, bool more)
 		log_accept_error(l, fd);
 		(void)conn_close_idle(&l->home); /* a full table may have room for one then */
 	}
-	if (!more && !l->listening)
-		loop_close(&l->listener);
-	else if (!more)
+	if (!more)
 		start_accepting(l);
 }
 
@@ -331,17 +329,13 @@ static void on_listener_released(struct loop_io *io)
 	l->server->listen.fds[l->index] = -1;
 }
 
-/* Accepting is stopped first, for who is accepted meanwhile would be thrown away with it: on_accepted closes then. */
 static void close_listener(struct server_loop *l)
 {
 	if (!l->listening)
 		return;
 	l->listening = false;
 	wheel_del(&l->loop->wheel, &l->close_listener);
-	if (l->listener.armed & LOOP_ACCEPT)
-		loop_stop_ops(&l->listener, LOOP_ACCEPT);
-	else
-		loop_close(&l->listener);
+	loop_close(&l->listener);
 }
 
 /* Closes a deaf listener once its backlog has been empty for a while: a loop that is late, or has no descriptor left

@@ -99,10 +99,11 @@ def test_one_worker_is_no_supervisor(serve):
     assert "worker=" not in app.log and "serving on" not in app.log
 
 
-@pytest.mark.parametrize("where", ["tcp", "unix"])
-def test_a_worker_that_is_stuck_keeps_nobody(serve, tmp_path, where):
+@pytest.mark.parametrize("where, model", [("tcp", "hybrid"), ("unix", "hybrid"), ("tcp", "wsgi-sync")])
+def test_a_worker_that_is_stuck_keeps_nobody(serve, tmp_path, where, model):
     """All accept from one socket: who comes is taken by one that is free, whomever the kernel woke first."""
-    app = serve("workerapp", "--workers", "2", "--loops", "1", unix=tmp_path / "s" if where == "unix" else None)
+    app = serve("workerapp", "--workers", "2", "--loops", "1", "--model", model,
+                unix=tmp_path / "s" if where == "unix" else None)
     stuck = app.client().send(get("/block?ms=60000"))
     app.wait_log("blocking in")     # who came before that may have been accepted there
     began = time.monotonic()
@@ -441,6 +442,20 @@ def test_workers_hold_nothing_of_each_other_or_the_supervisor(serve):
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         assert sum(link.startswith("socket:") for link in links) == 2       # the listener, and the line
         assert sum("signalfd" in link for link in links) == 1
+    app.stop()
+
+
+# ---- one connection at a time
+
+
+def test_the_backlog_of_workers_with_one_connection_each_is_served_to_its_end(serve):
+    app = serve("workerapp", "--workers", "3", "--model", "wsgi-sync")
+    crowd = [app.client().send(get("/sync?ms=20")) for _ in range(30)]
+    app.wait_log("blocking in")
+    app.terminate()
+    assert {int(c.reply().body) for c in crowd} <= pids(app)
+    for c in crowd:
+        c.s.close()
     app.stop()
 
 

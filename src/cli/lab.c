@@ -69,9 +69,9 @@ static json_t *plan_json(const struct lab_run *run)
 	const struct lab_plan *p = &run->plan;
 	const struct lab_machine *m = &run->machine;
 
-	return json_pack("{s:i, s:f, s:s, s:s, s:b, s:f, s:i}", "rounds", (int)p->rounds, "secs", p->secs,
+	return json_pack("{s:i, s:f, s:s, s:s, s:b, s:f, s:i, s:i}", "rounds", (int)p->rounds, "secs", p->secs,
 		"server_cpus", m->server_list, "load_cpus", m->load_list, "pinned", m->split, "guard", p->guard, "idle",
-		(int)p->idle);
+		(int)p->idle, "idle_asked", (int)p->idle_asked);
 }
 
 static json_t *subject_json(struct lab_run *run, size_t i)
@@ -143,6 +143,7 @@ static void fit_idle(struct lab_run *run)
 {
 	unsigned room = run->machine.files > FILES_BESIDE_IDLE ? run->machine.files - FILES_BESIDE_IDLE : 1;
 
+	run->plan.idle_asked = run->plan.idle;
 	if (run->plan.idle <= room)
 		return;
 	fprintf(stderr, "offloop lab: %u idle connections in place of %u: a process may open %u files here\n", room,

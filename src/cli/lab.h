@@ -69,7 +69,7 @@ struct lab_plan {
 	uint32_t subjects, workloads;   /* places in the tables above, a bit each */
 	unsigned rounds;
 	double secs, guard;             /* a sample's length; CPUs of others that make it dirty */
-	unsigned idle;                  /* connections that rest */
+	unsigned idle, idle_asked;      /* connections that rest: as many as there can be, as were asked for */
 	const char *backend, *out, *json;
 };
 

@@ -92,10 +92,9 @@ def test_a_tiny_run_says_what_it_measured(lab):
 
 
 def test_a_blocking_handler_costs_only_the_models_that_run_it_inline(lab):
-    run = lab("--rounds", 1, "--secs", 0.1, "--only", "asgi,wsgi,tornado", "--workloads", "mixed")
+    run = lab("--rounds", 1, "--secs", 0.1, "--only", "asgi,tornado", "--workloads", "mixed")
     run.end()
-    assert run.cell("asgi", "mixed")["median"]["fast"]["p50_ms"] >= 50
-    assert run.cell("wsgi", "mixed")["median"]["fast"]["p50_ms"] < 50
+    assert run.cell("asgi", "mixed")["median"]["fast"]["p99_ms"] >= 50
     assert run.cell("tornado", "mixed")["median"]["fast"]["p50_ms"] < 50
 
 
@@ -106,6 +105,7 @@ def test_connections_that_rest_are_counted(lab):
     assert cell["status"] == "measured", cell
     assert [r["idle"]["held"] for r in cell["rounds"]] == [300, 300]
     assert run.report["workloads"][0]["idle"] == 300
+    assert run.report["plan"]["idle_asked"] == 300
 
 
 def test_slow_clients_are_there_while_fast_ones_are_measured(lab):

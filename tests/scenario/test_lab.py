@@ -98,6 +98,13 @@ def test_a_blocking_handler_costs_only_the_models_that_run_it_inline(lab):
     assert run.cell("tornado", "mixed")["median"]["fast"]["p50_ms"] < 50
 
 
+def test_a_sample_lasts_until_there_are_replies_enough(lab):
+    run = lab("--rounds", 1, "--secs", 0.05, "--only", "asgi", "--workloads", "block10")
+    run.end()
+    only = run.cell("asgi", "block10")["rounds"][0]
+    assert only["requests"] >= 64 and only["p50_ms"] >= 100
+
+
 def test_connections_that_rest_are_counted(lab):
     run = lab("--rounds", 2, "--secs", 0.05, "--only", "hybrid", "--workloads", "idle", "--idle", 300)
     run.end()

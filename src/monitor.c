@@ -10,7 +10,8 @@
  * claimed to do that itself; the record waits a little longer, until its victims are known.
  *
  * Its own lateness is measured at every look (lateness.c): as far as it says that the process stood still, it is taken
- * off what any route may be blamed for.
+ * off what any route may be blamed for.  A look costs little, a wake-up much, so it looks as rarely as it may: less
+ * than the limit apart.
  *
  * When no loop has entered code of the app's since the last look, it says that it sleeps (`asleep`), looks once more a
  * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
@@ -41,7 +42,7 @@
 #include <time.h>
 
 #define PERIOD_MIN NS_PER_MS
-#define PERIOD_MAX (5 * NS_PER_MS)
+#define PERIOD_MAX (10 * NS_PER_MS)
 #define TICK_NS NS_PER_S
 #define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
 #define VICTIMS_NS (20 * NS_PER_MS)     /* after a hold, when only connections that were accepted late may add some */
@@ -90,7 +91,7 @@ struct monitor {
 
 uint64_t monitor_period(uint64_t limit_ns)
 {
-	uint64_t period = limit_ns / 2;
+	uint64_t period = limit_ns / 4 * 3;
 
 	return period < PERIOD_MIN ? PERIOD_MIN : period > PERIOD_MAX ? PERIOD_MAX : period;
 }

@@ -148,7 +148,7 @@ static inline bool watch_leave(struct watch_loop *w, uint64_t now_ns)
 }
 
 /* How long the machine has stood still by now_ns, as far as the monitor has noticed (watch_lost), or is late and may
- * yet notice (watch_may_be_lost).  Relaxed: numbers, for their own sake. */
+ * yet notice (watch_may_be_lost): then perhaps ever since it last looked.  Relaxed: numbers, for their own sake. */
 static inline uint64_t watch_lost(const struct watch_loop *w)
 {
 	return w ? atomic_load_explicit(&w->shared->lost_ns, memory_order_relaxed) : 0;
@@ -158,7 +158,9 @@ static inline uint64_t watch_may_be_lost(const struct watch_loop *w, uint64_t no
 {
 	uint64_t due = w ? atomic_load_explicit(&w->shared->due_ns, memory_order_relaxed) : NEVER;
 
-	return watch_lost(w) + (now_ns > due ? now_ns - due : 0);
+	if (now_ns <= due)
+		return watch_lost(w);
+	return watch_lost(w) + now_ns - atomic_load_explicit(&w->shared->tick_ns, memory_order_relaxed);
 }
 
 /* Whether requests that come to the loop now may have waited behind a long hold. */

@@ -69,6 +69,7 @@ static const struct ol_default defaults[] = {
 	{ "control", "off" },
 	{ "loops", "1" },
 	{ "log-level", "error" },
+	{ "connections-max", "20000" },
 };
 
 const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_DEFAULTS(defaults), .name = "refapp" };

@@ -304,7 +304,7 @@ static void consume(struct conn *c, size_t n)
 static bool feed(struct conn *c)
 {
 	struct dispatch *d = c->home->dispatch;
-	struct proto_event ev = { .kind = PROTO_MORE };
+	struct proto_event ev;
 	struct slice in = input(c);
 	size_t n;
 

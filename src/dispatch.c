@@ -459,7 +459,7 @@ static void find_route(struct ol_req *r)
 			1u << OL_METHOD_PUT | 1u << OL_METHOD_PATCH | 1u << OL_METHOD_DELETE | 1u << OL_METHOD_OPTIONS);
 		return;
 	}
-	n = path_normalize(path, r->head.path_n);
+	n = r->head.path_plain ? (ssize_t)r->head.path_n : path_normalize(path, r->head.path_n);
 	if (n < 0) {
 		dispatch_answer_error(r, 400, "The path is malformed");
 		return;

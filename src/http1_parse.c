@@ -206,8 +206,9 @@ static int target_refuse(struct cursor *c)
 	return refuse(c, 400, "character in the target that must be escaped");
 }
 
-/* Runs over bytes of the class and escapes, to the first other byte.  `room_end`: where the target grows too long. */
-static int target_run(struct cursor *c, const struct scan_class *class, size_t room_end)
+/* Runs over bytes of the class and escapes, to the first other byte.  `room_end`: where the target grows too long.
+ * *escaped: set when there was an escape. */
+static int target_run(struct cursor *c, const struct scan_class *class, size_t room_end, bool *escaped)
 {
 	int r;
 
@@ -221,15 +222,17 @@ static int target_run(struct cursor *c, const struct scan_class *class, size_t r
 			return OK;
 		if ((r = escape(c)) != OK)
 			return r;
+		*escaped = true;
 	}
 }
 
 static int query(struct cursor *c, struct head *h, size_t room_end)
 {
+	bool escaped;
 	int r;
 
 	h->query = (uint32_t)++c->at;
-	if ((r = target_run(c, &scan_query, room_end)) != OK)
+	if ((r = target_run(c, &scan_query, room_end, &escaped)) != OK)
 		return r;
 	h->query_n = (uint32_t)(c->at - h->query);
 	return c->p[c->at] == ' ' ? OK : target_refuse(c);
@@ -239,11 +242,11 @@ static int query(struct cursor *c, struct head *h, size_t room_end)
 static int origin_form(struct cursor *c, struct head *h, size_t room_end)
 {
 	size_t start = c->at;
-	bool dotted = false;
+	bool dotted = false, escaped = false;
 	int r;
 
 	for (;; c->at++) {
-		if ((r = target_run(c, &scan_path, room_end)) != OK)
+		if ((r = target_run(c, &scan_path, room_end, &escaped)) != OK)
 			return r;
 		if (c->p[c->at] != '.')
 			break;
@@ -253,9 +256,8 @@ static int origin_form(struct cursor *c, struct head *h, size_t room_end)
 	h->path_n = (uint32_t)(c->at - start);
 	if (c->p[c->at] != ' ' && c->p[c->at] != '?')
 		return target_refuse(c);
-	if (!dotted)    /* also when they are all written %2e */
-		dotted = memchr(c->p + start, '%', h->path_n) != NULL;
-	if (dotted && above_root(c->p + start, h->path_n))
+	h->path_plain = !dotted && !escaped;
+	if (!h->path_plain && above_root(c->p + start, h->path_n)) /* dots may all be written %2e */
 		return refuse(c, 400, "the target leads above the root");
 	return c->p[c->at] == '?' ? query(c, h, room_end) : OK;
 }

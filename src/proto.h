@@ -47,6 +47,7 @@ struct head {
 	bool chunked;
 	bool expect_100;        /* the client may wait for a 100 before it sends the body */
 	bool keep_alive;        /* the client lets the connection go on after the reply */
+	bool path_plain;        /* the path has neither an escape nor a dot, so path_normalize would change nothing */
 	int64_t content_length; /* -1: not known (chunked) or not given */
 	uint32_t nfields;
 	const struct head_field *fields;

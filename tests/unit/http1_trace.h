@@ -75,8 +75,18 @@ static inline void trace_fields(struct trace *t, const struct head *h)
 	}
 }
 
+/* Whether a path is said to be plain that is, and none that is not; what has no path of its own may be either. */
+static inline void trace_plain(const struct head *h)
+{
+	const char *path = h->base + h->path;
+	bool plain = !memchr(path, '.', h->path_n) && !memchr(path, '%', h->path_n);
+
+	trace_require(plain ? h->path_plain || h->path_n == 1 : !h->path_plain, "plain or not, it is said otherwise");
+}
+
 static inline void trace_head(struct trace *t, const struct head *h)
 {
+	trace_plain(h);
 	trace_part(t, h, "HEAD ", h->method_at, h->method_n);
 	trace_part(t, h, " ", h->target, h->target_n);
 	trace_num(t, " 1.", h->minor);

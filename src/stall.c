@@ -5,7 +5,8 @@
  * was not its own doing (waiting for a CPU, a machine that stood still) is taken off first, and when less than the
  * limit is left no route is blamed, for then it was the waiting that made a stall of it.  Time in which the machine
  * stood still may show up as CPU time or as being blocked, depending on the hypervisor, so it is taken off both.  One
- * exception goes the other way: CPU time of its own over the limit is the route's, however long it waited besides.
+ * exception goes the other way: when its CPU time, or its time blocked, is over the limit by itself, then the hold is
+ * the route's, however long it waited besides; the greater of the two names it.
  *
  * The latest stalls are kept in a ring, written by the monitor and copied by who asks, under a mutex that is held for a
  * copy only.  An entry is opened while its stall goes on, and changed as more is known of it.  Counts are atomics with
@@ -117,7 +118,7 @@ enum stall_cause stall_judge(const struct stall_parts *p, uint64_t limit_ns)
 		return STALL_CPU;
 	if (p->lost >= cpu && p->lost >= blocked && p->lost >= p->waited)
 		return STALL_LATE;
-	if (p->waited >= cpu && p->waited >= blocked)
+	if (p->waited >= cpu && p->waited >= blocked && (blocked < limit_ns || blocked < p->lost))
 		return STALL_RUNNABLE;
 	return cpu >= blocked ? STALL_CPU : STALL_BLOCKED;
 }

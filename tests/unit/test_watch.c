@@ -44,16 +44,24 @@ START_TEST(waiting_for_a_cpu_blames_nobody)
 {
 	ck_assert_int_eq(judge(9, 8, 0, 0), STALL_RUNNABLE);    /* without the wait it was no stall */
 	ck_assert_int_eq(judge(0, 3, 9, 0), STALL_RUNNABLE);
-	ck_assert_int_eq(judge(5, 40, 15, 0), STALL_RUNNABLE);
+	ck_assert_int_eq(judge(5, 40, 9, 0), STALL_RUNNABLE);
 	ck_assert_int_eq(judge(11, 3, 0, 0), STALL_CPU);
 }
 END_TEST
 
-START_TEST(cpu_time_over_the_limit_is_its_own_however_long_it_waited_besides)
+START_TEST(what_is_over_the_limit_by_itself_is_its_own_however_long_it_waited_besides)
 {
 	ck_assert_int_eq(judge(300, 900, 0, 0), STALL_CPU);
 	ck_assert_int_eq(judge(10, 900, 0, 0), STALL_CPU);
 	ck_assert_int_eq(judge(9, 900, 5, 0), STALL_RUNNABLE);
+	ck_assert_int_eq(judge(9, 900, 9, 0), STALL_RUNNABLE);
+	ck_assert_int_eq(judge(40, 233, 59, 0), STALL_BLOCKED);
+	ck_assert_int_eq(judge(59, 233, 40, 0), STALL_CPU);
+	ck_assert_int_eq(judge(16, 25, 22, 0), STALL_BLOCKED);
+	ck_assert_int_eq(judge(0, 900, 10, 0), STALL_BLOCKED);
+	ck_assert_int_eq(judge(0, 900, 19, 10), STALL_RUNNABLE);        /* less what was lost */
+	ck_assert_int_eq(judge(0, 900, 100, 60), STALL_RUNNABLE);       /* most of which was lost */
+	ck_assert_int_eq(judge(0, 900, 100, 40), STALL_BLOCKED);
 }
 END_TEST
 
@@ -597,7 +605,7 @@ static Suite *suite(void)
 
 	tcase_add_test(c, the_greatest_part_names_the_cause);
 	tcase_add_test(c, waiting_for_a_cpu_blames_nobody);
-	tcase_add_test(c, cpu_time_over_the_limit_is_its_own_however_long_it_waited_besides);
+	tcase_add_test(c, what_is_over_the_limit_by_itself_is_its_own_however_long_it_waited_besides);
 	tcase_add_test(c, a_machine_that_stood_still_blames_nobody);
 	tcase_add_test(c, no_numbers_make_a_route_guilty_of_less_than_the_limit);
 	tcase_add_test(c, a_hold_is_divided_by_the_times_of_its_thread);

@@ -61,6 +61,8 @@ struct sight {
 	uint64_t asleep_ns;             /* that it has been without a CPU and in the kernel, as far as was seen */
 	bool timed;                     /* the times are known */
 	bool counted, blamed;           /* and told to who acts on it */
+	uint32_t counted_route;         /* as what it was counted */
+	enum stall_cause counted_cause;
 	struct stall_parts parts;       /* once it is over */
 	enum asked asked;
 	uint64_t tell_ns;               /* the age at which the log is told next */
@@ -198,6 +200,19 @@ static void judge(const struct monitor *m, struct stall *s, const struct stall_p
 	s->what = what_name(what);
 }
 
+/* The same for a stall that is recorded.  One that has been counted stays what it was counted as, however it goes on:
+ * counts do not run backwards, and the log, the record and the counts are to tell the same. */
+static void judge_record(const struct monitor *m, const struct sight *s, struct stall *stall,
+	const struct stall_parts *parts, uint32_t route, enum watch_what what)
+{
+	judge(m, stall, parts, route, what);
+	if (!s->counted)
+		return;
+	stall->route = s->counted_route;
+	stall->cause = s->counted_cause;
+	stall->name = stall_route_name(m->conf.book, stall->route);
+}
+
 static struct stall *new_stall(const struct monitor *m, const struct monitored *l, uint64_t start_ns)
 {
 	struct stall *s = calloc(1, sizeof(*s));
@@ -211,8 +226,9 @@ static struct stall *new_stall(const struct monitor *m, const struct monitored *
 
 /* ---- a hold that goes on ----------------------------------------------------------------------------------------- */
 
-/* What the thread does, while the hold lasts; 0 when it is known. */
-static int look_at_thread(struct monitor *m, struct monitored *l, const struct watch_view *v, struct capture *c)
+/* What the thread does, while the hold lasts, and with `frames` where; 0 when it is known. */
+static int look_at_thread(struct monitor *m, struct monitored *l, const struct watch_view *v, bool frames,
+	struct capture *c)
 {
 	struct capture_where where = { v->low, v->high, &l->loop->line.seq, v->seq };
 	struct capture_thread *t;
@@ -223,7 +239,7 @@ static int look_at_thread(struct monitor *m, struct monitored *l, const struct w
 	if (t && m->capturer) {
 		if (where.high == 0)
 			capture_thread_stack(t, &where.low, &where.high);
-		rc = capture_look(m->capturer, t, &where, c);
+		rc = frames ? capture_look(m->capturer, t, &where, c) : capture_glance(t, &where, c);
 	}
 	pthread_mutex_unlock(&l->loop->looking);
 	return rc;
@@ -253,9 +269,12 @@ static void tell_ongoing(struct monitor *m, struct monitored *l)
 		return;
 	while (s->tell_ns <= age)
 		s->tell_ns = stall_next_told(s->tell_ns, m->conf.limit_ns);
-	if (!s->counted)
+	if (!s->counted) {
+		s->counted = true;
+		s->counted_route = s->stall->route;
+		s->counted_cause = s->stall->cause;
 		stall_count(m->conf.book, s->stall);
-	s->counted = true;
+	}
 	if (!s->blamed && watch_claim_seq(l->loop, s->seq)) {
 		s->blamed = true;
 		stall_blame(m->conf.book, s->stall);
@@ -267,22 +286,22 @@ static void tell_ongoing(struct monitor *m, struct monitored *l)
 static void goes_on(struct monitor *m, struct monitored *l, const struct watch_view *v)
 {
 	struct sight *s = &l->now;
-	struct capture c = { .state = s->stall ? s->stall->state : CAPTURE_UNKNOWN };
+	struct capture c = { .state = CAPTURE_UNKNOWN };
 	char call[SYSCALL_TEXT_MAX] = "";
+	bool frames = s->asked != HAS_STACK;
 	struct stall_parts parts;
 	uint64_t cpu, waited;
-	int rc = -EALREADY;
+	int rc;
 
 	if (!s->timed || !read_times(l->loop, &cpu, &waited))
 		return;                 /* its end will tell */
-	if (s->asked != HAS_STACK)
-		rc = look_at_thread(m, l, v, &c);
-	if (rc == 0 && m->capturer)
+	rc = look_at_thread(m, l, v, frames, &c);
+	if (frames && rc == 0)
 		syscall_format(m->capturer, &c, call, sizeof(call));
 	parts = parts_of(m, s, clock_now_ns(), cpu, waited);
 	if (rc == -ESTALE || !still(&l->loop->line, v->seq))
 		return;
-	correct(s, &parts, rc == 0 || rc == -EINPROGRESS ? c.state : CAPTURE_UNKNOWN);
+	correct(s, &parts, c.state);
 	if (rc == -EINPROGRESS)
 		s->asked = WAITS_FOR_STACK;
 	else if (rc != 0 || c.nframes > 0 || parts.wall > m->conf.limit_ns * 2)
@@ -293,9 +312,9 @@ static void goes_on(struct monitor *m, struct monitored *l, const struct watch_v
 	}
 	if (!s->stall && !(s->stall = new_stall(m, l, v->start_ns)))
 		return;
-	judge(m, s->stall, &parts, v->route, v->what);
+	judge_record(m, s, s->stall, &parts, v->route, v->what);
 	s->stall->ongoing = true;
-	if (rc == 0)
+	if (frames && rc == 0)
 		stall_look(s->stall, m->symbols, &c, call);
 	if (s->stall->id)
 		stall_change(m->conf.book, s->stall);
@@ -364,8 +383,6 @@ static void conclude(struct monitor *m, struct monitored *l, const struct watch_
 {
 	struct stall_parts parts = { .wall = e->end_ns - e->start_ns, .lost = e->end_ns - e->start_ns };
 	struct stall *stall = s->stall ? s->stall : new_stall(m, l, e->start_ns);
-	uint32_t counted_route = stall && s->counted ? stall->route : 0;
-	enum stall_cause counted_cause = stall && s->counted ? stall->cause : STALL_LATE;
 
 	if (!stall) {
 		stall_count_unseen(m->conf.book, 1);
@@ -373,23 +390,18 @@ static void conclude(struct monitor *m, struct monitored *l, const struct watch_
 	}
 	if (s->seq == e->seq)
 		parts = s->parts;
-	judge(m, stall, &parts, e->route, e->what);
-	if (s->counted) {       /* as what it was then: counts do not run backwards */
-		stall->route = counted_route;
-		stall->cause = counted_cause;
-		stall->name = stall_route_name(m->conf.book, counted_route);
-	}
+	judge_record(m, s, stall, &parts, e->route, e->what);
 	if (!stall->name)
 		stall->nframes = 0;
 	stall->victims = atomic_load_explicit(&e->victims, memory_order_relaxed);
 	stall->ongoing = false;
+	if (!s->counted)        /* first, so that who sees that it is over finds it counted */
+		stall_count(m->conf.book, stall);
+	stall_count_victims(m->conf.book, stall);
 	if (stall->id)
 		stall_change(m->conf.book, stall);
 	else
 		stall_open(m->conf.book, stall);
-	if (!s->counted)
-		stall_count(m->conf.book, stall);
-	stall_count_victims(m->conf.book, stall);
 	stall_tell(m->conf.book, stall, m->late.looked_ns);
 	free(stall);
 }

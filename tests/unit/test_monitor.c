@@ -1,0 +1,260 @@
+/* test_monitor.c: what the monitor makes of holds that go on: what it tells of them must stay true, whatever the thread
+ * that holds the loop does next, and every answer must tell the same.  The loop is a thread of the test's own. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "monitor.h"
+#include "stall.h"
+#include "watch.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS NS_PER_MS
+#define LIMIT (10 * MS)
+
+/* Until it has seen what the test waits for; with a bound that only a broken monitor reaches. */
+#define UNTIL(condition)                                                       \
+	do {                                                                   \
+		uint64_t end_ = clock_now_ns() + 30 * NS_PER_S;                \
+		while (!(condition)) {                                         \
+			ck_assert_msg(clock_now_ns() < end_, "%s", #condition);\
+			usleep(500);                                           \
+		}                                                              \
+	} while (0)
+
+static struct watch *watch;
+static struct log *text_log;
+static char log_path[] = "/tmp/test_monitorXXXXXX";
+static void (*hold)(void);      /* what the loop does */
+static _Atomic bool over;       /* the hold is to end */
+static _Atomic bool quiet;      /* nobody else wants the loop's CPU */
+static sem_t attached;
+static cpu_set_t cpus;          /* the loop's, if it may only use one */
+static struct stall latest[STALL_KEPT];
+
+static const char *name_of(void *arg, uint32_t route)
+{
+	static const char *const names[] = { "GET /first", "GET /second" };
+
+	(void)arg;
+	return names[route];
+}
+
+static void set_up(void)
+{
+	struct log_conf lc = { .level = LOG_DEBUG };
+	struct watch_conf wc = { .loops = 1, .nroutes = 2, .limit_ns = LIMIT, .name = name_of };
+
+	memcpy(log_path + strlen(log_path) - 6, "XXXXXX", 6);
+	lc.fd = mkstemp(log_path);
+	ck_assert_int_ge(lc.fd, 0);
+	wc.log = text_log = log_new(&lc);
+	close(lc.fd);
+	watch = watch_new(&wc);
+	ck_assert_ptr_nonnull(watch);
+	sem_init(&attached, 0, 0);
+	over = quiet = false;
+	CPU_ZERO(&cpus);
+}
+
+static void tear_down(void)
+{
+	watch_free(watch);
+	log_free(text_log, 1000);
+	unlink(log_path);
+}
+
+static uint64_t cpu_time(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* By its own CPU time, so that a busy machine does not make it wait instead. */
+static void spin(uint64_t ns)
+{
+	for (uint64_t end = cpu_time() + ns; cpu_time() < end;)
+		;
+}
+
+/* The monitor's and the test's first CPU, which they leave to others. */
+static void share_one_cpu(void)
+{
+	cpu_set_t rest;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(rest), &rest), 0);
+	for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&cpus) == 0; i++)
+		if (CPU_ISSET(i, &rest)) {
+			CPU_SET(i, &cpus);
+			CPU_CLR(i, &rest);
+		}
+	if (CPU_COUNT(&rest) > 0)
+		ck_assert_int_eq(sched_setaffinity(0, sizeof(rest), &rest), 0);
+}
+
+/* Gives way to whatever else runs on its CPU. */
+static void be_last(void)
+{
+	const struct sched_param none = { 0 };
+
+	ck_assert_int_eq(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
+	ck_assert_int_eq(sched_setscheduler(0, SCHED_IDLE, &none), 0);
+}
+
+static void *hog(void *unused)
+{
+	ck_assert_int_eq(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
+	while (!atomic_load(&quiet))
+		;
+	return unused;
+}
+
+/* A loop that is held once. */
+static void *held_loop(void *unused)
+{
+	struct watch_loop *l = watch_attach(watch, 0);
+
+	sem_post(&attached);
+	UNTIL(atomic_load(&l->shared->tick_ns) > 0);
+	if (CPU_COUNT(&cpus) > 0)
+		be_last();
+	watch_enter(l, WATCH_HANDLER, 1, 0, clock_now_ns(), NULL, NULL);
+	hold();
+	watch_leave(l, clock_now_ns());
+	for (int i = 0; i < WATCH_OLD; i++)
+		watch_turn(l);
+	UNTIL(stall_latest(watch_book(watch), latest) == 0 || !latest[0].ongoing);
+	watch_detach(l);
+	return unused;
+}
+
+static pthread_t begin(void (*how)(void))
+{
+	pthread_t t;
+
+	hold = how;
+	ck_assert_int_eq(pthread_create(&t, NULL, held_loop, NULL), 0);
+	sem_wait(&attached);
+	ck_assert_int_eq(watch_start(watch), 0);
+	return t;
+}
+
+static void spin_until_over(void)
+{
+	while (!atomic_load(&over))
+		;
+}
+
+/* A look at the loop's stack is not asked for again once it has been had, or after this. */
+#define SEEN (6 * LIMIT)
+
+START_TEST(who_computes_and_loses_its_cpu_is_never_told_to_block)
+{
+	struct stall_book *b = watch_book(watch);
+	static struct stall now[STALL_KEPT];
+	pthread_t loop, other;
+	uint64_t end;
+
+	share_one_cpu();
+	loop = begin(spin_until_over);
+	UNTIL(stall_latest(b, now) == 1 && now[0].parts.cpu > SEEN);
+	ck_assert_int_eq(pthread_create(&other, NULL, hog, NULL), 0);
+	end = clock_now_ns() + 500 * MS;
+	while (clock_now_ns() < end) {
+		usleep(2000);
+		ck_assert_uint_eq(stall_latest(b, now), 1);
+		ck_assert_int_ne(now[0].cause, STALL_BLOCKED);
+	}
+	atomic_store(&over, true);
+	atomic_store(&quiet, true);
+	pthread_join(other, NULL);
+	pthread_join(loop, NULL);
+	ck_assert_uint_eq(stall_total(b, 1, STALL_BLOCKED), 0);
+	ck_assert_uint_eq(stall_total(b, 1, STALL_CPU), 1);
+}
+END_TEST
+
+static void sleep_and_go_on(void)
+{
+	usleep(SEEN / NS_PER_US * 2);
+	spin_until_over();
+}
+
+START_TEST(who_has_slept_and_now_waits_for_a_cpu_blocks_no_longer)
+{
+	struct stall_book *b = watch_book(watch);
+	static struct stall now[STALL_KEPT];
+	pthread_t loop, other;
+	share_one_cpu();
+	loop = begin(sleep_and_go_on);
+	UNTIL(stall_latest(b, now) == 1);
+	ck_assert_int_eq(pthread_create(&other, NULL, hog, NULL), 0);
+	do {
+		usleep(2000);
+		ck_assert_uint_eq(stall_latest(b, now), 1);
+		ck_assert_uint_lt(now[0].parts.blocked, SEEN * 3 + now[0].parts.lost);
+	} while (now[0].parts.wall < SEEN * 15);
+	atomic_store(&over, true);
+	atomic_store(&quiet, true);
+	pthread_join(other, NULL);
+	pthread_join(loop, NULL);
+}
+END_TEST
+
+/* Longer than what a stall that goes on is told of, and counted, first; and then even longer on a CPU. */
+static void sleep_and_compute(void)
+{
+	sleep(1);
+	usleep(50000);
+	spin(1500 * MS);
+}
+
+START_TEST(a_stall_that_was_counted_is_told_as_what_it_was_counted_as)
+{
+	struct stall_book *b = watch_book(watch);
+	static struct stall now[STALL_KEPT];
+	pthread_t loop = begin(sleep_and_compute);
+
+	UNTIL(stall_latest(b, now) == 1 && now[0].parts.cpu > 1200 * MS);
+	pthread_join(loop, NULL);
+	ck_assert_uint_eq(stall_latest(b, now), 1);
+	ck_assert_uint_eq(stall_total(b, 1, STALL_BLOCKED), 1);
+	ck_assert_uint_eq(stall_total(b, 1, STALL_CPU), 0);
+	ck_assert_int_eq(now[0].cause, STALL_BLOCKED);
+	ck_assert_str_eq(now[0].name, "GET /second");
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("monitor");
+	TCase *c = tcase_create("holds that go on");
+
+	tcase_add_checked_fixture(c, set_up, tear_down);
+	tcase_set_timeout(c, 120);
+	tcase_add_test(c, who_computes_and_loses_its_cpu_is_never_told_to_block);
+	tcase_add_test(c, who_has_slept_and_now_waits_for_a_cpu_blocks_no_longer);
+	tcase_add_test(c, a_stall_that_was_counted_is_told_as_what_it_was_counted_as);
+	suite_add_tcase(s, c);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *r = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -240,7 +240,7 @@ function longestLag(lag, stalls) {
 function showCharts(now, then, { stalls }) {
 	const date = new Date();
 	const lanes = LANES.map(lane => requests(now, then, labels => labels.lane === lane));
-	const other = requests(now, then, labels => !LANES.includes(labels.lane));      /* of no route, mostly */
+	const other = requests(now, then, labels => !LANES.includes(labels.lane));      /* of no route */
 	const value = q => (q ? q.value : null);
 	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
 	const lag = f.gained(now, then, "offloop_loop_lag_seconds");

@@ -165,7 +165,7 @@ static int prepare(struct lab_run *run, int argc, char **argv)
 	run->how = (struct lab_setting){ .cpus = run->machine.server_cpus,
 		.connections = run->plan.idle + FILES_BESIDE_IDLE, .backend = run->plan.backend };
 	run->cells = (unsigned)(__builtin_popcount(run->plan.subjects) * __builtin_popcount(run->plan.workloads));
-	run->repeats_ns = (uint64_t)(run->cells * run->plan.rounds * run->plan.secs * (double)NS_PER_S / 5);
+	run->repeats_ns = (uint64_t)(run->cells * run->plan.rounds * run->plan.secs * (double)NS_PER_S / 8);
 	run->began_ns = clock_now_ns();
 	return begin_report(run, argc, argv);
 }
@@ -267,7 +267,7 @@ const struct command command_lab = { "lab", "lab [--peers] [OPTION ...]", "measu
 	"                     Python with the one that the environment's PYTHON names (/usr/bin/python3)\n"
 	"  --only NAME,...    only these models and peers\n"
 	"  --workloads W,...  only these: trivial, block10, block50, cpu, mixed, slow, idle, wrong-lane\n"
-	"  --short, --long    3 rounds of 0.5 s (the default), or 6 rounds of 2 s\n"
+	"  --short, --long    3 rounds of 0.45 s (the default), or 6 rounds of 2 s\n"
 	"  --rounds N         so many rounds, from 1 to 50\n"
 	"  --secs S           samples of so many seconds, from 0.05 to 60\n"
 	"  --guard CPUS       take a sample again when others used more of the CPUs than this (0.12)\n"

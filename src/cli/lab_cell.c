@@ -6,7 +6,7 @@
  * would be taken for memory it needs.
  *
  * A sample during which others used more of these CPUs than --guard allows is dirty, and taken again, at most twice,
- * and for at most a fifth of the time that all samples take, so that a busy machine makes a run only a little longer;
+ * and for at most an eighth of the time that all samples take, so that a busy machine makes a run only a little longer;
  * the cleanest is kept, and marked if it is dirty still.  What a cell comes to is the median of its clean rounds, or of
  * all when none is clean, with the least and the most beside it.
  *

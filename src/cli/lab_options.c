@@ -137,7 +137,7 @@ static int take_switch(struct lab_plan *p, const char *name)
 	if (strcmp(name, "--peers") == 0)
 		p->peers = true;
 	else if (strcmp(name, "--short") == 0)
-		p->rounds = 3, p->secs = 0.5;
+		p->rounds = 3, p->secs = 0.45;
 	else if (strcmp(name, "--long") == 0)
 		p->rounds = 6, p->secs = 2;
 	else
@@ -187,7 +187,7 @@ int lab_options(struct lab_plan *p, int argc, char **argv, char *err, size_t n)
 	bool named = false;
 	int rc;
 
-	*p = (struct lab_plan){ .rounds = 3, .secs = 0.5, .guard = 0.12, .idle = 10000, .backend = "auto",
+	*p = (struct lab_plan){ .rounds = 3, .secs = 0.45, .guard = 0.12, .idle = 10000, .backend = "auto",
 		.out = "lab.html", .json = "lab.json", .workloads = (UINT32_C(1) << lab_nworkloads) - 1 };
 	/* what --short and --long set, single options change, wherever they stand */
 	for (int i = 1; i < argc; i++)

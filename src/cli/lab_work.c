@@ -25,7 +25,7 @@
 #define WARM_NS (100 * NS_PER_MS)
 #define MORE_NS (5 * NS_PER_S / 2)
 #define SLICE_NS (20 * NS_PER_MS)
-#define DRAIN_NS (NS_PER_S / 2)
+#define DRAIN_NS (300 * NS_PER_MS)
 #define REST_NS (8 * NS_PER_S)
 #define PROBES 200
 

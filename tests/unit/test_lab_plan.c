@@ -50,7 +50,7 @@ START_TEST(without_options_all_models_go_through_all_workloads)
 {
 	ck_assert_int_eq(options(""), 0);
 	ck_assert_uint_eq(plan.rounds, 3);
-	ck_assert_double_eq(plan.secs, 0.5);
+	ck_assert_double_eq(plan.secs, 0.45);
 	ck_assert_uint_eq(plan.workloads, (1u << lab_nworkloads) - 1);
 	ck_assert(has("hybrid") && has("asgi") && has("tornado") && has("wsgi") && has("wsgi-sync"));
 	ck_assert(!has("node") && !has("fastapi"));

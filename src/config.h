@@ -65,6 +65,7 @@ struct config {
 	uint64_t events_keepalive_ms;   /* --events-keepalive 15 s of silence, then a comment; 0: none */
 	uint64_t linger_ms;             /* --linger-timeout 5 s: reading on after an early error, so that it arrives */
 	uint32_t connections_max;       /* --connections-max 10000; further ones wait in the kernel's backlog */
+	bool newcomers_first;           /* or take the place of one that is not being answered: the control plane's */
 	uint32_t requests_max;          /* --requests-max 10000 in flight: 503 */
 	uint32_t fibers_max;            /* --fibers-max 10000 handlers on fibers, per process: 503 */
 	uint32_t streams_sync_max;      /* --sync-streams-max: .stream requests on a pool's threads; 0: half of them */

@@ -46,6 +46,10 @@ CHECKED int conn_open(struct conn_home *h, int fd);
 /* Closes the connection that has been idle longest, to make room: false when none is idle. */
 bool conn_close_idle(struct conn_home *h);
 
+/* Breaks off one that is not being answered, to make room: the oldest whose head has not come, or else the oldest of
+ * the others that their clients keep waiting: false when there is none. */
+bool conn_break_off(struct conn_home *h);
+
 /* While others cannot be let in, a reply ends its connection. */
 void conn_home_crowded(struct conn_home *h, bool crowded);
 

@@ -3,7 +3,7 @@
  * A loop keeps a few closed connections and outs for the next, newest first, so that what is used stays in the cache;
  * the rest goes back to the heap.  Two lists: `idle` holds the connections that wait for another request, longest
  * first, and `busy` the others, also those whose first request has not come: their clients may be about to send it, so
- * they are never closed to make room.  A connection moves to idle when it begins to wait and only leaves when something
+ * they are not closed to make room, but for the control plane's, where the newcomer may be a probe.  A connection moves to idle when it begins to wait and only leaves when something
  * else than sending is awaited, so an idle-listed one may have a reply on its way: what it awaits decides.
  *
  * The loop's thread only.
@@ -106,6 +106,35 @@ bool conn_close_idle(struct conn_home *h)
 		}
 	}
 	return false;
+}
+
+static bool has_no_head(const struct conn *c)
+{
+	return c->awaits == AWAIT_IDLE || c->awaits == AWAIT_HEAD || c->awaits == AWAIT_LINGER;
+}
+
+static bool is_kept_waiting(const struct conn *c)
+{
+	return c->awaits != AWAIT_NOTHING;
+}
+
+static bool break_off_first(struct list *list, bool (*may)(const struct conn *c))
+{
+	for (struct list *n = list->next; n != list; n = n->next) {
+		struct conn *c = container_of(n, struct conn, node);
+
+		if (!c->dead && may(c)) {
+			conn_reset(c);
+			return true;
+		}
+	}
+	return false;
+}
+
+bool conn_break_off(struct conn_home *h)
+{
+	return break_off_first(&h->busy, has_no_head) || break_off_first(&h->idle, is_kept_waiting) ||
+		break_off_first(&h->busy, is_kept_waiting);
 }
 
 void conn_home_crowded(struct conn_home *h, bool crowded)

@@ -321,8 +321,8 @@ static void shorten(uint64_t *ms, uint64_t most)
 		*ms = most;
 }
 
-/* One loop and few connections.  Those that say nothing must not keep a probe out for long: who asks here is near and
- * has little to say. */
+/* One loop and few connections.  Those that say nothing, or half of something, or do not read, must not keep a probe
+ * out: when all places are taken, the oldest of them gives way.  Who asks here is near and has little to say. */
 static void set_config(struct control *c, const struct config *main_config)
 {
 	c->config = *main_config;
@@ -343,6 +343,7 @@ static void set_config(struct control *c, const struct config *main_config)
 	c->config.body_max = 4096;
 	c->config.body_total_max = 1 << 20;
 	c->config.connections_max = 64;
+	c->config.newcomers_first = true;
 	c->config.requests_max = 64;
 	c->config.fibers_max = 64;
 	c->config.backlog = 64;

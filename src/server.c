@@ -11,7 +11,7 @@
  * requests left, nor work that these have left for after their reply, and the last one tells server_wait.
  *
  * A loop that has its share of --connections-max closes idle connections to make room for the next, lets replies end
- * their connections, and no longer accepts: clients wait in the kernel's backlog.  What a multishot accept had taken
+ * their connections, and no longer accepts: clients wait in the kernel's backlog (but see `newcomers_first`).  What a multishot accept had taken
  * from there by then waits unread in `waiting`.
  *
  * Where a model has one connection at a time (`one`) the next is accepted, by itself, when nothing is left of the one
@@ -274,7 +274,8 @@ static void let_wait(struct server_loop *l, int fd)
 	}
 	w->fd = fd;
 	list_push_back(&l->waiting, &w->node);
-	(void)conn_close_idle(&l->home);
+	if (!conn_close_idle(&l->home) && l->server->setup.config->newcomers_first)
+		(void)conn_break_off(&l->home);
 	if (l->full)
 		return;
 	l->full = true;

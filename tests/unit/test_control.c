@@ -105,6 +105,8 @@ static void tear_down(void)
 	pthread_barrier_destroy(&leave_loop);
 }
 
+static int receive_buffer;      /* 0: as the kernel likes */
+
 static int connect_to(const char *address)
 {
 	struct timeval patience = { .tv_sec = 20 };
@@ -115,6 +117,8 @@ static int connect_to(const char *address)
 
 	ck_assert_int_ge(fd, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (receive_buffer)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
 	if (tcp)
 		in.sin_port = htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
 	else
@@ -518,6 +522,56 @@ static uint64_t metrics_take(unsigned n)
 }
 
 /* Eight times the routes: were each compared with all, it would be sixty-four times the work. */
+#define CROWD 200       /* three times as many as are let in */
+
+/* That many clients ask for nothing that can be answered; then a probe comes. */
+static void crowd(const char *says, size_t n)
+{
+	int fds[CROWD];
+	uint64_t began;
+
+	start();
+	receive_buffer = 2048;
+	for (unsigned i = 0; i < CROWD; i++) {
+		fds[i] = connect_to(control_address(control));
+		/* who is shown out meanwhile may hear of it here */
+		(void)!send(fds[i], says, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	receive_buffer = 0;
+	began = clock_now_ns();
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_int_eq(get("/livez", "localhost"), 200);
+	ck_assert_uint_lt(clock_now_ns() - began, NS_PER_S);    /* a head alone has two */
+	for (unsigned i = 0; i < CROWD; i++)
+		close(fds[i]);
+	drain();
+}
+
+START_TEST(a_probe_is_answered_beside_any_number_of_silent_clients)
+{
+	crowd("", 0);
+}
+END_TEST
+
+START_TEST(a_probe_is_answered_beside_any_number_of_half_requests)
+{
+	static const char half[] = "GET /metrics HTTP/1.1\r\nHost: loc";
+
+	crowd(half, sizeof(half) - 1);
+}
+END_TEST
+
+START_TEST(a_probe_is_answered_beside_any_number_of_clients_that_do_not_read)
+{
+	static const char one[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	static char many[200 * (sizeof(one) - 1)];
+
+	for (unsigned i = 0; i < 200; i++)
+		memcpy(many + i * (sizeof(one) - 1), one, sizeof(one) - 1);
+	crowd(many, sizeof(many));
+}
+END_TEST
+
 START_TEST(metrics_of_many_routes_take_as_much_more_as_there_are_more)
 {
 	ck_assert_uint_lt(metrics_take(MANY), metrics_take(FEW) * 24);
@@ -544,6 +598,9 @@ int main(void)
 	tcase_add_test(t, a_patch_is_looked_at_before_it_changes_anything);
 	tcase_add_test(t, a_pool_is_resized_by_its_name_by_half_and_by_steps);
 	tcase_add_test(t, resizes_of_several_threads_do_not_undo_each_other);
+	tcase_add_test(t, a_probe_is_answered_beside_any_number_of_silent_clients);
+	tcase_add_test(t, a_probe_is_answered_beside_any_number_of_half_requests);
+	tcase_add_test(t, a_probe_is_answered_beside_any_number_of_clients_that_do_not_read);
 	tcase_set_timeout(own, 60);
 	tcase_add_test(own, a_wildcard_address_answers_for_any_literal_address_but_no_name);
 	tcase_add_test(own, a_unix_socket_answers_for_any_host);

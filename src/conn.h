@@ -28,6 +28,7 @@ struct conn_home {
 	unsigned nspare_outs, nspare_conns;
 	bool draining;
 	bool closes;                        /* --model wsgi-sync: a reply always ends its connection */
+	bool holds;                         /* --model wsgi: slow clients hold threads */
 	void (*closed)(struct conn_home *h); /* a connection has gone; may be NULL */
 	void *owner;
 	/* For what is not cleartext; may be NULL.  When it gives NULL (no memory) the connection is closed. */

@@ -185,6 +185,7 @@ int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, stru
 	h->http1 = (struct http1_conf){ .target_max = c->target_max, .head_max = c->head_max,
 		.fields_max = c->fields_max, .discard_max = 65536 };
 	h->closes = h->http1.draining = model_of(c->model)->one_connection;
+	h->holds = model_of(c->model)->slow_clients_hold;
 	h->http1.fields = calloc((size_t)c->fields_max * 2 + 1, sizeof(*h->http1.fields));
 	list_init(&h->busy);
 	list_init(&h->idle);

@@ -8,17 +8,53 @@
  * each span (--write-grace), so that none can hold a reply, or a thread, for hours.  That is only added up, and looked
  * at when a span ends.  Who is late is answered where that is possible (408), else closed or reset.
  *
+ * In a model of a thread a request (--model wsgi) whoever is awaited in the middle of a request, or takes long to read
+ * a large reply, holds a thread meanwhile (hold.c).
+ *
  * The loop's thread only.
  */
 #include "conn_internal.h"
+#include "hold.h"
 
+#define LONG_REPLY ((uint64_t)64 * 1024) /* what a socket may not take at once */
 #define BODY_AHEAD_NS (60 * NS_PER_S)   /* how far a body may be ahead of its least rate */
 
 /* ---- what is awaited --------------------------------------------------------------------------------------------- */
 
+/* Its client has a part of the request to send yet, or much of the reply to read, and no handler runs for it. */
+static bool is_slow(struct conn *c, enum awaits what)
+{
+	const struct ol_req *r = conn_stream(c)->req;
+
+	switch (what) {
+	case AWAIT_HEAD:
+		return true;
+	case AWAIT_BODY:
+		return !r->in;
+	case AWAIT_WRITE: /* what a handler streams, it waits for itself */
+		return r && r->state == EXCHANGE_DONE && r->reply.kind != BODY_PULL && r->reply.length > LONG_REPLY;
+	default:
+		return false;
+	}
+}
+
+static void hold_thread(struct conn *c, bool wanted)
+{
+	struct stream *s = conn_stream(c);
+
+	if (wanted == (s->hold != NULL))
+		return;
+	if (wanted)
+		hold_begin(c->home->dispatch, s);
+	else
+		hold_end(c->home->dispatch, s);
+}
+
 /* Counts those whose next request has begun and has no exchange yet. */
 static void set_awaits(struct conn *c, enum awaits what)
 {
+	if (c->home->holds)
+		hold_thread(c, is_slow(c, what));
 	if ((what == AWAIT_HEAD) != (c->awaits == AWAIT_HEAD))
 		metric_add(c->home->metrics, METRIC_HEADS, what == AWAIT_HEAD ? 1 : -1);
 	c->awaits = what;

@@ -20,6 +20,7 @@
  */
 #include "chain.h"
 #include "dispatch_internal.h"
+#include "hold.h"
 #include "lane.h"
 #include "method.h"
 #include "probe.h"
@@ -320,12 +321,26 @@ static void expire_job(struct pool_job *job, enum pool_expiry why)
 	loop_post(r->home->loop, &r->done);
 }
 
+/* One that holds a thread already, or a place for one, is in. */
+static bool let_in(struct ol_req *r)
+{
+	if (!r->stream->hold)
+		return pool_admit(dispatch_pool_of(r)->pool);
+	pool_readmit(dispatch_pool_of(r)->pool);
+	return true;
+}
+
+static bool goes_first(const struct ol_req *r)
+{
+	return r->endpoint->priority || (r->stream->hold && hold_begun(r->stream->hold));
+}
+
 static void start_sync(struct ol_req *r)
 {
 	struct dispatch *d = r->home;
 	const struct endpoint *e = r->endpoint;
 
-	if (!pool_admit(dispatch_pool_of(r)->pool)) {
+	if (!let_in(r)) {
 		dispatch_leave(r);
 		dispatch_shed_pool(r, "The pool's queue is full");
 		return;
@@ -336,7 +351,7 @@ static void start_sync(struct ol_req *r)
 	r->job.run = run_job;
 	r->job.expired = expire_job;
 	r->job.tag = e->index;
-	r->job.priority = e->priority;
+	r->job.priority = goes_first(r);
 	r->job.expires_ns = e->queue_timeout_ns ? d->loop->now_ns + e->queue_timeout_ns : NEVER;
 	r->done.fn = job_done;
 	dispatch_enqueue(d, e->pool_index, &r->job);

@@ -71,6 +71,8 @@ struct dispatch {
 	pthread_mutex_t nesting;            /* guards `nested` and `told` of its exchanges */
 	struct list after;                  /* exchanges whose reply is over and whose work for after it is not */
 	unsigned nafter;                    /* of those; not among nlive */
+	unsigned nholds;                    /* threads and places that slow clients have (hold.c) */
+	struct hold *ending;                /* those whose threads are let go at the end of this turn */
 	struct exchange_slot *slots;
 	uint32_t nslots, free_slot;
 };

@@ -25,6 +25,8 @@ void dispatch_count_in_flight(struct ol_req *r, int n);
 
 /* ---- dispatch_queue.c -------------------------------------------------------------------------------------------- */
 
+/* Takes a job of this loop back from pool `index`, spliced or not yet: false when a worker has begun it. */
+CHECKED bool dispatch_withdraw(struct dispatch *d, unsigned index, struct pool_job *job);
 void dispatch_queue_init(struct dispatch *d);
 void dispatch_queue_fini(struct dispatch *d);
 

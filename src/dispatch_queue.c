@@ -13,6 +13,7 @@
  * The loop's thread only.
  */
 #include "dispatch_internal.h"
+#include "hold.h"
 
 #define RETRY_NS (20 * NS_PER_MS)
 #define TELL_NS (10 * NS_PER_S)
@@ -59,6 +60,8 @@ static void splice(struct dispatch *d)
 		if (!timer_armed(&d->retry))
 			wheel_add(&d->loop->wheel, &d->retry, d->loop->now_ns + RETRY_NS);
 	}
+	if (d->ending)
+		hold_let_go(d);
 }
 
 static void on_retry(struct timer *t)
@@ -81,17 +84,22 @@ static void on_expire(struct timer *t)
 	wheel_add(&d->loop->wheel, &d->expire, next);
 }
 
-bool dispatch_take_back(struct dispatch *d, unsigned index, struct pool_job *job, enum dispatch_drop why)
+bool dispatch_withdraw(struct dispatch *d, unsigned index, struct pool_job *job)
 {
 	struct dispatch_pool *p = &d->shared->pools[index];
 
-	if (job->queued_ns == 0) { /* not spliced yet */
-		pool_batch_remove(&d->batches[index], job);
-		pool_unadmit(p->pool);
-	} else if (!pool_drop(p->pool, job)) {
+	if (job->queued_ns != 0)
+		return pool_drop(p->pool, job);
+	pool_batch_remove(&d->batches[index], job); /* not spliced yet */
+	pool_unadmit(p->pool);
+	return true;
+}
+
+bool dispatch_take_back(struct dispatch *d, unsigned index, struct pool_job *job, enum dispatch_drop why)
+{
+	if (!dispatch_withdraw(d, index, job))
 		return false;
-	}
-	atomic_fetch_add_explicit(&p->dropped[why], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&d->shared->pools[index].dropped[why], 1, memory_order_relaxed);
 	return true;
 }
 

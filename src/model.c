@@ -7,13 +7,13 @@
  *   asgi       a pure ASGI app under uvicorn: one loop, all handlers on it, and no pool: what is offloaded, and what is
  *              left for after the reply, holds the loop as well.
  *   tornado    the same, but ol_offload goes to its pool, as run_in_executor does.
- *   wsgi       Flask under gunicorn's threaded workers: every handler on a thread of one bounded pool, which it keeps
- *              until it is done, waiting included; a loop keeps connections that are idle.
+ *   wsgi       Flask under gunicorn's threaded workers: every handler on a thread of one bounded pool, which the
+ *              request has from its first byte to the last of its reply; a loop keeps connections that are idle.
  *   wsgi-sync  under gunicorn's sync workers: a process accepts a connection, reads its one request, answers and closes
  *              it, and only then accepts the next; others wait in the kernel's backlog.
  *
- * What differs from the originals, for all of these: the server still reads whole requests before a handler of a
- * route without .stream starts, and writes replies itself; admit hooks run on the loop; limits and deadlines hold.
+ * What differs from the originals: a handler of a route without .stream starts with the whole request; admit hooks run
+ * on the loop, which also answers what no handler is asked about; limits and deadlines hold.
  *
  * Pure: numbers in, decisions out.  The lanes are set once, when an app's tables are compiled (endpoints.c), so that a
  * request asks no model where to go; what depends on one otherwise asks where it is rare.  Any thread.
@@ -28,7 +28,7 @@ static const struct model models[] = {
 		.remedy = "run it under --model hybrid and declare it .sync: --model asgi has no threads" },
 	[MODEL_TORNADO] = { .name = "tornado", .lane = MODEL_LOOP, .loops = 1,
 		.remedy = "let it call what holds the loop by ol_offload" },
-	[MODEL_WSGI] = { .name = "wsgi", .lane = MODEL_POOL, .loops = 1 },
+	[MODEL_WSGI] = { .name = "wsgi", .lane = MODEL_POOL, .slow_clients_hold = true, .loops = 1 },
 	[MODEL_WSGI_SYNC] = { .name = "wsgi-sync", .lane = MODEL_POOL, .one_connection = true,
 		.loops = 1, .threads = 1 },
 };

@@ -18,6 +18,7 @@ struct model {
 	const char *name;
 	enum model_lane lane;
 	bool offload_inline;    /* there is no pool to offload to: it is done where it is asked for */
+	bool slow_clients_hold; /* a request has its thread from its first byte to the last of its reply */
 	bool one_connection;    /* a process has one at a time, and that ends with its reply */
 	unsigned loops;         /* of a process, unless it is told otherwise; 0: one a CPU */
 	unsigned threads;       /* of the default pool, always; 0: as many as it is told */

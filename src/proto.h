@@ -119,6 +119,7 @@ struct stream {
 	const struct peer *peer;        /* the connection's other end */
 	uint32_t id;                    /* counts the requests of a connection whose stream is used again */
 	bool body_paused;               /* the exchange cannot take more of the body now */
+	struct hold *hold;              /* a thread that its slow client has (hold.c); NULL: none */
 };
 
 /* ---- the protocol ------------------------------------------------------------------------------------------------ */

@@ -406,7 +406,7 @@ static void on_abandon(struct loop_msg *m)
 static bool over(const struct server_loop *l)
 {
 	return l->draining && l->server->listen.fds[l->index] < 0 && l->home.nconns == 0 && l->dispatch.nlive == 0 &&
-		l->dispatch.nafter == 0;
+		l->dispatch.nafter == 0 && l->dispatch.nholds == 0;
 }
 
 static void before_wait(struct loop *loop)

@@ -46,7 +46,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("2 advice", "advice")
 		put("2 watch", "watch crew lateness monitor stall")
 		put("3 park", "park pipe")
-		put("4 exchange", "after chain exchange lane request reply stream events dispatch sync trace wait")
+		put("4 exchange", "after chain exchange hold lane request reply stream events dispatch sync trace wait")
 		put("5 conn", "conn")
 		put("6 server", "adviser app server endpoints listen control dashboard options signals supervisor")
 	}

@@ -3,7 +3,8 @@
  * GET /where/{async,sync,adaptive}, and whatever has no route, tell the thread they run on.  GET /read/{async,sync}
  * read a byte from the pipe that --gate names: a call that blocks its thread, which the scenario lets go by writing
  * one; what they do is in the log.  GET /offload does so by ol_offload, GET /after by ol_after; GET /stay waits in a
- * call of the header's.  GET /hello waits for nothing.  It is never installed.
+ * call of the header's.  GET /hello waits for nothing, POST /length for its body, and GET /large has more to say than
+ * sockets take in.  It is never installed.
  */
 #include <offloop.h>
 
@@ -83,6 +84,21 @@ static int stay(ol_req *r)
 	return ol_wait(r, -1);
 }
 
+static int length(ol_req *r)
+{
+	size_t n;
+
+	return ol_body(r, &n) ? ol_textf(r, 200, "%zu\n", n) : -1;
+}
+
+/* More than sockets take in. */
+static int large(ol_req *r)
+{
+	static const char zeros[1 << 25];
+
+	return ol_bytes_new(r, 200, NULL, zeros, sizeof(zeros), NULL, NULL);
+}
+
 static int touch(ol_req *r, unsigned kb)
 {
 	volatile char deep[1024];
@@ -109,6 +125,8 @@ static const struct ol_route routes[] = {
 	OL_GET("/after", .async = after),
 	OL_GET("/stay", .async = stay),
 	OL_GET("/deep", .sync = deep),
+	OL_POST("/length", .async = length),
+	OL_GET("/large", .async = large),
 };
 
 static const struct ol_pool pools[] = { { .name = "other", .threads = 4 } };

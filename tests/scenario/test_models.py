@@ -2,10 +2,11 @@
 import json
 import os
 import select
+import socket
 
 import pytest
 
-from conftest import get, wait_until
+from conftest import get, post, wait_until
 
 MODELS = ["hybrid", "asgi", "tornado", "wsgi", "wsgi-sync"]
 
@@ -82,10 +83,10 @@ def test_a_route_of_a_model_cannot_be_moved(gated):
 
 
 @pytest.mark.parametrize("model,line", [
-    ("asgi", "model asgi: 11 endpoints on 1 loop, ol_offload too"),
-    ("tornado", "model tornado: 11 endpoints on 1 loop, ol_offload to its pools"),
-    ("wsgi", "model wsgi: 11 endpoints on pool default, 7 threads"),
-    ("wsgi-sync", "model wsgi-sync: 11 endpoints on one thread, one connection at a time")])
+    ("asgi", "model asgi: 13 endpoints on 1 loop, ol_offload too"),
+    ("tornado", "model tornado: 13 endpoints on 1 loop, ol_offload to its pools"),
+    ("wsgi", "model wsgi: 13 endpoints on pool default, 7 threads"),
+    ("wsgi-sync", "model wsgi-sync: 13 endpoints on one thread, one connection at a time")])
 def test_the_log_says_what_the_model_has_changed(gated, model, line):
     assert line in gated(model, "--pool", "7").log
 
@@ -212,6 +213,65 @@ def test_wsgi_keeps_connections_alive_without_holding_threads(gated):
     for _ in range(2):
         for c in clients:
             assert c.send(get("/hello")).reply().headers.get("connection") is None
+
+
+def running(s):
+    return s.metric("offloop_pool_threads", pool="default", state="running")
+
+
+@pytest.mark.parametrize("begin,rest", [
+    (b"GET /hello HTTP/1.1\r\nHo", b"st: x\r\n\r\n"),
+    (post("/length", b"12345")[:-3], b"345")])
+def test_wsgi_holds_a_thread_for_who_is_slow_to_ask(gated, begin, rest):
+    s = gated("wsgi", "--pool", "2", "--queue", "2")
+    slow = [s.client().send(begin), s.client().send(begin)]
+    wait_until(lambda: running(s) == 2)
+    waiting = ask(s, "/hello", "/hello")
+    wait_until(lambda: s.metric("offloop_pool_queued", pool="default") == 2)
+    assert silent(*slow, *waiting)
+    assert s.client().send(get("/hello")).reply().status == 503
+    slow[0].send(rest)      # there is no place left in the queue, but it is in
+    assert [c.reply().status for c in [slow[0], *waiting]] == [200] * 3
+    slow[1].send(rest)
+    assert slow[1].reply().status == 200
+    wait_until(lambda: running(s) == 0)
+
+
+@pytest.mark.parametrize("how", ["times out", "leaves"])
+def test_wsgi_has_its_thread_back_when_a_slow_client_is_given_up(gated, how):
+    s = gated("wsgi", "--pool", "1", "--head-timeout", "300ms" if how == "times out" else "60")
+    slow = s.client().send(b"GET /hello HTTP/1.1\r\nHo")
+    if how == "leaves":
+        wait_until(lambda: running(s) == 1)
+    [waiting] = ask(s, "/hello")
+    if how == "leaves":
+        wait_until(lambda: s.metric("offloop_pool_queued", pool="default") == 1)
+        slow.s.close()
+    assert waiting.reply().status == 200
+    if how == "times out":
+        assert slow.reply().status == 408
+    wait_until(lambda: running(s) == 0)
+
+
+def test_wsgi_holds_a_thread_for_who_is_slow_to_read(gated):
+    s = gated("wsgi", "--pool", "1")
+    slow = s.client(rcvbuf=4096).send(get("/large"))
+    assert slow.s.recv(1000, socket.MSG_WAITALL).startswith(b"HTTP/1.1 200")
+    [waiting] = ask(s, "/hello")
+    wait_until(lambda: s.metric("offloop_pool_queued", pool="default") == 1)
+    assert silent(waiting)
+    slow.reset()
+    assert waiting.reply().status == 200
+    wait_until(lambda: running(s) == 0)
+
+
+def test_wsgi_ends_while_clients_hold_its_threads(gated):
+    s = gated("wsgi", "--pool", "1", "--head-timeout", "300ms", "--linger-timeout", "50ms")
+    slow = [s.client().send(b"GET /hello HTTP/1.1\r\nHo") for _ in range(3)]
+    wait_until(lambda: s.metric("offloop_pool_queued", pool="default") == 2)
+    s.terminate()
+    assert s.stop() == 0
+    assert {c.reply().status for c in slow} == {408}
 
 
 # ---- wsgi-sync -------------------------------------------------------------------------------------------------------

@@ -148,7 +148,8 @@ static inline void rooms_down(struct rooms *r)
 {
 	script_hold(r->loop, false, false);
 	conn_home_abort(&r->home);
-	UNTIL(r, r->home.nconns == 0 && r->dispatch.nlive == 0 && r->dispatch.nafter == 0);
+	UNTIL(r, r->home.nconns == 0 && r->dispatch.nlive == 0 && r->dispatch.nafter == 0 &&
+		r->dispatch.nholds == 0);
 	ck_assert_uint_eq(atomic_load(&r->shared.body_bytes), 0);
 	for (uint32_t i = 0; i < r->endpoints.n; i++) {
 		struct inflight *in = r->endpoints.all[i].inflight;

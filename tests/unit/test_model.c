@@ -11,7 +11,8 @@ START_TEST(hybrid_changes_nothing)
 {
 	const struct model *m = model_of(MODEL_HYBRID);
 
-	ck_assert(!model_decides(m) && !m->offload_inline && !m->one_connection);
+	ck_assert(!model_decides(m) && !m->offload_inline && !m->one_connection &&
+		!m->slow_clients_hold);
 	ck_assert(model_pooled(m, true) && !model_pooled(m, false));
 	ck_assert_uint_eq(model_pool(m, 3), 3);
 	ck_assert(m->loops == 0 && m->threads == 0);
@@ -44,7 +45,7 @@ START_TEST(wsgi_has_one_pool_and_wsgi_sync_one_thread_of_it)
 	ck_assert(model_pooled(model_of(MODEL_WSGI), false) && model_pooled(model_of(MODEL_WSGI_SYNC), false));
 	ck_assert_uint_eq(model_pool(model_of(MODEL_WSGI), 2), 0);
 	ck_assert_uint_eq(model_of(MODEL_WSGI)->threads, 0);
-	ck_assert(!model_of(MODEL_WSGI)->one_connection);
+	ck_assert(!model_of(MODEL_WSGI)->one_connection && model_of(MODEL_WSGI)->slow_clients_hold);
 	ck_assert_uint_eq(model_of(MODEL_WSGI_SYNC)->threads, 1);
 	ck_assert(model_of(MODEL_WSGI_SYNC)->one_connection);
 }

@@ -69,24 +69,26 @@ static double lesser(double a, double b)
 bool advice_hold(const struct advice_hold *in, struct advice *out)
 {
 	bool blocked = in->blocked >= in->cpu;
-	char time[TIME_MAX];
+	char time[TIME_MAX], moved[80] = "";
 
 	if (in->blocked + in->cpu < ADVICE_HOLDS)
 		return false;
 	snprintf(out->evidence, sizeof(out->evidence), "held loop %u for %s%s%s, %llu request%s waited", in->loop,
 		say_time(time, in->ns), !blocked ? " on CPU" : in->call[0] ? " in " : ", blocked",
 		blocked ? in->call : "", (unsigned long long)in->victims, plural(in->victims));
+	if (in->mover)
+		snprintf(moved, sizeof(moved), "%s has moved it to a pool; let its declaration follow: ", in->mover);
 	if (in->remedy)
 		snprintf(out->remedy, sizeof(out->remedy), "%s", in->remedy);
-	else if (in->streams)
+	else if (in->streams && !in->mover)
 		snprintf(out->remedy, sizeof(out->remedy),
 			"let ol_offload %s: it streams events, so as .sync each of them would hold a thread",
 			blocked ? "do what blocks" : "compute");
 	else if (blocked)
-		snprintf(out->remedy, sizeof(out->remedy), "declare it .sync");
+		snprintf(out->remedy, sizeof(out->remedy), "%sdeclare it .sync", moved);
 	else
 		snprintf(out->remedy, sizeof(out->remedy),
-			"declare it .sync in a pool of about as many threads as CPUs (%u)", in->cpus);
+			"%sdeclare it .sync in a pool of about as many threads as CPUs (%u)", moved, in->cpus);
 	return true;
 }
 

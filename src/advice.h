@@ -34,6 +34,7 @@ struct advice_hold {
 	unsigned cpus;
 	const char *remedy;             /* where another lane is none; else NULL */
 	bool streams;                   /* it streams events, each of which would hold a thread */
+	const char *mover;              /* who has moved it to a pool: "the guard"; NULL: nobody, it is on its loop */
 };
 CHECKED bool advice_hold(const struct advice_hold *in, struct advice *out);
 

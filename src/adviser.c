@@ -176,14 +176,17 @@ static struct pool_hist hist_since(const struct pool_hist *now, const struct poo
 	return d;
 }
 
-static bool streams_events(const struct endpoint *e)
+/* What its lane says of an .async route. */
+static void add_lane(const struct endpoint *e, struct advice_hold *in)
 {
 	struct lane_look look;
 
 	if (!e->lane)
-		return false;
+		return;
 	lane_look(e->lane, &look);
-	return look.streams;
+	in->streams = look.streams;
+	if (look.pooled)
+		in->mover = look.pin == LANE_SYNC ? "someone" : "the guard";
 }
 
 /* An .async route that holds its loop. */
@@ -207,7 +210,7 @@ static bool holds(const struct adviser *a, uint32_t i, struct advice *advice)
 	in.ns = worst->parts.wall;
 	in.call = worst->syscall;
 	in.victims = worst->victims;
-	in.streams = streams_events(server_route(a->server, i));
+	add_lane(server_route(a->server, i), &in);
 	found = found && advice_hold(&in, advice);
 	free(worst);
 	return found;

@@ -2,13 +2,14 @@
  *
  * Asks a control plane what should be changed, and prints it, a line each: "GET /report held loop 0 for 412 ms in
  * read(fd 17), 96 requests waited: declare it .sync".  When nothing should, it says so on standard error, so that the
- * output stays empty for who counts lines.  Names come from the server's app, so what a terminal could take amiss is
- * shown as '?'.
+ * output stays empty for who counts lines, and when its monitor is off, that little was measured.  Names come from the
+ * server's app, so what a terminal could take amiss is shown as '?'.
  *
  * Exit status: 0; 1 when the control plane does not answer, or with something else; 2 for wrong arguments.
  */
 #include "cli/ask.h"
 #include "cli/cli.h"
+#include "cli/safe_text.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -16,16 +17,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The controls of C1 are two bytes in UTF-8, which JSON's strings always are: C2 80 to C2 9F. */
 static void put_line(const char *text)
 {
-	for (; *text; text++) {
-		bool c1 = (unsigned char)*text == 0xc2 && (unsigned char)text[1] < 0xa0;
+	while (*text) {
+		bool safe;
+		size_t n = safe_character(text, &safe);
 
-		putchar((unsigned char)*text < ' ' || *text == 0x7f || c1 ? '?' : *text);
-		text += c1;
+		printf("%.*s", safe ? (int)n : 1, safe ? text : "?");
+		text += n;
 	}
 	putchar('\n');
+}
+
+/* Whether what the server measures leaves out what holds its loops: it has no figure of them then. */
+static bool is_unwatched(const char *address)
+{
+	struct answer a = { .body = NULL };
+	char err[512];
+	bool unwatched = ask(address, "/metrics", &a, err, sizeof(err)) == 0 && a.status == 200 &&
+		strstr(a.body, "offloop_build_info") && !strstr(a.body, "offloop_loop_stalls_total");
+
+	free(a.body);
+	return unwatched;
 }
 
 /* The exit status. */
@@ -39,7 +52,8 @@ static int show(const char *address, const struct answer *a)
 	else if (status)
 		fprintf(stderr, "offloop advice: what %s answers for /advice is not advice\n", address);
 	else if (json_array_size(all) == 0)
-		fprintf(stderr, "offloop advice: nothing that was measured calls for a change\n");
+		fprintf(stderr, "offloop advice: nothing that was measured calls for a change%s\n", is_unwatched(address) ?
+			"; but the monitor is off (--monitor off), so nobody saw what holds loops and threads" : "");
 	for (size_t i = 0; status == 0 && i < json_array_size(all); i++) {
 		const char *text = json_string_value(json_object_get(json_array_get(all, i), "text"));
 

@@ -52,7 +52,7 @@ static bool read_sample(char *line, struct sample *s)
 		*value++ = 0;
 	line[n] = 0;
 	s->value = strtod(value, &end);
-	return end > value;
+	return end > value && isfinite(s->value); /* a NaN says that there is nothing to say */
 }
 
 int figures_parse(struct figures *f, char *text, uint64_t at_ns)
@@ -144,12 +144,13 @@ bool figures_sum(const struct figures *f, const char *name, struct where where, 
 
 double figures_rate(const struct figures *now, const struct figures *then, const char *name, struct where where)
 {
-	double a = 0, b = 0;
+	double a = 0, b = 0, rate;
 
 	if (!then || then->at_ns >= now->at_ns || !figures_sum(now, name, where, &b))
 		return 0;
 	figures_sum(then, name, where, &a);
-	return b > a ? (b - a) * 1e9 / (double)(now->at_ns - then->at_ns) : 0;
+	rate = (b - a) / ((double)(now->at_ns - then->at_ns) / 1e9);
+	return rate > 0 && isfinite(rate) ? rate : 0;
 }
 
 static bool has_status(const struct sample *s, const char *status)

@@ -20,7 +20,8 @@ struct figures {
 	uint64_t at_ns;         /* when it was asked for; clock_now_ns */
 };
 
-/* Steals text, which is the caller's no more, also on an error: -ENOMEM.  Lines that are no samples are left out. */
+/* Steals text, which is the caller's no more, also on an error: -ENOMEM.  Lines that are no samples are left
+ * out, and those whose value is no finite number. */
 CHECKED int figures_parse(struct figures *f, char *text, uint64_t at_ns);
 
 /* The figures are empty then. */

@@ -4,13 +4,14 @@
  * what is left of it, so that nothing flickers and nothing scrolls.  The sequences are ECMA-48's that every terminal
  * knows: colour (SGR), home, clear to the end.  For a file there are none.
  *
- * What is shown comes from a server: names of routes and files may hold anything.  Control characters, those of C1 and
- * half characters become '?', so that nothing can steer the terminal.  A character counts as one column, which is wrong
+ * What is shown comes from a server: names of routes and files may hold anything.  What could steer the terminal becomes
+ * '?' (safe_text.c).  A character counts as one column, which is wrong
  * for wide ones: their line is cut a little early by the terminal itself (wrapping is off while we draw).
  *
  * One thread.  Without memory a picture is not shown, and screen_show says so.
  */
 #include "cli/screen.h"
+#include "cli/safe_text.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -31,29 +32,13 @@ static void append_text(struct screen *s, const char *text)
 	append(s, text, strlen(text));
 }
 
-/* The length of the character of UTF-8 at p; 0 when what stands there is none, or one that steers. */
-static size_t character(const char *p)
-{
-	unsigned char c = (unsigned char)*p, second = (unsigned char)p[1];
-	size_t n = c < 0x80 ? 1 : c >= 0xf0 && c < 0xf5 ? 4 : c >= 0xe0 ? 3 : 2;
-
-	if (c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xc2) || c >= 0xf5 || (c == 0xc2 && second < 0xa0))
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if (((unsigned char)p[i] & 0xc0) != 0x80)
-			return 0;
-	return n;
-}
-
 unsigned screen_columns(const char *text)
 {
 	unsigned n = 0;
+	bool safe;
 
-	for (; *text; n++) {
-		size_t len = character(text);
-
-		text += len ? len : 1;
-	}
+	for (; *text; n++)
+		text += safe_character(text, &safe);
 	return n;
 }
 
@@ -77,10 +62,11 @@ unsigned screen_left(const struct screen *s)
 static void put_some(struct screen *s, const char *text, unsigned columns)
 {
 	for (unsigned i = 0; *text && i < columns; i++) {
-		size_t n = character(text);
+		bool safe;
+		size_t n = safe_character(text, &safe);
 
-		append(s, n ? text : "?", n ? n : 1);
-		text += n ? n : 1;
+		append(s, safe ? text : "?", safe ? n : 1);
+		text += n;
 		s->column++;
 	}
 }
@@ -122,12 +108,10 @@ static void blanks(struct screen *s, unsigned n)
 static size_t bytes_of(const char *text, unsigned n)
 {
 	const char *at = text;
+	bool safe;
 
-	for (; n > 0 && *at; n--) {
-		size_t len = character(at);
-
-		at += len ? len : 1;
-	}
+	for (; n > 0 && *at; n--)
+		at += safe_character(at, &safe);
 	return (size_t)(at - text);
 }
 

@@ -67,10 +67,20 @@ static int ask_json(const struct top *t, const char *path, json_t **out, char *e
 	*out = NULL;
 	if (rc)
 		return rc;
-	if (a.status == 200)
-		*out = json_loadb(a.body, a.n, 0, NULL);
+	if (a.status == 200 && !json_is_array(*out = json_loadb(a.body, a.n, 0, NULL))) {
+		snprintf(err, ERROR, "what %s answers for %s is no list: is it a control plane?", t->address, path);
+		rc = -EPROTO;
+	}
 	free(a.body);
-	return 0;
+	return rc;
+}
+
+static bool is_ours(const struct figures *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (strncmp(f->samples[i].name, "offloop_", 8) == 0)
+			return true;
+	return false;
 }
 
 static int ask_figures(const struct top *t, struct figures *f, char *err)
@@ -86,8 +96,14 @@ static int ask_figures(const struct top *t, struct figures *f, char *err)
 		free(a.body);
 		return -EPROTO;
 	}
-	if ((rc = figures_parse(f, a.body, at)))
+	if ((rc = figures_parse(f, a.body, at))) {
 		snprintf(err, ERROR, "no memory");
+	} else if (!is_ours(f)) {
+		snprintf(err, ERROR, "what %s answers for /metrics has no figures of offloop's: is it a control plane?",
+			t->address);
+		figures_fini(f);
+		rc = -EPROTO;
+	}
 	return rc;
 }
 

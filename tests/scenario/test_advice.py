@@ -3,6 +3,8 @@
 Bounds are on what is said, never on how fast this machine is; what needs evidence is given more of it until it is said.
 """
 import concurrent.futures
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -246,7 +248,25 @@ def test_advice_cannot_steer_the_terminal():
         def answer():
             c, _ = s.accept()
             c.recv(4096)
-            c.sendall(b'HTTP/1.1 200 OK\r\n\r\n[{"text":"GET /a\\u001b[2J\\u009b1m\\u00e9\\n"}]')
+            c.sendall(b'HTTP/1.1 200 OK\r\n\r\n[{"text":"GET /a\\u001b[2J\\u009b1m\\u00e9\\n\\u202ecba\\u2066\\u200b\\ufeff"}]')
             c.close()
         threading.Thread(target=answer, daemon=True).start()
-        assert command("127.0.0.1:%d" % s.getsockname()[1]) == (0, "GET /a?[2J?1m\u00e9?\n", "")
+        assert command("127.0.0.1:%d" % s.getsockname()[1]) == (0, "GET /a?[2J?1m\u00e9??cba???\n", "")
+
+
+def test_a_server_without_its_monitor_is_told_to_have_none(serve):
+    server = serve("adviceapp", "--loops", "1", "--monitor", "off")
+    ask_many(server, "/hold?ms=20", 5)
+    status, out, err = command(f"127.0.0.1:{server.control}")
+    assert (status, out, err.count("\n")) == (0, "", 1)
+    assert "the monitor is off" in err
+
+
+def test_a_route_that_was_moved_is_advised_to_be_declared_so(server):
+    load_until_advised(server, "holds-loop", "/hold?ms=30", 1)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.control, timeout=PATIENCE)) as c:
+        c.request("PATCH", "/routes", json.dumps({"route": "GET /hold", "lane": "sync"}), {"Content-Type": "application/json"})
+        assert c.getresponse().status == 200
+    said = advice(server, "holds-loop")[0]
+    assert said["lane"] == "sync"
+    assert said["remedy"] == "someone has moved it to a pool; let its declaration follow: declare it .sync"

@@ -1,4 +1,5 @@
 """offloop top: what a running server does, in a terminal or as plain text."""
+import contextlib
 import fcntl
 import json
 import os
@@ -178,10 +179,25 @@ def test_what_goes_wrong_is_told_in_one_line():
     assert "HOST:PORT" in said[2][2]
 
 
+@contextlib.contextmanager
+def serving(answer_for):
+    """The address of a server that answers ten questions by what answer_for says for a path."""
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        def answer():
+            with contextlib.suppress(OSError):
+                for _ in range(10):
+                    c, _ = s.accept()
+                    c.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + answer_for(c.recv(4096).split(b" ")[1]))
+                    c.close()
+        threading.Thread(target=answer, daemon=True).start()
+        yield "127.0.0.1:%d" % s.getsockname()[1]
+
+
 @pytest.mark.parametrize("reply, word", [
     (b"SSH-2.0-x\r\n", "does not speak HTTP"), (b"", "does not speak HTTP"),
     (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", "cut off")])
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", "cut off"),
+    (b"HTTP/1.1 200 OK\r\n\r\n{}", "no figures"), (b"HTTP/1.1 200 OK\r\n\r\nnull", "no figures")])
 def test_what_is_no_control_plane_is_told_so(reply, word):
     with socket.create_server(("127.0.0.1", 0)) as s:
         def answer():
@@ -196,20 +212,30 @@ def test_what_is_no_control_plane_is_told_so(reply, word):
     assert status == 1 and word in error and error.count("\n") == 1
 
 
-def test_names_cannot_steer_the_terminal():
-    page = b'offloop_build_info{version="\x1b[2J\xc2\x9b1m\\\\n",backend="x"} 1\noffloop_loop_connections{loop="0"} 1\n'
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        def answer():
-            for _ in range(10):
-                c, _ = s.accept()
-                path = c.recv(4096).split(b" ")[1]
-                body = page if path == b"/metrics" else b"[]"
-                c.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
-                c.close()
-        threading.Thread(target=answer, daemon=True).start()
-        status, text, error = run("127.0.0.1:%d" % s.getsockname()[1])
+@pytest.mark.parametrize("body", [b"{}", b"null", b"5", b"nonsense"])
+def test_what_is_no_list_is_told_so(body):
+    with serving(lambda path: b"offloop_loop_connections{loop=\"0\"} 1\n" if path == b"/metrics" else body) as address:
+        status, text, error = run(address)
+    assert (status, text) == (1, "") and error.count("\n") == 1
+    assert "for /pools is no list" in error
+
+
+def test_numbers_that_are_none_are_left_out():
+    page = b'offloop_loop_connections{loop="0"} 1\nhttp_server_request_duration_seconds_count{route="/a"} -nan\n' \
+           b'offloop_requests_total 1e400\noffloop_loop_utilization_ratio{loop="0"} NaN\n'
+    with serving(lambda path: page if path == b"/metrics" else b"[]") as address:
+        status, text, error = run(address)
     assert (status, error) == (0, "")
-    assert "\033" not in text and "\x9b" not in text and "?[2J??1m\\n" in text
+    assert "nan" not in text.lower() and "inf" not in text.lower(), text
+
+
+def test_names_cannot_steer_the_terminal():
+    page = b'offloop_build_info{version="\x1b[2J\xc2\x9b1m\xe2\x80\xae\\\\n",backend="x"} 1\n' \
+           b'offloop_loop_connections{loop="0"} 1\n'
+    with serving(lambda path: page if path == b"/metrics" else b"[]") as address:
+        status, text, error = run(address)
+    assert (status, error) == (0, "")
+    assert "\033" not in text and "\x9b" not in text and "\u202e" not in text and "?[2J?1m?\\n" in text
 
 
 def test_how_busy_a_loop_was_is_of_the_same_window_as_its_longest_lag():

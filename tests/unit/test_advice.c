@@ -67,6 +67,22 @@ START_TEST(a_route_that_streams_events_is_not_advised_to_hold_a_thread_for_each)
 }
 END_TEST
 
+START_TEST(a_route_that_was_moved_already_should_be_declared_so)
+{
+	struct advice_hold in = report();
+
+	in.mover = "the guard";
+	ck_assert(advice_hold(&in, &got));
+	ck_assert_str_eq(got.remedy,
+		"the guard has moved it to a pool; let its declaration follow: declare it .sync");
+	in.cpu = 9;
+	in.mover = "someone";
+	ck_assert(advice_hold(&in, &got));
+	ck_assert_str_eq(got.remedy, "someone has moved it to a pool; let its declaration follow: "
+		"declare it .sync in a pool of about as many threads as CPUs (2)");
+}
+END_TEST
+
 START_TEST(three_holds_are_not_enough)
 {
 	struct advice_hold in = report();
@@ -401,6 +417,7 @@ int main(void)
 
 	tcase_add_test(c, a_route_that_blocked_its_loop_four_times_should_be_sync);
 	tcase_add_test(c, a_route_that_computes_on_its_loop_needs_a_pool_as_large_as_the_cpus);
+	tcase_add_test(c, a_route_that_was_moved_already_should_be_declared_so);
 	tcase_add_test(c, three_holds_are_not_enough);
 	tcase_add_test(c, a_route_that_streams_events_is_not_advised_to_hold_a_thread_for_each);
 	tcase_add_test(c, a_route_shorter_than_its_hop_should_be_async);

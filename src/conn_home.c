@@ -3,8 +3,9 @@
  * A loop keeps a few closed connections and outs for the next, newest first, so that what is used stays in the cache;
  * the rest goes back to the heap.  Two lists: `idle` holds the connections that wait for another request, longest
  * first, and `busy` the others, also those whose first request has not come: their clients may be about to send it, so
- * they are not closed to make room, but for the control plane's, where the newcomer may be a probe.  A connection moves to idle when it begins to wait and only leaves when something
- * else than sending is awaited, so an idle-listed one may have a reply on its way: what it awaits decides.
+ * they are not closed to make room, but for the control plane's, where the newcomer may be a probe.  A connection moves
+ * to idle when it begins to wait and only leaves when something else than sending is awaited, so an idle-listed one may
+ * have a reply on its way: what it awaits decides.
  *
  * The loop's thread only.
  */

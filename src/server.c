@@ -11,8 +11,8 @@
  * requests left, nor work that these have left for after their reply, and the last one tells server_wait.
  *
  * A loop that has its share of --connections-max closes idle connections to make room for the next, lets replies end
- * their connections, and no longer accepts: clients wait in the kernel's backlog (but see `newcomers_first`).  What a multishot accept had taken
- * from there by then waits unread in `waiting`.
+ * their connections, and no longer accepts: clients wait in the kernel's backlog (but see `newcomers_first`).  What a
+ * multishot accept had taken from there by then waits unread in `waiting`.
  *
  * Where a model has one connection at a time (`one`) the next is accepted, by itself, when nothing is left of the one
  * before it but its client's end: neither a reply nor a handler nor work for after the reply.  So whoever waits does so

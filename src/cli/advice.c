@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define UNWATCHED "; but the monitor is off (--monitor off), so nobody saw what holds loops and threads"
+
 static void put_line(const char *text)
 {
 	while (*text) {
@@ -52,8 +54,8 @@ static int show(const char *address, const struct answer *a)
 	else if (status)
 		fprintf(stderr, "offloop advice: what %s answers for /advice is not advice\n", address);
 	else if (json_array_size(all) == 0)
-		fprintf(stderr, "offloop advice: nothing that was measured calls for a change%s\n", is_unwatched(address) ?
-			"; but the monitor is off (--monitor off), so nobody saw what holds loops and threads" : "");
+		fprintf(stderr, "offloop advice: nothing that was measured calls for a change%s\n",
+			is_unwatched(address) ? UNWATCHED : "");
 	for (size_t i = 0; status == 0 && i < json_array_size(all); i++) {
 		const char *text = json_string_value(json_object_get(json_array_get(all, i), "text"));
 

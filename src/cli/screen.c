@@ -4,9 +4,9 @@
  * what is left of it, so that nothing flickers and nothing scrolls.  The sequences are ECMA-48's that every terminal
  * knows: colour (SGR), home, clear to the end.  For a file there are none.
  *
- * What is shown comes from a server: names of routes and files may hold anything.  What could steer the terminal becomes
- * '?' (safe_text.c).  A character counts as one column, which is wrong
- * for wide ones: their line is cut a little early by the terminal itself (wrapping is off while we draw).
+ * What is shown comes from a server: names of routes and files may hold anything.  What could steer the terminal
+ * becomes '?' (safe_text.c).  A character counts as one column, which is wrong for wide ones: their line is cut a
+ * little early by the terminal itself (wrapping is off while we draw).
  *
  * One thread.  Without memory a picture is not shown, and screen_show says so.
  */

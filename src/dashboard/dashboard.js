@@ -185,11 +185,11 @@ function showTiles(now, then, { stalls }) {
 	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
 	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
 	const away = turnedAway(now, then), held = goingOn(stalls);
-	const p99 = f.quantile(lag, 0.99);
+	const p99 = f.atMost(lag, 0.99);
 
 	tile("rate", f.short(all.count / s));
-	tile("p50", f.time(f.quantile(all, 0.5)));
-	tile("p99", f.time(f.quantile(all, 0.99)));
+	tile("p50", f.time(f.atMost(all, 0.5)));
+	tile("p99", f.time(f.atMost(all, 0.99)));
 	tile("errors", f.short(errors.count / s), errors.count > 0 ? "bad" : "");
 	tile("away", f.short(away), away > 0 ? "warn" : "");
 	tile("flight", f.short(f.total(now, "offloop_loop_requests_in_flight")), "",
@@ -199,7 +199,7 @@ function showTiles(now, then, { stalls }) {
 		tile("lag", f.time(Math.max(...held.map(h => h.ms)) / 1000), "bad",
 			held.length === 1 ? "held right now" : `${held.length} held right now`);
 	else
-		tile("lag", f.time(p99), p99 && p99.value >= 0.01 ? "warn" : "", "99th percentile");
+		tile("lag", f.time(p99), p99 && p99.value > 0.01 ? "warn" : "", "99th percentile");
 }
 
 /* ---- charts ---- */

@@ -2,8 +2,9 @@
  *
  * /metrics is read into a snapshot: plain samples, and histograms as cumulative counts.  Counters mean little by
  * themselves, so what is shown is the difference between two snapshots: one second apart for the charts, ten for the
- * tables.  A histogram knows a time only within its bucket; inside it we interpolate, and what lies in the first or past
- * the last bucket is shown as "less than" and "more than", never as a number we do not have.
+ * tables.  A histogram knows a time only within its bucket.  The tiles, and what is called the longest, show its bound as
+ * "less than"; charts and tables interpolate inside it, and what lies in the first or past the last bucket is shown there
+ * as "less than" and "more than", never as a number we do not have.
  *
  * Nothing here touches the page.
  */
@@ -117,6 +118,14 @@ export function quantile(hist, q) {
 		return { value: hist.le[i - 1], bound: ">" };
 	const low = hist.le[i - 1], inside = hist.n[i] - hist.n[i - 1];
 	return { value: low + (hist.le[i] - low) * (rank - hist.n[i - 1]) / inside, bound: "" };
+}
+
+/* The bound of a quantile's bucket, as a quantile: for who shows one figure that is to be believed to its last digit. */
+export function atMost(hist, q) {
+	if (!(hist.count > 0))
+		return null;
+	const i = hist.n.findIndex(n => n >= q * hist.count && n > 0);
+	return hist.le[i] === Infinity ? { value: hist.le[i - 1], bound: ">" } : { value: hist.le[i], bound: "<" };
 }
 
 /* The bound of the longest, as a quantile. */

@@ -143,6 +143,17 @@ def test_quantiles_are_told_as_far_as_they_are_known(page):
     assert page.run(q.format(n="[4, 4, 4, 4]", c=4, q=0.5)) == {"value": 1, "bound": "<"}
     assert page.run(q.format(n="[0, 4, 4, 4]", c=4, q=0.5)) == {"value": 1.5, "bound": ""}
     assert page.run(q.format(n="[0, 0, 0, 4]", c=4, q=0.5)) == {"value": 4, "bound": ">"}
+    q = q.replace("quantile", "atMost")
+    assert page.run(q.format(n="[0, 0, 0, 0]", c=0, q=0.5)) is None
+    assert page.run(q.format(n="[4, 4, 4, 4]", c=4, q=0.5)) == {"value": 1, "bound": "<"}
+    assert page.run(q.format(n="[0, 4, 4, 4]", c=4, q=0.5)) == {"value": 2, "bound": "<"}
+    assert page.run(q.format(n="[0, 0, 0, 4]", c=4, q=0.5)) == {"value": 4, "bound": ">"}
+
+
+def test_a_tile_tells_no_digits_that_nobody_has_measured(page):
+    assert page.server.ask("/a/block?ms=300")[0] == 200
+    for name in ("p50", "p99", "lag"):
+        page.wait(f"/^[<>] \\d/.test(document.querySelector('#tile-{name} .figure').textContent)")
 
 
 # ---- how it behaves

@@ -477,7 +477,7 @@ static bool find(struct peek *p, const struct module *m, uintptr_t pc, struct fo
 	if (!at || !entry_read(p, at, &f->fde) || f->fde.id == 0 || !entry_read(p, f->fde.id_at - f->fde.id, &f->cie) ||
 		!common_read(&f->cie, &f->common))
 		return false;
-	f->fn.low = take_pointer(&f->fde.body, f->common.encoding, 0);
+	f->fn = (struct unwind_function){ .low = take_pointer(&f->fde.body, f->common.encoding, 0) };
 	length = take_pointer(&f->fde.body, f->common.encoding & 0x0f, 0);
 	f->fn.high = f->fn.low + length;
 	if (f->common.augmented)

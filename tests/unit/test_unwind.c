@@ -85,6 +85,15 @@ static void put_record(size_t i, const char *returns_to, size_t next)
 	words[i + 1] = (uintptr_t)returns_to;
 }
 
+/* So that nothing that a walk forgets to set is 0 by chance. */
+__attribute__((noinline)) static void litter_the_stack(void)
+{
+	volatile unsigned char room[16384];
+
+	for (size_t i = 0; i < sizeof(room); i++)
+		room[i] = 0x5a;
+}
+
 /* Walks from a call in `framed`, below which the stack begins. */
 static void walk(struct capture *out)
 {
@@ -93,6 +102,7 @@ static void walk(struct capture *out)
 	struct unwind_regs r = { .pc = (uintptr_t)framed_inside, .sp = (uintptr_t)words };
 
 	memset(out, 0, sizeof(*out));
+	litter_the_stack();
 	unwind(&s, &r, out);
 	ck_assert_uint_ge(out->nframes, 1);
 	ck_assert_uint_eq(out->frames[0], r.pc);

@@ -61,7 +61,7 @@ struct target {
 #define JUMP_MAX 6
 #define JUMP_STEP 1
 #define FP_ALIGN 16 /* a call leaves the stack aligned to that, and the frame pointer is saved next */
-#define PROLOGUE_MAX 96    /* bytes of code in which a function takes its part of the stack */
+#define PROLOGUE_MAX 128   /* bytes of code in which a function takes its part of the stack */
 #define PROLOGUE_ALIGN 256 /* what it may be aligned to there */
 
 /* The length of `call r/m64`, opcode FF /2, by the byte behind the opcode and the one behind that. */
@@ -136,33 +136,83 @@ static bool is_jump(const uint8_t *op, uintptr_t at, uintptr_t *to)
 	return true;
 }
 
+/* The length of an instruction that touches the page just taken, gcc's or clang's; 0: it is none. */
+static size_t touch_length(const uint8_t *op)
+{
+	static const uint8_t orq[] = { 0x48, 0x83, 0x0c, 0x24, 0 }, movq[] = { 0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0 };
+
+	if (memcmp(op, orq, sizeof(orq)) == 0)
+		return sizeof(orq);
+	return memcmp(op, movq, sizeof(movq)) == 0 ? sizeof(movq) : 0;
+}
+
+/* Whether the instruction at op sets r11 to so many bytes below the stack pointer: where a loop that takes the stack
+ * page by page ends.  It is gcc's `lea -n(%rsp),%r11`, or clang's `sub $n,%r11` behind a move. */
+static bool sets_limit(const uint8_t *op, size_t *bytes)
+{
+	static const uint8_t lea[] = { 0x4c, 0x8d, 0x9c, 0x24 }, sub[] = { 0x49, 0x81, 0xeb };
+	bool by_lea = memcmp(op, lea, sizeof(lea)) == 0;
+	int32_t n;
+
+	if (!by_lea && memcmp(op, sub, sizeof(sub)) != 0)
+		return false;
+	memcpy(&n, op + (by_lea ? sizeof(lea) : sizeof(sub)), sizeof(n));
+	*bytes = (size_t)(by_lea ? -(int64_t)n : n);
+	return true;
+}
+
+/* The length of an instruction that adds a constant to the stack pointer, or aligns it; *n is that, negative where it
+ * goes down; 0: it is none.  Compilers write `add $-128` where `sub $128` is longer. */
+static size_t moves_stack(const uint8_t *op, bool *aligns, int32_t *n)
+{
+	bool wide = op[1] == 0x81;
+
+	if (op[0] != 0x48 || (op[1] != 0x83 && !wide) || (op[2] != 0xec && op[2] != 0xc4 && op[2] != 0xe4))
+		return 0;
+	memcpy(n, op + 3, sizeof(*n));
+	if (!wide)
+		*n = (int8_t)op[3];
+	*aligns = op[2] == 0xe4;
+	if (op[2] == 0xec)
+		*n = *n == INT32_MIN ? 0 : -*n;
+	return wide ? 7 : 4;
+}
+
 /* What the stack pointer of fn lies below its frame pointer while it calls: what registers are saved in, and what is
- * taken by `sub $n,%rsp` among the first instructions.  *slack: by how much more at most, since `and $-n,%rsp` aligns
- * what is below.  Instructions are told by their bytes alone, which may be those of others; who asks finds a record at
- * that place, or none. */
+ * taken of the stack among the first instructions: at once, or page by page, where each is touched before the next one
+ * is taken (-fstack-clash-protection).  *slack: by how much more at most, since `and $-n,%rsp` aligns what is below.
+ * Instructions are told by their bytes alone, which may be those of others; who asks finds a record at that place, or
+ * none. */
 static size_t frame_size(struct unwind_stack *s, const struct unwind_function *fn, size_t *slack)
 {
-	uint8_t code[PROLOGUE_MAX];
-	size_t n = fn->high - fn->low < sizeof(code) ? fn->high - fn->low : sizeof(code);
-	int32_t wide;
+	static const uint8_t at_limit[] = { 0x4c, 0x39, 0xdc }; /* cmp %r11,%rsp */
+	uint8_t code[PROLOGUE_MAX + 32] = { 0 };
+	size_t n = fn->high - fn->low < PROLOGUE_MAX ? fn->high - fn->low : PROLOGUE_MAX;
+	size_t size = fn->saved, limit = 0;
 
 	*slack = 0;
 	if (peek_constant(s->peek, fn->low, code, n) != n)
-		return fn->saved;
-	for (size_t i = 0; i + 7 <= n; i++) {
-		const uint8_t *op = code + i;
+		return size;
+	for (size_t i = 0; i < n; i++) {
+		bool aligns = false, in_loop;
+		int32_t by = 0;
+		size_t length = moves_stack(code + i, &aligns, &by), touch;
 
-		memcpy(&wide, op + 3, sizeof(wide));
-		if (op[0] != 0x48 || (op[1] != 0x83 && op[1] != 0x81))
+		if (sets_limit(code + i, &limit) || by >= 0)
 			continue;
-		if (op[1] == 0x83)
-			wide = (int8_t)op[3];
-		if (op[2] == 0xec && wide > 0)
-			return fn->saved + (size_t)wide;
-		if (op[2] == 0xe4 && wide < 0 && wide >= -PROLOGUE_ALIGN)
-			*slack = (size_t)-wide - 1;
+		if (aligns) {
+			*slack = by >= -PROLOGUE_ALIGN ? (size_t)-by - 1 : *slack;
+			continue;
+		}
+		touch = touch_length(code + i + length);
+		length += touch;
+		if (!touch)
+			return size + (size_t)-(int64_t)by;
+		in_loop = memcmp(code + i + length, at_limit, sizeof(at_limit)) == 0;
+		size += in_loop ? limit : (size_t)-(int64_t)by;
+		i += length - 1;
 	}
-	return fn->saved;
+	return size;
 }
 
 static uintptr_t strip(uintptr_t address)

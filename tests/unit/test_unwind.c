@@ -12,25 +12,59 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 
-/* `framed` has a frame pointer and takes 0x70 bytes; `big` is long and jumps nowhere; `callers` calls both. */
+/* A function with a frame pointer that takes of the stack what `take` does, and then is at `inside`. */
+#define FRAMED(name, take) \
+	".type " name ", @function\n" \
+	name ":\n" \
+	".cfi_startproc\n" \
+	"push %rbp\n" \
+	".cfi_def_cfa_offset 16\n" \
+	".cfi_offset 6, -16\n" \
+	"mov %rsp, %rbp\n" \
+	".cfi_def_cfa_register 6\n" \
+	take \
+	".globl " name "_inside\n" \
+	name "_inside:\n" \
+	"nop\n" \
+	"leave\n" \
+	".cfi_def_cfa 7, 8\n" \
+	"ret\n" \
+	".cfi_endproc\n" \
+	".size " name ", .-" name "\n"
+
+/* `framed` and its like are as compilers write them; `big` is long and jumps nowhere; `callers` calls both. */
 __asm__(".text\n"
-	".type framed, @function\n"
-	"framed:\n"
-	".cfi_startproc\n"
-	"push %rbp\n"
-	".cfi_def_cfa_offset 16\n"
-	".cfi_offset 6, -16\n"
-	"mov %rsp, %rbp\n"
-	".cfi_def_cfa_register 6\n"
-	"sub $0x70, %rsp\n"
-	".globl framed_inside\n"
-	"framed_inside:\n"
-	"nop\n"
-	"leave\n"
-	".cfi_def_cfa 7, 8\n"
-	"ret\n"
-	".cfi_endproc\n"
-	".size framed, .-framed\n"
+	FRAMED("framed",
+	"sub $0x70, %rsp\n")
+	FRAMED("framed_by_adding",
+	"add $-128, %rsp\n")
+	FRAMED("framed_by_pages",       /* gcc's -fstack-clash-protection */
+	"sub $0x1000, %rsp\n"
+	"orq $0, (%rsp)\n"
+	"sub $0x1000, %rsp\n"
+	"orq $0, (%rsp)\n"
+	"sub $0x70, %rsp\n")
+	FRAMED("framed_by_clang",
+	"sub $0xfc0, %rsp\n"
+	"movq $0, (%rsp)\n"
+	"sub $0x1000, %rsp\n"
+	"movq $0, (%rsp)\n"
+	"sub $0x800, %rsp\n")
+	FRAMED("framed_in_a_loop",      /* gcc's where there are many pages */
+	"lea -0x6000(%rsp), %r11\n"
+	"1: sub $0x1000, %rsp\n"
+	"orq $0, (%rsp)\n"
+	"cmp %r11, %rsp\n"
+	"jne 1b\n"
+	"sub $0x20, %rsp\n")
+	FRAMED("framed_in_a_clang_loop",
+	"mov %rsp, %r11\n"
+	"sub $0x8000, %r11\n"
+	"1: sub $0x1000, %rsp\n"
+	"movq $0, (%rsp)\n"
+	"cmp %r11, %rsp\n"
+	"jne 1b\n"
+	"sub $0x30, %rsp\n")
 	".type big, @function\n"
 	"big:\n"
 	".cfi_startproc\n"
@@ -56,7 +90,9 @@ __asm__(".text\n"
 	".cfi_endproc\n"
 	".size callers, .-callers\n");
 
-extern const char framed_inside[], after_big[], after_framed[], after_pointer[];
+extern const char framed_inside[], framed_by_adding_inside[], framed_by_pages_inside[], framed_by_clang_inside[],
+	framed_in_a_loop_inside[], framed_in_a_clang_loop_inside[];
+extern const char after_big[], after_framed[], after_pointer[];
 
 #define FRAME 0x70
 
@@ -94,18 +130,23 @@ __attribute__((noinline)) static void litter_the_stack(void)
 		room[i] = 0x5a;
 }
 
-/* Walks from a call in `framed`, below which the stack begins. */
-static void walk(struct capture *out)
+/* Walks from there, below which the stack begins. */
+static void walk_from(const char *inside, struct capture *out)
 {
 	struct unwind_stack s = { .peek = peeking, .modules = modules, .sp = (uintptr_t)words,
 		.high = (uintptr_t)(words + UNWIND_WORDS), .words = words, .nwords = UNWIND_WORDS };
-	struct unwind_regs r = { .pc = (uintptr_t)framed_inside, .sp = (uintptr_t)words };
+	struct unwind_regs r = { .pc = (uintptr_t)inside, .sp = (uintptr_t)words };
 
 	memset(out, 0, sizeof(*out));
 	litter_the_stack();
 	unwind(&s, &r, out);
 	ck_assert_uint_ge(out->nframes, 1);
 	ck_assert_uint_eq(out->frames[0], r.pc);
+}
+
+static void walk(struct capture *out)
+{
+	walk_from(framed_inside, out);
 }
 
 static bool first_caller_is(const struct capture *c, const char *returns_to, bool probable)
@@ -125,6 +166,32 @@ START_TEST(a_record_is_found_by_the_size_of_its_frame)
 	ck_assert(first_caller_is(&c, after_pointer, false));
 	ck_assert_uint_eq(c.nframes, 3);
 	ck_assert(!capture_is_probable(&c, 2));
+}
+END_TEST
+
+static const struct {
+	const char *inside;
+	size_t frame;
+} taken[] = {
+	{ framed_by_adding_inside, 128 },
+	{ framed_by_pages_inside, 2 * 0x1000 + 0x70 },
+	{ framed_by_clang_inside, 0xfc0 + 0x1000 + 0x800 },
+	{ framed_in_a_loop_inside, 0x6000 + 0x20 },
+	{ framed_in_a_clang_loop_inside, 0x8000 + 0x30 },
+};
+
+START_TEST(a_record_is_found_however_its_frame_was_taken)
+{
+	size_t record = taken[_i].frame / 8;
+	struct capture c;
+
+	put_record(4, after_pointer, record + 16);
+	put_record(record, after_pointer, record + 16);
+	put_record(record - 4, after_pointer, record + 16); /* left behind, near it */
+	put_record(record + 16, after_big, 0);
+	walk_from(taken[_i].inside, &c);
+	ck_assert(first_caller_is(&c, after_pointer, false));
+	ck_assert_uint_eq(c.nframes, 3);
 }
 END_TEST
 
@@ -205,6 +272,8 @@ static void add_tests(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_record_is_found_by_the_size_of_its_frame);
+	tcase_add_loop_test(
+		tc, a_record_is_found_however_its_frame_was_taken, 0, (int)(sizeof(taken) / sizeof(taken[0])));
 	tcase_add_test(tc, in_a_search_a_call_of_the_function_goes_before_one_that_may_be);
 	tcase_add_test(tc, all_beyond_a_probable_frame_is_probable);
 	tcase_add_test(tc, a_record_of_a_call_to_another_function_is_passed_over);

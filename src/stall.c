@@ -373,7 +373,7 @@ static const char *message(const struct stall *s)
 	return s->ongoing ? "a route holds its loop" : "a route held its loop";
 }
 
-/* The innermost frames, "read < load < get_report". */
+/* The innermost frames, "read < load ? < get_report": the mark of one that is only probable stands behind it. */
 static size_t top_frames(const struct stall *s, char *dst, size_t n)
 {
 	const char *line;
@@ -382,7 +382,7 @@ static size_t top_frames(const struct stall *s, char *dst, size_t n)
 	for (unsigned i = 0; i < FRAMES_TOLD && (line = stall_frame(s, i)); i++) {
 		size_t len = strlen(line);
 
-		if (at + len + 4 > n)
+		if (at + len + 6 > n)
 			break;
 		if (i > 0) {
 			memcpy(dst + at, " < ", 3);
@@ -390,6 +390,10 @@ static size_t top_frames(const struct stall *s, char *dst, size_t n)
 		}
 		memcpy(dst + at, line, len);
 		at += len;
+		if (s->probable >> i & 1) {
+			memcpy(dst + at, " ?", 2);
+			at += 2;
+		}
 	}
 	return at;
 }

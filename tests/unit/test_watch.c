@@ -481,6 +481,19 @@ START_TEST(the_log_is_spared_but_the_counts_are_not)
 }
 END_TEST
 
+START_TEST(the_log_marks_what_is_only_probable_in_a_stack)
+{
+	static const char frames[] = "read+0x10\0load+0x20\0get_report+0x30";
+	struct stall s = a_stall(0);
+
+	memcpy(s.stack, frames, sizeof(frames));
+	s.nframes = 3;
+	s.probable = 1u << 1;
+	stall_tell(watch_book(watch), &s, 100 * NS_PER_S);
+	ck_assert_ptr_nonnull(strstr(logged(), "stack=\"read+0x10 < load+0x20 ? < get_report+0x30\""));
+}
+END_TEST
+
 /* ---- the monitor itself ------------------------------------------------------------------------------------------ */
 
 /* Until it has seen what the test waits for; with a bound that only a broken monitor reaches. */
@@ -634,6 +647,7 @@ static Suite *suite(void)
 	tcase_add_test(c, a_line_is_never_read_half_of_one_hold_and_half_of_another);
 	tcase_add_test(c, the_latest_stalls_are_kept_newest_first);
 	tcase_add_test(c, the_log_is_spared_but_the_counts_are_not);
+	tcase_add_test(c, the_log_marks_what_is_only_probable_in_a_stack);
 	tcase_add_test(c, a_loop_that_sleeps_is_found_while_it_does);
 	tcase_add_test(c, short_holds_are_nobodys_stall);
 	tcase_add_test(c, it_sleeps_while_nothing_runs_and_wakes_for_the_next);

@@ -50,22 +50,37 @@ static void hold_thread(struct conn *c, bool wanted)
 		hold_end(c->home->dispatch, s);
 }
 
+static bool changes_heads(const struct conn *c, enum awaits what)
+{
+	return (what == AWAIT_HEAD) != (c->awaits == AWAIT_HEAD);
+}
+
 /* Counts those whose next request has begun and has no exchange yet. */
 static void set_awaits(struct conn *c, enum awaits what)
 {
+	if (changes_heads(c, what))
+		metric_add(c->home->metrics, METRIC_HEADS, what == AWAIT_HEAD ? 1 : -1);
 	if (c->home->holds)
 		hold_thread(c, is_slow(c, what));
-	if ((what == AWAIT_HEAD) != (c->awaits == AWAIT_HEAD))
-		metric_add(c->home->metrics, METRIC_HEADS, what == AWAIT_HEAD ? 1 : -1);
 	c->awaits = what;
 }
 
-void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
+static __attribute__((noinline)) void set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
 {
 	set_awaits(c, what);
 	c->deadline_ns = at_ns;
 	if (at_ns < c->timer.at_ns)
 		wheel_add(&c->home->loop->wheel, &c->timer, at_ns);
+}
+
+void conn_set_deadline(struct conn *c, enum awaits what, uint64_t at_ns)
+{
+	if (at_ns < c->timer.at_ns || changes_heads(c, what) || c->home->holds) {
+		set_deadline(c, what, at_ns);
+		return;
+	}
+	c->awaits = what; /* the steady path: nothing but stores */
+	c->deadline_ns = at_ns;
 }
 
 static uint64_t after_ms(const struct conn *c, uint64_t ms)

@@ -326,18 +326,34 @@ def test_wsgi_sync_is_held_by_work_for_after_the_reply(gated):
     assert second.reply().status == 200
 
 
-def test_wsgi_sync_loses_nobody_when_it_drains(gated):
-    s = gated("wsgi-sync")
-    clients = ask(s, "/read/sync")
-    at_gate(s)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_wsgi_sync_loses_nobody_when_it_drains(gated, workers):
+    s = gated("wsgi-sync", *(["--workers", workers] if workers > 1 else []))
+    clients = ask(s, *["/read/sync"] * workers)
+    at_gate(s, workers)
     clients += ask(s, "/read/sync", "/read/async", "/hello")
     s.terminate()
     assert silent(*clients)
-    s.let_go(3)
-    assert [c.reply().status for c in clients] == [200] * 4
+    s.let_go(workers + 2)
+    assert [c.reply().status for c in clients] == [200] * (workers + 3)
     for c in clients:
         c.s.close()
     assert s.stop() == 0
+
+
+def test_wsgi_sync_has_as_many_connections_as_worker_processes_and_who_is_free_takes_the_next(gated):
+    s = gated("wsgi-sync", "--workers", "2")
+    blocking = ask(s, "/read/sync")
+    at_gate(s)
+    assert [s.ask("/hello")[0] for _ in range(8)] == [200] * 8
+    blocking += ask(s, "/read/async")
+    at_gate(s, 2)
+    [waiting] = ask(s, "/hello")
+    assert silent(waiting, *blocking)
+    s.let_go()
+    assert waiting.reply().status == 200
+    s.let_go()
+    assert [c.reply().status for c in blocking] == [200] * 2
 
 
 # ---- apps of some size -----------------------------------------------------------------------------------------------

@@ -182,6 +182,23 @@ static bool control_of(const struct supervisor *s, unsigned i, char *dst, size_t
 	return port <= 65535;
 }
 
+/* Says so once all that are wanted serve. */
+static void check_serving(struct supervisor *s)
+{
+	bool tcp = !s->listen.unix_path;
+	char text[512];
+
+	for (unsigned i = 0; i < s->wanted; i++)
+		if (!s->workers[i].ready)
+			return;
+	if (s->serving || s->ending)
+		return;
+	s->serving = true;
+	snprintf(text, sizeof(text), "%s serving on %s%s", s->setup->app, tcp ? "http://" : "", s->listen.address);
+	log_here(&s->log, LOG_INFO, slice_of(text), (struct log_field[]){ LOG_FIELD_INT("workers", s->wanted),
+		LOG_FIELD_INT("pid", getpid()) }, 2);
+}
+
 static void one_more(struct supervisor *s)
 {
 	char control[320];
@@ -202,6 +219,7 @@ static void one_fewer(struct supervisor *s)
 	}
 	s->wanted--;
 	log_here_printf(&s->log, LOG_INFO, "SIGTTOU: %u worker%s", s->wanted, s->wanted == 1 ? "" : "s");
+	check_serving(s);       /* it may have been the one that did not yet */
 }
 
 static void on_signal(evutil_socket_t fd, short what, void *arg)
@@ -219,22 +237,6 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 }
 
 /* ---- what workers say -------------------------------------------------------------------------------------------- */
-
-static void check_serving(struct supervisor *s)
-{
-	bool tcp = !s->listen.unix_path;
-	char text[512];
-
-	for (unsigned i = 0; i < s->wanted; i++)
-		if (!s->workers[i].ready)
-			return;
-	if (s->serving || s->ending)
-		return;
-	s->serving = true;
-	snprintf(text, sizeof(text), "%s serving on %s%s", s->setup->app, tcp ? "http://" : "", s->listen.address);
-	log_here(&s->log, LOG_INFO, slice_of(text), (struct log_field[]){ LOG_FIELD_INT("workers", s->wanted),
-		LOG_FIELD_INT("pid", getpid()) }, 2);
-}
 
 static void hear(struct worker *w)
 {
@@ -300,11 +302,13 @@ static void back_off(struct worker *w)
 /* What was wrong the worker has said, if it could. */
 static void fail_start(struct worker *w, int status)
 {
+	const char *who = w->ready ? "all" : "it";
+
 	if (WIFSIGNALED(status))
-		fprintf(stderr, "%s: worker %u was killed before it served: %s\n", w->s->setup->name, w->index,
+		fprintf(stderr, "%s: worker %u was killed before %s served: %s\n", w->s->setup->name, w->index, who,
 			strsignal(WTERMSIG(status)));
-	else if (WEXITSTATUS(status) == 0)
-		fprintf(stderr, "%s: worker %u has ended before it served\n", w->s->setup->name, w->index);
+	else if (WEXITSTATUS(status) == 0 || w->ready)
+		fprintf(stderr, "%s: worker %u has ended before %s served\n", w->s->setup->name, w->index, who);
 	failed(w->s, WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
 	end_all(w->s);
 }
@@ -328,7 +332,7 @@ static void ended(struct worker *w, int status)
 			failed(s, 1);
 		if (!good && !w->killed)
 			log_death(w, pid, status, false);
-	} else if (!s->serving && !w->ready) {
+	} else if (!s->serving) {
 		fail_start(w, status);
 	} else {
 		back_off(w);
@@ -478,6 +482,8 @@ static uint64_t next_due(const struct supervisor *s)
 		const struct worker *w = &s->workers[i];
 		bool counts = w->pid > 0 ? !w->killed : w->index < s->wanted && w->due_ns > 0;
 
+		if (w->pid > 0 && !w->told && w->index >= s->wanted)
+			return 0;       /* the end began behind its turn: another could not be started */
 		if (counts && w->due_ns < next)
 			next = w->due_ns;
 	}
@@ -528,11 +534,13 @@ static int set_up(struct supervisor *s)
 	sigset_t child;
 
 	s->workers = calloc(WORKERS_MAX, sizeof(*s->workers));
-	s->base = event_base_new();
-	if (!s->workers || !s->base)
+	if (!s->workers)
 		return -ENOMEM;
 	for (unsigned i = 0; i < WORKERS_MAX; i++)
 		s->workers[i] = (struct worker){ .s = s, .index = i, .fd = -1 };
+	s->base = event_base_new();
+	if (!s->base)
+		return -ENOMEM;
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	s->died_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -1,6 +1,7 @@
 """Worker processes: who answers, what a death costs, how many there are, and how all of them end."""
 import os
 import re
+import resource
 import signal
 import socket
 import threading
@@ -470,3 +471,59 @@ def test_the_backlog_of_workers_with_one_connection_each_is_served_to_its_end(se
 ])
 def test_a_wrong_number_of_workers_is_one_line(value, line):
     assert line in complaint(run("--workers", value, program="workerapp"), 2)
+
+
+def half_started(serve, tmp_path, while_halted=lambda app: None):
+    """(app, gate): of two workers the first serves, and the second waits in on_start until gate is removed."""
+    gate = tmp_path / "wait"
+    gate.touch()
+    app = serve("workerapp", "--workers", "2", "--wait-if", gate, wait=False)
+    app.wait_log("on_start in")
+    app.process.send_signal(signal.SIGSTOP)     # so that it does not start the second before there is a gate again
+    gate.unlink()
+    app.wait_log("listening on .*worker=0")
+    gate.touch()
+    while_halted(app)
+    app.process.send_signal(signal.SIGCONT)
+    return app, gate
+
+
+def test_a_worker_that_cannot_be_started_ends_those_that_serve_already(serve, tmp_path):
+    def no_descriptors(app):
+        resource.prlimit(app.process.pid, resource.RLIMIT_NOFILE, (3, 3))
+
+    app, _ = half_started(serve, tmp_path, no_descriptors)
+    app.wait_log("cannot start a worker: Too many open files\n")
+    assert app.process.wait(PATIENCE) == 1
+    app.reader.join(PATIENCE)
+    assert app.log.count("on_start in") == app.log.count("on_stop in") == 1
+
+
+def test_until_all_have_served_the_death_of_one_that_did_ends_them(serve, tmp_path):
+    app, gate = half_started(serve, tmp_path)
+    wait_until(lambda: app.log.count("on_start in") == 2)
+    os.kill(workers(app)[0][0], signal.SIGKILL)
+    app.wait_log("worker 0 was killed before all served: Killed\n")
+    gate.unlink()
+    assert app.process.wait(PATIENCE) == 1
+    assert "restart_ms" not in app.log and "serving on" not in app.log
+
+
+def test_all_serve_when_the_only_one_that_did_not_is_not_wanted(serve, tmp_path):
+    app, gate = half_started(serve, tmp_path)
+    wait_until(lambda: app.log.count("on_start in") == 2)
+    app.process.send_signal(signal.SIGTTOU)
+    app.wait_log(r"serving on .*workers=1 ")
+    gate.unlink()
+    wait_until(lambda: app.log.count("on_stop in") == 1)
+    os.kill(workers(app)[0][0], signal.SIGKILL)     # and is replaced, as ever
+    app.wait_log("restart_ms=100\n")
+    wait_until(lambda: app.log.count("listening on") == 2)
+    app.stop()
+
+
+def test_a_supervisor_without_a_loop_says_so_and_touches_nothing():
+    env = {f"EVENT_NO{how}": "1" for how in ("EPOLL", "POLL", "SELECT")}
+    status, _, said = run("--port", "0", "--workers", "2", env=env, program="workerapp")
+    said = [line for line in said.splitlines() if "no event mechanism" not in line]     # libevent's own
+    assert status == 1 and said == ["workerapp: the supervisor: Cannot allocate memory"]

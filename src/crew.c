@@ -204,7 +204,7 @@ void crew_join(struct crew *c, unsigned pool, const struct work_line *line)
 		set_due(c, clock_now_ns() + c->period_ns);
 	unlock(c);
 	if (first)
-		watch_wake(c->conf.shared);     /* it may mean to sleep without an end */
+		watch_wake(c->conf.shared, clock_now_ns()); /* it may mean to sleep without an end */
 }
 
 void crew_leave(struct crew *c, const struct work_line *line)

@@ -10,6 +10,7 @@
  *   looks and not their sum: on a machine that is late all the time the sum would be longer than the hold, and stops
  *   that follow each other within one hold are rare.
  * - During a look: lost, but for its CPU time and its wait.
+ * - While it was to wake up, as who woke it says: lost, but for the wait.
  * - Before the first look at a hold nothing is known of its thread; of that time what may have been lost counts as lost
  *   as a whole.
  *
@@ -59,6 +60,11 @@ void lateness_init(struct lateness *l, const struct lateness_clock *clock)
 	l->suspended_ns = l->clock.suspended_ns(l->clock.arg);
 }
 
+void lateness_wake(struct lateness *l, uint64_t since_ns)
+{
+	l->due_ns = l->rested_ns = since_ns;
+}
+
 void lateness_look(struct lateness *l)
 {
 	uint64_t now = l->clock.now_ns(l->clock.arg), suspended = l->clock.suspended_ns(l->clock.arg);
@@ -73,6 +79,7 @@ void lateness_look(struct lateness *l)
 	l->gap_ns = l->noted_ns + lost + l->margin_ns;
 	l->noted_ns = 0;
 	l->lost_ns += lost;
+	l->doubt_ns += lost + l->margin_ns;
 	l->suspended_ns = suspended;
 	l->looked_ns = l->told_ns = now;
 }
@@ -87,6 +94,7 @@ void lateness_note(struct lateness *l)
 	lost = stall_lost(now - l->told_ns, cpu + waited, 0);
 	l->noted_ns += lost;
 	l->lost_ns += lost;
+	l->doubt_ns += lost;
 	l->told_ns = now;
 }
 

@@ -18,6 +18,7 @@ struct lateness {
 	struct lateness_clock clock;
 	uint64_t looked_ns;             /* the last look */
 	uint64_t lost_ns;               /* all the time the machine stood still, as far as is certain */
+	uint64_t doubt_ns;              /* the same, and all that more it may have been */
 	uint64_t margin_ns;             /* as much more may have been lost before the last look; 0: it was in time */
 	uint64_t gap_ns;                /* what may have been lost between the beginnings of the last two */
 	uint64_t noted_ns;              /* lost since the last began */
@@ -32,6 +33,9 @@ struct lateness {
 };
 
 void lateness_init(struct lateness *l, const struct lateness_clock *clock);
+
+/* It was to be woken at since_ns, before its next look was due: to be told before that look. */
+void lateness_wake(struct lateness *l, uint64_t since_ns);
 
 /* A look begins. */
 void lateness_look(struct lateness *l);

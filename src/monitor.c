@@ -130,19 +130,33 @@ static bool own_times(void *arg, uint64_t *cpu_ns, uint64_t *waited_ns)
 	return m->self && capture_thread_times(m->self, cpu_ns, waited_ns) == 0;
 }
 
-/* Relaxed, all: numbers, for their own sake. */
-static void look_at_clock(struct monitor *m)
+/* What loops go by that judge holds themselves; due_ns: see watch_shared.  Relaxed, all: numbers, for their own sake.
+ */
+static void publish(struct monitor *m, uint64_t due_ns)
 {
-	lateness_look(&m->late);
-	atomic_store_explicit(&m->conf.shared->tick_ns, m->late.looked_ns, memory_order_relaxed);
-	atomic_store_explicit(&m->conf.shared->lost_ns, m->late.lost_ns, memory_order_relaxed);
-	atomic_store_explicit(&m->conf.shared->due_ns, NEVER, memory_order_relaxed);
+	struct watch_shared *s = m->conf.shared;
+
+	atomic_store_explicit(&s->tick_ns, m->late.looked_ns, memory_order_relaxed);
+	atomic_store_explicit(&s->lost_ns, m->late.doubt_ns, memory_order_relaxed);
+	atomic_store_explicit(&s->due_ns, due_ns, memory_order_relaxed);
 }
 
-static void rest(struct monitor *m, uint64_t due_ns)
+static void look_at_clock(struct monitor *m)
+{
+	/* Relaxed: as in publish.  Earlier than what was published: who woke it has set that. */
+	uint64_t due = atomic_load_explicit(&m->conf.shared->due_ns, memory_order_relaxed);
+
+	if (due < m->late.due_ns)
+		lateness_wake(&m->late, due - WATCH_LOOK_NS);
+	lateness_look(&m->late);
+	publish(m, m->late.looked_ns + WATCH_LOOK_NS);
+}
+
+/* The look is over; with `asleep` the next may be made when it is woken. */
+static void rest(struct monitor *m, uint64_t due_ns, bool asleep)
 {
 	lateness_rest(&m->late, due_ns);
-	atomic_store_explicit(&m->conf.shared->lost_ns, m->late.lost_ns, memory_order_relaxed);
+	publish(m, asleep ? NEVER : m->late.due_ns);
 }
 
 /* ---- looking at a loop ------------------------------------------------------------------------------------------- */
@@ -500,12 +514,12 @@ static void sleep_long(struct monitor *m)
 	if (!stopped(m) && futex_wait(asleep, 1, m->late.due_ns))
 		goto woken;
 	busy = look_around(m, &due);
-	rest(m, busy ? due : crew_due(m->conf.crew));
+	rest(m, busy ? due : crew_due(m->conf.crew), !busy);
 	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1)
 		if (!futex_wait(asleep, 1, m->late.due_ns)) {
 			look_at_clock(m);
 			look_besides(m);
-			rest(m, crew_due(m->conf.crew));
+			rest(m, crew_due(m->conf.crew), true);
 		}
 woken:
 	atomic_store_explicit(asleep, 0, memory_order_relaxed);
@@ -523,14 +537,11 @@ static void *monitor_thread(void *arg)
 	while (!stopped(m)) {
 		bool busy = look_around(m, &due);
 
-		rest(m, due);
-		if (!busy) {
-			sleep_long(m);
-		} else {
-			/* Relaxed: as in look_at_clock. */
-			atomic_store_explicit(&m->conf.shared->due_ns, m->late.due_ns, memory_order_relaxed);
+		rest(m, due, !busy);
+		if (busy)
 			(void)futex_wait(&m->stop, 0, m->late.due_ns);
-		}
+		else
+			sleep_long(m);
 	}
 	capture_thread_free(m->self);
 	return NULL;

@@ -49,9 +49,11 @@ struct watch {
 
 /* ---- what is rarely done by a loop ------------------------------------------------------------------------------- */
 
-void watch_wake(struct watch_shared *s)
+void watch_wake(struct watch_shared *s, uint64_t now_ns)
 {
-	/* Relaxed: the word itself decides who wakes; the monitor looks at the lines by their own orders. */
+	/* Relaxed, both: from now on it is awaited; and the word itself decides who wakes, while the monitor looks at
+	 * the lines by their own orders. */
+	atomic_store_explicit(&s->due_ns, now_ns + WATCH_LOOK_NS, memory_order_relaxed);
 	if (atomic_exchange_explicit(&s->asleep, 0, memory_order_relaxed))
 		futex_wake(&s->asleep);
 }

@@ -39,10 +39,12 @@ struct watch_line {
 /* What all loops share with the monitor; apart from what it writes often.  Loops read it at each entry. */
 struct watch_shared {
 	_Alignas(64) _Atomic uint64_t tick_ns;  /* when the monitor last looked, */
-	_Atomic uint64_t due_ns;        /* and is to look again; NEVER: it works, or sleeps */
-	_Atomic uint64_t lost_ns;       /* how long the machine has stood still, as far as it noticed */
+	_Atomic uint64_t due_ns;        /* and is to look again, or to have done with looking; NEVER: it sleeps */
+	_Atomic uint64_t lost_ns;       /* how long the machine has stood still, at most, as far as it noticed */
 	_Atomic uint32_t asleep;        /* 1: it sleeps, and must be woken by who enters */
 };
+
+#define WATCH_LOOK_NS NS_PER_MS         /* a look, or waking up for one, takes no longer when nothing is amiss */
 
 #define WATCH_BUCKETS 14
 extern const uint64_t watch_bucket_ns[WATCH_BUCKETS];       /* upper bounds; the last is NEVER */
@@ -86,7 +88,7 @@ struct watch_loop {
 
 /* ---- the loop's side --------------------------------------------------------------------------------------------- */
 
-void watch_wake(struct watch_shared *s);
+void watch_wake(struct watch_shared *s, uint64_t now_ns);
 void watch_over_limit(struct watch_loop *w, uint64_t start_ns, uint64_t end_ns);
 void watch_age(struct watch_loop *w);
 void watch_add_victim(struct watch_loop *w, bool late);
@@ -124,7 +126,7 @@ static inline void watch_enter(struct watch_loop *w, enum watch_what what, uint3
 	atomic_store_explicit(&w->line.what, what, memory_order_release);
 	atomic_store_explicit(&w->line.seq, counter_read(&w->line.seq) + 1, memory_order_release);
 	if (atomic_load_explicit(&w->shared->asleep, memory_order_relaxed))
-		watch_wake(w->shared);
+		watch_wake(w->shared, now_ns);
 }
 
 /* It has come back to the loop; now_ns has just been read.  True: it was held for so long that the monitor will judge.
@@ -147,8 +149,9 @@ static inline bool watch_leave(struct watch_loop *w, uint64_t now_ns)
 	return ns >= w->limit_ns;
 }
 
-/* How long the machine has stood still by now_ns, as far as the monitor has noticed (watch_lost), or is late and may
- * yet notice (watch_may_be_lost): then perhaps ever since it last looked.  Relaxed: numbers, for their own sake. */
+/* How long the machine has stood still by now_ns, at most, as far as the monitor has noticed (watch_lost), or is late
+ * and may yet notice (watch_may_be_lost): then perhaps ever since it last looked.  Relaxed: numbers, for their own
+ * sake. */
 static inline uint64_t watch_lost(const struct watch_loop *w)
 {
 	return w ? atomic_load_explicit(&w->shared->lost_ns, memory_order_relaxed) : 0;

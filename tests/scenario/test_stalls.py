@@ -228,20 +228,24 @@ def test_a_starved_host_blames_no_route(stalls):
     assert [s for s in latest(stalls) if s["name"]] == []
 
 
-def test_a_short_stop_in_the_middle_of_a_short_sleep_blames_no_route(stalls):
-    """Shorter than two looks of the monitor, wherever it begins: within a look, or between two."""
+@pytest.mark.parametrize("guard", ["warn", "demote"])
+def test_a_short_stop_in_the_middle_of_a_short_sleep_blames_no_route(serve, guard):
+    """Shorter than two looks of the monitor, wherever it begins: within a look, or between two.  A guarded route's holds are
+    judged by its loop itself."""
     import random
     import signal
-    with stalls.client() as c:
+    server = serve("stallapp", "--loops", "1", "--guard", guard)
+    with server.client() as c:
         for n in range(48):
             c.send(b"GET /block?ms=8 HTTP/1.1\r\nHost: x\r\n\r\n")
             time.sleep(random.uniform(0.004, 0.008))
-            stalls.process.send_signal(signal.SIGSTOP)
+            server.process.send_signal(signal.SIGSTOP)
             time.sleep(0.012)
-            stalls.process.send_signal(signal.SIGCONT)
+            server.process.send_signal(signal.SIGCONT)
             assert c.reply().status == 200
             time.sleep(0.005 * (n % 3))     # the monitor sleeps meanwhile, or not
-    assert [s for s in latest(stalls) if s["name"]] == []
+    assert [s for s in latest(server) if s["name"]] == []
+    assert "route moved" not in server.log
 
 
 def test_an_idle_process_does_not_wake_for_it(stalls):

@@ -74,6 +74,7 @@ START_TEST(a_stop_while_it_slept_may_have_begun_with_that_sleep)
 	look_late(0);
 	ck_assert_uint_eq(l.margin_ns, 0);
 	ck_assert_uint_eq(l.lost_ns, 7 * MS);
+	ck_assert_uint_eq(l.doubt_ns, 7 * MS + PERIOD);
 }
 END_TEST
 
@@ -114,6 +115,7 @@ START_TEST(a_stop_during_a_look_is_known_before_that_look_judges)
 	lateness_note(&l);
 	lateness_rest(&l, now + PERIOD);
 	ck_assert_uint_eq(l.lost_ns, 50 * MS);          /* and once only */
+	ck_assert_uint_eq(l.doubt_ns, 50 * MS);
 }
 END_TEST
 
@@ -171,6 +173,24 @@ START_TEST(a_hold_that_woke_it_has_lost_what_the_wake_up_took)
 	lateness_look(&l);
 	ck_assert_uint_eq(lateness_unseen(&l, now - 4 * MS, PERIOD), 0);
 	ck_assert_uint_eq(lateness_unseen(&l, now - 30 * MS, PERIOD), 26 * MS);
+}
+END_TEST
+
+START_TEST(a_wake_up_that_took_long_may_have_been_a_stop)
+{
+	lateness_rest(&l, NEVER);
+	now += 900 * MS;
+	lateness_wake(&l, now - 12 * MS);
+	lateness_look(&l);
+	ck_assert_uint_eq(l.lost_ns, 12 * MS);
+	ck_assert_uint_eq(l.doubt_ns, 12 * MS);
+	ck_assert_uint_eq(lateness_unseen(&l, now - 12 * MS, PERIOD), 12 * MS);
+	lateness_rest(&l, NEVER);
+	now += 900 * MS;
+	waited += 12 * MS;                              /* there was no CPU for it */
+	lateness_wake(&l, now - 12 * MS);
+	lateness_look(&l);
+	ck_assert_uint_eq(l.lost_ns, 12 * MS);
 }
 END_TEST
 
@@ -244,6 +264,7 @@ static Suite *suite(void)
 	tcase_add_test(c, short_waits_do_not_add_up_to_an_explanation);
 	tcase_add_test(c, before_the_first_look_at_a_hold_all_may_be_lost_that_it_cannot_explain);
 	tcase_add_test(c, a_hold_that_woke_it_has_lost_what_the_wake_up_took);
+	tcase_add_test(c, a_wake_up_that_took_long_may_have_been_a_stop);
 	tcase_add_test(c, a_suspended_machine_is_lost_whenever_it_looks);
 	tcase_add_test(c, without_times_of_its_own_nothing_is_explained);
 	tcase_add_test(c, a_stop_is_covered_wherever_it_begins);

@@ -30,7 +30,6 @@
 #define SYMBOL_TYPE(info) ((info)&0xf) /* the same in both word sizes */
 #define SYMBOL_BIND(info) ((info) >> 4)
 #define SIZELESS_MAX 4096 /* how far a function reaches at most that does not say: to its section's end */
-#define SIZELESS_ASKED 65536 /* of so many the section is looked up */
 #define TABLE_MAX (UINT64_C(32) << 20) /* bytes of symbols, 1.4 million of them, */
 #define NAMES_MAX (UINT64_C(64) << 20) /* of their names, */
 #define NOTES_MAX (UINT64_C(64) << 10) /* and of one part with notes */
@@ -52,6 +51,11 @@ struct elf_file {
 	size_t nfunctions;
 	char *names;
 	size_t names_size;
+};
+
+struct sections {
+	ElfW(Shdr) *all;
+	size_t n;
 };
 
 /* Where the bytes come from: a file, or an image when fd is below 0. */
@@ -202,24 +206,20 @@ static bool is_function(const struct elf_file *f, const ElfW(Sym) *symbol)
 	       symbol->st_name < f->names_size && f->names[symbol->st_name] != '\0';
 }
 
-static bool section(const struct source *s, const ElfW(Ehdr) *head, size_t i, ElfW(Shdr) *out)
-{
-	return head->e_shoff <= s->size && fetch(s, head->e_shoff + i * sizeof(*out), out, sizeof(*out));
-}
-
 /* Functions written in assembler may have no size. */
-static uint32_t size_of(const struct source *s, const ElfW(Ehdr) *head, const ElfW(Sym) *symbol, unsigned *asked)
+static uint32_t size_of(const struct sections *sections, const ElfW(Sym) *symbol)
 {
-	ElfW(Shdr) in;
+	const ElfW(Shdr) *in;
 	uint64_t left;
 
 	if (symbol->st_size)
 		return symbol->st_size < UINT32_MAX ? (uint32_t)symbol->st_size : UINT32_MAX;
-	if (symbol->st_shndx >= head->e_shnum || ++*asked > SIZELESS_ASKED ||
-		!section(s, head, symbol->st_shndx, &in) || symbol->st_value < in.sh_addr ||
-		symbol->st_value - in.sh_addr >= in.sh_size)
+	if (symbol->st_shndx >= sections->n)
 		return 0;
-	left = in.sh_size - (symbol->st_value - in.sh_addr);
+	in = &sections->all[symbol->st_shndx];
+	if (symbol->st_value < in->sh_addr || symbol->st_value - in->sh_addr >= in->sh_size)
+		return 0;
+	left = in->sh_size - (symbol->st_value - in->sh_addr);
 	return left < SIZELESS_MAX ? (uint32_t)left : SIZELESS_MAX;
 }
 
@@ -241,10 +241,9 @@ static void cut_versions(char *names, size_t n)
 }
 
 /* Boils n symbols down to f->functions; f->names is there. */
-static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr) *head, const char *symbols, size_t n)
+static int boil_down(struct elf_file *f, const struct sections *sections, const char *symbols, size_t n)
 {
 	struct order *all = malloc(n * sizeof(*all) + 1);
-	unsigned asked = 0;
 	size_t count = 0;
 	ElfW(Sym) symbol;
 
@@ -255,7 +254,7 @@ static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr
 		if (!is_function(f, &symbol))
 			continue;
 		all[count] = order_of(f, &symbol);
-		all[count++].f.size = size_of(s, head, &symbol, &asked);
+		all[count++].f.size = size_of(sections, &symbol);
 	}
 	qsort(all, count, sizeof(*all), by_address);
 	f->functions = malloc(count * sizeof(*f->functions) + 1);
@@ -266,9 +265,10 @@ static int boil_down(struct elf_file *f, const struct source *s, const ElfW(Ehdr
 	return f->functions ? 0 : ENOMEM;
 }
 
-static int read_functions(struct elf_file *f, const struct source *s, const ElfW(Ehdr) *head, const ElfW(Shdr) *table,
-	const ElfW(Shdr) *names)
+static int read_functions(struct elf_file *f, const struct source *s, const struct sections *sections,
+	const ElfW(Shdr) *table)
 {
+	const ElfW(Shdr) *names = &sections->all[table->sh_link];
 	char *symbols;
 	int err;
 
@@ -280,25 +280,41 @@ static int read_functions(struct elf_file *f, const struct source *s, const ElfW
 	symbols = fetch_new(s, table->sh_offset, table->sh_size, &err);
 	if (!symbols)
 		return err;
-	err = boil_down(f, s, head, symbols, table->sh_size / sizeof(ElfW(Sym)));
+	err = boil_down(f, sections, symbols, table->sh_size / sizeof(ElfW(Sym)));
 	free(symbols);
 	return err;
 }
 
-/* 0 with the section of that type that has symbols and strings in the file, else ENOENT. */
-static int find_table(
-	const struct source *s, const ElfW(Ehdr) *head, unsigned type, ElfW(Shdr) *table, ElfW(Shdr) *names)
+/* All headers of sections; none where the file does not hold them all.  0, or ENOMEM. */
+static int read_sections(struct sections *sections, const struct source *s, const ElfW(Ehdr) *head)
 {
-	if (head->e_shoff == 0 || head->e_shentsize != sizeof(*table))
-		return ENOENT;
-	for (size_t i = 0; i < head->e_shnum && section(s, head, i, table); i++)
+	int err = 0;
+
+	if (head->e_shoff == 0 || head->e_shentsize != sizeof(*sections->all))
+		return 0;
+	sections->all = fetch_new(s, head->e_shoff, head->e_shnum * sizeof(*sections->all), &err);
+	sections->n = sections->all ? head->e_shnum : 0;
+	return err;
+}
+
+/* Whether its names are there, and both may be kept. */
+static bool is_readable(const struct sections *sections, const ElfW(Shdr) *table)
+{
+	const ElfW(Shdr) *names = table->sh_link < sections->n ? &sections->all[table->sh_link] : NULL;
+
+	return names && names->sh_type == SHT_STRTAB && table->sh_size <= TABLE_MAX && names->sh_size <= NAMES_MAX;
+}
+
+/* The section of that type that has symbols; NULL without. */
+static const ElfW(Shdr) *find_table(const struct sections *sections, unsigned type)
+{
+	for (size_t i = 0; i < sections->n; i++) {
+		const ElfW(Shdr) *table = &sections->all[i];
+
 		if (table->sh_type == type && table->sh_entsize == sizeof(ElfW(Sym)) && table->sh_size > 0)
-			return table->sh_link < head->e_shnum && section(s, head, table->sh_link, names) &&
-					       names->sh_type == SHT_STRTAB && table->sh_size <= TABLE_MAX &&
-					       names->sh_size <= NAMES_MAX
-				       ? 0
-				       : ENOENT;
-	return ENOENT;
+			return is_readable(sections, table) ? table : NULL;
+	}
+	return NULL;
 }
 
 static int read_all(struct elf_file *f, const struct source *s)
@@ -306,19 +322,26 @@ static int read_all(struct elf_file *f, const struct source *s)
 	static const unsigned char kind[] = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3,
 		sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32,
 		__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB };
-	ElfW(Shdr) table, names;
+	struct sections sections = { NULL, 0 };
+	const ElfW(Shdr) *table;
 	ElfW(Ehdr) head;
 	int err;
 
 	if (!fetch(s, 0, &head, sizeof(head)) || memcmp(head.e_ident, kind, sizeof(kind)) != 0)
 		return ENOEXEC;
 	err = read_build_id(f, s, &head);
+	if (!err)
+		err = read_sections(&sections, s, &head);
 	if (err)
 		return err;
-	f->full = find_table(s, &head, SHT_SYMTAB, &table, &names) == 0;
-	if (!f->full && find_table(s, &head, SHT_DYNSYM, &table, &names) != 0)
-		return 0;
-	return read_functions(f, s, &head, &table, &names);
+	table = find_table(&sections, SHT_SYMTAB);
+	f->full = table != NULL;
+	if (!table)
+		table = find_table(&sections, SHT_DYNSYM);
+	if (table)
+		err = read_functions(f, s, &sections, table);
+	free(sections.all);
+	return err;
 }
 
 static struct elf_file *read_source(const struct source *s)
@@ -343,16 +366,35 @@ struct elf_file *elf_file_read(const void *image, size_t n)
 	return read_source(&(struct source){ .fd = -1, .image = image, .size = n });
 }
 
-struct elf_file *elf_file_open(const char *path)
+int elf_file_descriptor(const char *path)
 {
-	struct source s = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) };
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int elf_file_debug_descriptor(const char *build_id)
+{
+	char path[BUILD_ID_TEXT + 64];
+
+	if (strlen(build_id) < 3)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/usr/lib/debug/.build-id/%.2s/%s.debug", build_id, build_id + 2);
+	return elf_file_descriptor(path);
+}
+
+struct elf_file *elf_file_take(int fd)
+{
+	struct source s = { .fd = fd };
 	struct elf_file *f = NULL;
 	struct stat st;
 	int err;
 
-	if (s.fd < 0)
+	if (fd < 0) {
+		errno = -fd;
 		return NULL;
-	if (fstat(s.fd, &st) != 0)
+	}
+	if (fstat(fd, &st) != 0)
 		goto out;
 	errno = ENOEXEC;
 	if (!S_ISREG(st.st_mode))
@@ -365,21 +407,19 @@ struct elf_file *elf_file_open(const char *path)
 	}
 out:
 	err = errno;
-	close(s.fd);
+	close(fd);
 	errno = err;
 	return f;
 }
 
+struct elf_file *elf_file_open(const char *path)
+{
+	return elf_file_take(elf_file_descriptor(path));
+}
+
 struct elf_file *elf_file_debug(const char *build_id)
 {
-	char path[BUILD_ID_TEXT + 64];
-
-	if (strlen(build_id) < 3) {
-		errno = ENOENT;
-		return NULL;
-	}
-	snprintf(path, sizeof(path), "/usr/lib/debug/.build-id/%.2s/%s.debug", build_id, build_id + 2);
-	return elf_file_open(path);
+	return elf_file_take(elf_file_debug_descriptor(build_id));
 }
 
 void elf_file_free(struct elf_file *f)

@@ -12,15 +12,22 @@
 
 struct elf_file;
 
-/* Reads what is needed of the file at once; it may change or vanish afterwards.  NULL with errno: that of opening or
- * reading it, ENOEXEC for what is no ELF file of this machine's word size and byte order, ENOMEM. */
+/* A descriptor of the file, to be read later; of the file of debug symbols that a distribution keeps for a build id
+ * (/usr/lib/debug/.build-id).  -errno without. */
+CHECKED int elf_file_descriptor(const char *path);
+CHECKED int elf_file_debug_descriptor(const char *build_id);
+
+/* Reads what is needed of the file at once, and closes it; what the two above returned may be given as it is.  NULL
+ * with errno: that of opening or reading it, ENOEXEC for what is no ELF file of this machine's word size and byte
+ * order, ENOMEM. */
+CHECKED struct elf_file *elf_file_take(int fd);
+
+/* The same by the path, or by the build id; the file may change or vanish afterwards. */
 CHECKED struct elf_file *elf_file_open(const char *path);
+CHECKED struct elf_file *elf_file_debug(const char *build_id);
 
 /* The same of an image in memory, which is not needed afterwards. */
 CHECKED struct elf_file *elf_file_read(const void *image, size_t n);
-
-/* The file of debug symbols that a distribution keeps for a build id (/usr/lib/debug/.build-id). */
-CHECKED struct elf_file *elf_file_debug(const char *build_id);
 
 void elf_file_free(struct elf_file *f);
 

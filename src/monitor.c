@@ -525,6 +525,13 @@ woken:
 	atomic_store_explicit(asleep, 0, memory_order_relaxed);
 }
 
+/* At the first stall there is no time for it. */
+static void read_symbols(struct monitor *m)
+{
+	while (m->symbols && !stopped(m) && symbols_read_one(m->symbols))
+		;
+}
+
 static void *monitor_thread(void *arg)
 {
 	struct monitor *m = arg;
@@ -533,6 +540,7 @@ static void *monitor_thread(void *arg)
 
 	pthread_setname_np(pthread_self(), "ol-monitor");
 	m->self = capture_thread_new();
+	read_symbols(m);
 	lateness_init(&m->late, &clock);
 	while (!stopped(m)) {
 		bool busy = look_around(m, &due);
@@ -547,16 +555,15 @@ static void *monitor_thread(void *arg)
 	return NULL;
 }
 
-/* Has the names of the program, of this library and of libc read: at the first stall there is no time for it, and no
- * access, perhaps, for an app that has given up its privileges. */
-static void warm_up(struct monitor *m)
+/* Opens the files that name what lies in the program, in this library and in libc: an app may give up its privileges
+ * before the first stall. */
+static void open_symbols(struct monitor *m)
 {
-	const uintptr_t addresses[] = { (uintptr_t)getauxval(AT_ENTRY), (uintptr_t)warm_up,
+	const uintptr_t addresses[] = { (uintptr_t)getauxval(AT_ENTRY), (uintptr_t)open_symbols,
 		(uintptr_t)clock_nanosleep };
-	char text[SYMBOL_TEXT_MAX];
 
 	for (size_t i = 0; m->symbols && i < sizeof(addresses) / sizeof(addresses[0]); i++)
-		(void)symbols_format(m->symbols, addresses[i], text, sizeof(text));
+		symbols_open(m->symbols, addresses[i]);
 }
 
 struct monitor *monitor_new(const struct monitor_conf *conf)
@@ -577,7 +584,7 @@ struct monitor *monitor_new(const struct monitor_conf *conf)
 	/* Without them there are no stacks, or no names, but routes and causes all the same. */
 	m->capturer = capturer_new();
 	m->symbols = symbols_new();
-	warm_up(m);
+	open_symbols(m);
 	return m;
 }
 

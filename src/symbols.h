@@ -3,6 +3,7 @@
 #define OL_SYMBOLS_H
 
 #include "base/checked.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,15 @@ struct symbols;
  * time; not in a signal handler.  NULL with errno. */
 CHECKED struct symbols *symbols_new(void);
 void symbols_free(struct symbols *s);
+
+#define SYMBOLS_OPEN_MAX 4
+
+/* Opens the file that address lies in, to be read later; it is not kept open beyond that.  What cannot be opened now,
+ * or is one too many, is when one of its addresses is asked for. */
+void symbols_open(struct symbols *s, uintptr_t address);
+
+/* Reads one of the files that were opened; whether there are more. */
+bool symbols_read_one(struct symbols *s);
 
 #define SYMBOL_TEXT_MAX 256
 

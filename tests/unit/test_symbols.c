@@ -7,6 +7,7 @@
 #include "symbols.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
@@ -336,6 +337,90 @@ START_TEST(a_file_without_a_build_id_is_believed_while_it_is_the_one_that_runs)
 }
 END_TEST
 
+static unsigned descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* As by a server that gives up its privileges, or its root: nothing can be opened any more. */
+START_TEST(a_file_that_was_opened_is_read_when_it_can_no_longer_be_opened)
+{
+	char folder[] = "/tmp/offloop-symbols-XXXXXX", path[64];
+	unsigned before = descriptors();
+	void *library, *function;
+	json_t *used = json_object();
+	Dl_info where;
+	char *bytes;
+	size_t n;
+
+	ck_assert_int_ne(dladdr(dlsym(RTLD_DEFAULT, "json_object"), &where), 0);
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/copy.so", folder);
+	bytes = slurp(where.dli_fname, &n);
+	if (_i == 2)
+		take_build_id(bytes, n);        /* such a one is read at once */
+	spill(path, bytes, n);
+	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	ck_assert_ptr_nonnull(library);
+	function = dlsym(library, "json_object");
+	symbols_open(symbols, (uintptr_t)function);
+	if (_i < 2)
+		ck_assert_uint_gt(descriptors(), before);
+	symbols_open(symbols, (uintptr_t)function + 1);
+	ck_assert_int_eq(unlink(path), 0);
+	if (_i == 1)
+		ck_assert(!symbols_read_one(symbols));
+	is_told_as((uintptr_t)function, "json_object+0x0 (copy.so)");
+	ck_assert_uint_eq(descriptors(), before);
+	ck_assert(!symbols_read_one(symbols));
+	ck_assert_int_eq(dlclose(library), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+	free(bytes);
+	json_decref(used);
+}
+END_TEST
+
+/* One is unloaded before it is read; the others are never read. */
+START_TEST(what_was_opened_is_closed)
+{
+	char folder[] = "/tmp/offloop-symbols-XXXXXX", path[64];
+	unsigned before = descriptors();
+	json_t *used = json_object();
+	struct symbols *own = symbols_new();
+	void *library;
+	Dl_info where;
+	char *bytes;
+	size_t n;
+
+	ck_assert_ptr_nonnull(own);
+	ck_assert_int_ne(dladdr(dlsym(RTLD_DEFAULT, "json_object"), &where), 0);
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/copy.so", folder);
+	bytes = slurp(where.dli_fname, &n);
+	spill(path, bytes, n);
+	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	ck_assert_ptr_nonnull(library);
+	symbols_open(own, (uintptr_t)its_address);
+	symbols_open(own, (uintptr_t)where.dli_saddr);
+	symbols_open(own, (uintptr_t)dlsym(library, "json_object"));
+	ck_assert_int_eq(dlclose(library), 0);
+	ck_assert(symbols_read_one(own));
+	symbols_free(own);
+	ck_assert_uint_eq(descriptors(), before);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+	free(bytes);
+	json_decref(used);
+}
+END_TEST
+
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t address_in_file(void)
@@ -559,6 +644,8 @@ int main(void)
 	tcase_add_test(tc, nothing_is_allocated_while_the_loader_is_asked);
 	tcase_add_test(tc, a_file_that_was_replaced_is_not_believed);
 	tcase_add_loop_test(tc, a_file_without_a_build_id_is_believed_while_it_is_the_one_that_runs, 0, 2);
+	tcase_add_loop_test(tc, a_file_that_was_opened_is_read_when_it_can_no_longer_be_opened, 0, 3);
+	tcase_add_test(tc, what_was_opened_is_closed);
 	tcase_add_test(tc, a_stripped_file_still_has_its_build_id);
 	tcase_add_test(tc, the_version_of_a_symbol_is_not_told);
 	tcase_add_test(tc, a_file_cut_off_anywhere_is_harmless);

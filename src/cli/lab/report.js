@@ -5,7 +5,7 @@
  * cell that was not measured by the sentence that says why.
  */
 const NONE = "–";
-const STATUS = { cannot: "cannot", failed: "failed", missing: "not installed" };
+const STATUS = { cannot: "cannot", failed: "failed", missing: "not measured" };
 const GRADES = { yes: ["yes", "● yes"], fair: ["fair", "◐ fair"], no: ["no", "○ no"] };
 const byId = id => document.getElementById(id);
 

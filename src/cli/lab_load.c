@@ -121,7 +121,6 @@ static void close_connection(struct load *l, struct conn *c)
 	enter(l, c, UNBORN);
 }
 
-
 /* Has the next of LOAD_REST opened, if there is one. */
 static void open_next(struct load *l)
 {
@@ -131,9 +130,10 @@ static void open_next(struct load *l)
 		l->again[l->nagain++] = &l->conns[l->next++];
 }
 
+/* Once for each: those that rest, or whose server is about to close, have had their reply. */
 static void settle(struct load *l, struct conn *c)
 {
-	if (c->group->kind != LOAD_REST || c->state == RESTING)
+	if (c->group->kind != LOAD_REST || c->state == RESTING || c->state == CLOSING)
 		return;
 	l->unsettled--;
 	open_next(l);

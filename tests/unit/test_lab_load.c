@@ -294,6 +294,44 @@ START_TEST(connections_that_are_not_kept_do_not_rest)
 }
 END_TEST
 
+/* Takes a connection's request and writes back, with nobody between: its socket. */
+static int answer_by_hand(int fd, const char *text)
+{
+	char in[1024];
+
+	fd = accept(fd, NULL, NULL);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_gt(recv(fd, in, sizeof(in), 0), 0);
+	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+	return fd;
+}
+
+START_TEST(who_babbles_while_it_closes_is_waited_for_once)
+{
+	int babbling, late;
+
+	start(CLOSES_AFTER);
+	clients(LOAD_REST, 2);
+	ck_assert_int_eq(load_run(load, 50 * MS), 0);
+	babbling = answer_by_hand(server.fds[1].fd, text_of(CLOSES_AFTER));
+	until(&group.requests, 1);
+	ck_assert_int_eq(send(babbling, "more", 4, MSG_NOSIGNAL), 4);
+	until(&group.errors[LOAD_PROTOCOL], 1);
+	/* The other one is still waited for, */
+	late = answer_by_hand(server.fds[1].fd, text_of(ANSWERS));
+	until(&group.requests, 2);
+	/* and then nobody. */
+	ck_assert_int_eq(load_run(load, 60 * NS_PER_S), 0);
+	ck_assert_uint_eq(load_held(load), 1);
+	close(babbling);
+	close(late);
+	load_free(load);
+	for (int i = 0; i < 2; i++)
+		close(server.fds[i].fd);
+	close(server.stop[1]);
+}
+END_TEST
+
 START_TEST(a_trickle_arrives_in_small_pieces)
 {
 	start(ANSWERS);
@@ -325,6 +363,7 @@ int main(void)
 	tcase_add_test(c, counting_anew_forgets_what_was);
 	tcase_add_test(c, resting_connections_ask_once_and_stay);
 	tcase_add_loop_test(c, connections_that_are_not_kept_do_not_rest, 0, 2);
+	tcase_add_test(c, who_babbles_while_it_closes_is_waited_for_once);
 	tcase_add_test(c, a_trickle_arrives_in_small_pieces);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);

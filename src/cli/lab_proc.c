@@ -7,7 +7,8 @@
  * ended; /proc/PID/stat would round each process to hundredths of a second, which is half of what a good server uses in
  * a sample.  Children that have ended and were waited for are in their parent's cutime and cstime, so what a worker
  * used that was replaced is not lost.  Memory is PSS (smaps_rollup): RSS would count what five processes share five
- * times.
+ * times.  Of a process that another user runs, or that may not be traced, it cannot be read; then what all of them have
+ * is not known, and said to be so.
  *
  * What a process reads of itself and others here is a picture: one that ends while it is looked at is left out.
  */
@@ -15,13 +16,13 @@
 #include "base/clock.h"
 
 #include <dirent.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 struct stat_line {
+	char state;
 	int session;
 	unsigned long long cutime, cstime;
 	long threads;
@@ -48,8 +49,8 @@ static bool read_stat(const char *pid, struct stat_line *s)
 	snprintf(name, sizeof(name), "/proc/%.20s/stat", pid);
 	if (!slurp(name, text, sizeof(text)) || !(rest = strrchr(text, ')')))
 		return false;
-	return sscanf(rest + 1, " %*c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %llu %llu %*d %*d %ld",
-		&s->session, &s->cutime, &s->cstime, &s->threads) == 4;
+	return sscanf(rest + 1, " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %llu %llu %*d %*d %ld",
+		&s->state, &s->session, &s->cutime, &s->cstime, &s->threads) == 5;
 }
 
 static uint64_t cpu_clock_ns(pid_t pid)
@@ -62,32 +63,36 @@ static uint64_t cpu_clock_ns(pid_t pid)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t pss_kb(const char *pid)
+/* Adds its memory.  One that has ended, though nobody has waited for it, has none. */
+static void add_pss(struct proc_use *u, const char *pid)
 {
 	char name[64], text[4096];
+	struct stat_line s;
 	const char *at;
 
 	snprintf(name, sizeof(name), "/proc/%.20s/smaps_rollup", pid);
-	if (!slurp(name, text, sizeof(text)) || !(at = strstr(text, "\nPss:")))
-		return 0;
-	return strtoull(at + 5, NULL, 10);
+	if (slurp(name, text, sizeof(text)) && (at = strstr(text, "\nPss:")))
+		u->pss_kb += strtoull(at + 5, NULL, 10);
+	else if (read_stat(pid, &s) && s.state != 'Z' && s.state != 'X')
+		u->pss_known = false;
 }
 
-void proc_use(pid_t session, int memory, struct proc_use *u)
+void proc_use(pid_t session, bool memory, struct proc_use *u)
 {
 	uint64_t tick_ns = NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK);
 	DIR *proc = opendir("/proc");
 	struct dirent *e;
 	struct stat_line s;
 
-	*u = (struct proc_use){ .processes = 0 };
+	*u = (struct proc_use){ .pss_known = memory };
 	while (proc && (e = readdir(proc))) {
 		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !read_stat(e->d_name, &s) || s.session != session)
 			continue;
 		u->processes++;
 		u->threads += (unsigned)s.threads;
 		u->cpu_ns += cpu_clock_ns((pid_t)strtol(e->d_name, NULL, 10)) + (s.cutime + s.cstime) * tick_ns;
-		u->pss_kb += memory ? pss_kb(e->d_name) : 0;
+		if (memory)
+			add_pss(u, e->d_name);
 	}
 	if (proc)
 		closedir(proc);

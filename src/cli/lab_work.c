@@ -2,11 +2,12 @@
  *
  * A workload is one or two groups of clients: those that are measured, and what goes on beside them.  Where both matter
  * (fast requests beside blocking ones) the sample's own figures are of both together, and "fast" is of the first alone;
- * slow clients' times are their own doing, so with them both are of the fast ones.
+ * slow clients' times are their own doing, so with them both are of the fast ones, errors too.
  *
  * A sample: the clients begin; what they do in the first tenth of a second is not counted, so that threads are there
  * and memory is warm.  Then the time runs, with the server's CPU and the machine's read at both ends, and its memory at
- * the end, still under load.  Then what is under way is waited for (lab_load.c says why); the rate does not count it.
+ * the end, still under load; where a process has ended meanwhile and nobody waited for it, the CPU time is not known.
+ * Then what is under way is waited for (lab_load.c says why); the rate does not count it.
  * Where so few replies came that the clients have not had one each, the time runs on for up to 2.5 s until they have: a
  * loop that is blocked forty times in a row sends forty replies at once, and any shorter look would see none or all.
  *
@@ -66,8 +67,10 @@ struct sample {
 	uint64_t in_time[GROUPS];       /* requests answered while the time ran */
 	double secs, foreign;
 	uint64_t cpu_ns;
+	bool cpu_known;                 /* no process took what it had used with it */
 	struct proc_use before, after;  /* the time ran */
 	double rest_bytes;              /* memory of a connection that rests */
+	bool rest_known;
 	unsigned held;
 	double opened_ms;
 };
@@ -102,13 +105,14 @@ static int open_resting(struct sample *t, struct lab_server *s, unsigned n)
 	struct proc_use without, with;
 	int rc;
 
-	proc_use(s->pid, 1, &without);
+	proc_use(s->pid, true, &without);
 	t->resting = (struct load_group){ .path = "/", .kind = LOAD_REST, .connections = n };
 	if ((rc = load_new(&t->rest, s->port, &t->resting, 1)) || (rc = load_run(t->rest, REST_NS)))
 		return rc;
 	t->opened_ms = (double)(clock_now_ns() - began) / (double)NS_PER_MS;
 	t->held = load_held(t->rest);
-	proc_use(s->pid, 1, &with);
+	proc_use(s->pid, true, &with);
+	t->rest_known = without.pss_known && with.pss_known;
 	t->rest_bytes = t->held ? ((double)with.pss_kb - (double)without.pss_kb) * 1024 / t->held : 0;
 	return 0;
 }
@@ -140,7 +144,7 @@ static int let_time_run(struct sample *t, const struct lab_plan *p, const struct
 	load_reset(t->load);
 	busy = proc_busy_ns(&m->all);
 	own = proc_own_ns();
-	proc_use(s->pid, 0, &t->before);
+	proc_use(s->pid, false, &t->before);
 	began = clock_now_ns();
 	if (rc == 0)
 		rc = load_run(t->load, (uint64_t)(p->secs * (double)NS_PER_S));
@@ -149,15 +153,16 @@ static int let_time_run(struct sample *t, const struct lab_plan *p, const struct
 	took = clock_now_ns() - began;
 	for (size_t i = 0; i < t->ngroups; i++)
 		t->in_time[i] = t->groups[i].requests;
-	proc_use(s->pid, 0, &t->after);
+	proc_use(s->pid, false, &t->after);
 	own = proc_own_ns() - own;
 	busy = proc_busy_ns(&m->all) - busy;
-	t->cpu_ns = t->after.cpu_ns - t->before.cpu_ns;
+	t->cpu_known = t->after.cpu_ns >= t->before.cpu_ns;
+	t->cpu_ns = t->cpu_known ? t->after.cpu_ns - t->before.cpu_ns : 0;
 	t->secs = (double)took / (double)NS_PER_S;
 	t->foreign = ((double)busy - (double)own - (double)t->cpu_ns) / (double)took;
 	t->foreign = t->foreign > 0 ? t->foreign : 0;
 	if (rc == 0)
-		proc_use(s->pid, 1, &t->after);
+		proc_use(s->pid, true, &t->after);
 	return rc;
 }
 
@@ -176,6 +181,12 @@ static int take(struct sample *t, const struct lab_plan *p, const struct lab_mac
 
 /* ---- telling of it ----------------------------------------------------------------------------------------------- */
 
+/* Whether a group counts in the cell's own figures. */
+static bool counts(const struct sample *t, size_t group)
+{
+	return group == FAST || t->workload->all;
+}
+
 static json_t *error_kinds(const struct sample *t)
 {
 	json_t *o = json_object();
@@ -184,7 +195,7 @@ static json_t *error_kinds(const struct sample *t)
 		uint64_t n = 0;
 
 		for (size_t g = 0; g < t->ngroups; g++)
-			n += t->groups[g].errors[i];
+			n += counts(t, g) ? t->groups[g].errors[i] : 0;
 		if (n > 0)
 			json_object_set_new(o, load_error_names[i], json_integer((json_int_t)n));
 	}
@@ -211,7 +222,7 @@ static void add_extras(const struct sample *t, json_t *o)
 	if (t->workload->idle)
 		json_object_set_new(o, "idle", json_pack("{s:i, s:i, s:o, s:o}", "wanted", (int)t->resting.connections,
 			"held", (int)t->held, "open_ms", lab_number(t->opened_ms), "bytes_each",
-			lab_number(t->rest_bytes)));
+			t->rest_known ? lab_number(t->rest_bytes) : json_null()));
 	if (t->ngroups == 1)
 		return;
 	json_object_set_new(o, "fast", group_json(t, FAST));
@@ -232,21 +243,22 @@ static json_t *sample_json(const struct sample *t, const struct lab_plan *p)
 		return NULL;
 	for (size_t i = 0; i < t->ngroups; i++) {
 		everything += t->in_time[i];
-		errors += errors_of(&t->groups[i]);
-		if (i > 0 && !t->workload->all)
+		if (!counts(t, i))
 			continue;
+		errors += errors_of(&t->groups[i]);
 		histogram_merge(all, &t->groups[i].times);
 		requests += t->in_time[i];
 		unanswered += t->groups[i].unanswered;
 	}
-	o = json_pack("{s:o, s:I, s:I, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:b, s:i, s:i}", "rps",
+	o = json_pack("{s:o, s:I, s:I, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:i}", "rps",
 		lab_number((double)requests / t->secs), "requests", (json_int_t)requests, "errors", (json_int_t)errors,
 		"error_kinds", error_kinds(t), "unanswered", (int)unanswered, "p50_ms", ms(all, 0.5), "p90_ms",
 		ms(all, 0.9), "p99_ms", ms(all, 0.99), "p999_ms", ms(all, 0.999), "max_ms",
 		all->n ? lab_number((double)all->max_us / 1000) : json_null(), "cpu_us",
-		everything ? lab_number((double)t->cpu_ns / 1000 / (double)everything) : json_null(), "memory_kb",
-		(json_int_t)t->after.pss_kb, "foreign", lab_number(t->foreign), "dirty", t->foreign > p->guard,
-		"processes", (int)t->after.processes, "threads", (int)t->after.threads);
+		everything && t->cpu_known ? lab_number((double)t->cpu_ns / 1000 / (double)everything) : json_null(),
+		"memory_kb", t->after.pss_known ? json_integer((json_int_t)t->after.pss_kb) : json_null(), "foreign",
+		lab_number(t->foreign), "dirty", t->foreign > p->guard, "processes", (int)t->after.processes, "threads",
+		(int)t->after.threads);
 	free(all);
 	if (o)
 		add_extras(t, o);

@@ -325,6 +325,23 @@ START_TEST(idle_connections_are_judged_by_memory_and_by_what_they_leave)
 }
 END_TEST
 
+START_TEST(memory_that_could_not_be_read_is_not_the_least)
+{
+	json_t *c;
+
+	workload("idle");
+	subject("hybrid");
+	subject("nginx");
+	MEASURED("hybrid", "idle", ROUND(970, 2, 5));
+	c = MEASURED("nginx", "idle", ROUND(970, 2, 5));
+	json_object_set_new(json_object_get(c, "median"), "memory_kb", json_null());
+	json_object_set_new(first_round(c), "memory_kb", json_null());
+	best_is("idle", "[\"hybrid\"]");
+	ck_assert_str_eq(suits("nginx", "idle"), "");
+	ck_assert_str_eq(reason("nginx", "idle"), "not judged: the report lacks its memory_kb");
+}
+END_TEST
+
 /* ---- what was not measured, or not well -------------------------------------------------------------------------- */
 
 START_TEST(who_cannot_does_not_suit_and_says_why)
@@ -432,6 +449,7 @@ int main(void)
 	tcase_add_test(c, without_the_figure_alone_the_best_one_is_the_measure);
 	tcase_add_test(c, a_measured_cell_without_the_figure_that_decides_is_not_judged);
 	tcase_add_test(c, idle_connections_are_judged_by_memory_and_by_what_they_leave);
+	tcase_add_test(c, memory_that_could_not_be_read_is_not_the_least);
 	tcase_add_test(c, who_cannot_does_not_suit_and_says_why);
 	tcase_add_test(c, of_who_failed_or_is_missing_nothing_is_said_but_that);
 	tcase_add_test(c, who_fails_requests_is_not_the_best);

@@ -11,7 +11,9 @@
  * then writing succeeds and reading fails with EIO (POSIX, 11.1.4).  So a log on a terminal resizes nothing.
  *
  * SIGPIPE and SIGXFSZ are ignored while the server runs: a client that has left is an EPIPE, a full file an EFBIG.
- * SIGHUP and all others stay as they are.  Two signals that arrive before the first was read are one, as signals are.
+ * SIGHUP and all others stay as they are.  Two signals that arrive before the first was read are one, as signals are;
+ * and SIGTERM or SIGINT is still the first when it is repeated at once, or else timeout(1), which sends it twice, would
+ * end the process without the replies it owes.
  */
 #include "signals.h"
 
@@ -28,6 +30,7 @@
 
 struct signals {
 	struct signals_watcher watcher;
+	struct signals_first first;
 	int fd, end_fd;
 	bool watching;
 	pthread_t thread;
@@ -62,11 +65,24 @@ int signals_fd(const struct signals *s)
 	return s->fd;
 }
 
+bool signals_same(struct signals_first *first, int sig, uint64_t now_ns)
+{
+	if (sig != SIGTERM && sig != SIGINT)
+		return false;
+	if (first->sig)
+		return sig == first->sig && now_ns - first->at_ns < SIGNALS_SAME_NS;
+	*first = (struct signals_first){ sig, now_ns };
+	return false;
+}
+
 int signals_next(struct signals *s)
 {
 	struct signalfd_siginfo info;
 
-	return read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
+	while (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		if (!signals_same(&s->first, (int)info.ssi_signo, clock_now_ns()))
+			return (int)info.ssi_signo;
+	return 0;
 }
 
 struct signals *signals_new(void)

@@ -3,7 +3,9 @@
 #define OL_SIGNALS_H
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include <stdbool.h>
+#include <stdint.h>
 
 struct signals;
 
@@ -11,8 +13,17 @@ struct signals;
  * SIGXFSZ.  NULL with errno. */
 CHECKED struct signals *signals_new(void);
 
-/* For a process without that thread: a descriptor that can be read when one has come, and the next one of them; 0: none
- * has.  After fork the child's are its own. */
+/* Whether one that comes now_ns is meant as the first SIGTERM or SIGINT, once more: timeout(1), for one, sends it to its
+ * child and to their group.  That is so for the same one, for SIGNALS_SAME_NS.  Pure, but that it remembers the first. */
+#define SIGNALS_SAME_NS (500 * NS_PER_MS)
+struct signals_first {
+	int sig;                        /* 0: none yet */
+	uint64_t at_ns;
+};
+bool signals_same(struct signals_first *first, int sig, uint64_t now_ns);
+
+/* For a process without that thread: a descriptor that can be read when one has come, and the next one of them, but for
+ * what is the same; 0: none has.  After fork the child's are its own. */
 int signals_fd(const struct signals *s);
 int signals_next(struct signals *s);
 

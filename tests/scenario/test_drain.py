@@ -225,6 +225,42 @@ def test_a_second_signal_ends_it_at_once(serve):
     assert "second signal" in app.log
 
 
+@pytest.mark.parametrize("program, args", [("testapp", ()), ("workerapp", ("--workers", "2"))])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_is_sent_twice_at_once_loses_nothing(serve, program, args, signum):
+    """As timeout(1) does, to its child and to their group."""
+    app = serve(program, *args)
+    path = "/nap?ms=300" if args else "/a/nap?ms=300"
+    with app.client() as c:
+        c.send(get(path))
+        began = time.monotonic()
+        app.process.send_signal(signum)
+        app.wait_log("stopping")
+        app.process.send_signal(signum)
+        if time.monotonic() - began > 0.3:
+            app.process.kill()
+            pytest.skip("this machine is too busy to send two signals at once")
+        assert c.reply().status == 200
+    app.terminated = True
+    app.stop()
+    assert "second signal" not in app.log
+
+
+def test_a_signal_that_is_repeated_ends_it_at_once(serve):
+    app = serve("testapp", "--loops", "1")
+    with app.client() as c:
+        c.send(get("/s/block?ms=60000"))
+        wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 1)
+        started = time.monotonic()
+        while app.process.poll() is None:
+            app.process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        assert 0.5 <= time.monotonic() - started < 20       # of a grace of 30 s
+        app.terminated = True
+        assert app.stop(expect=None) == 1
+    assert "SIGTERM, the second signal" in app.log
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_either_signal_drains(serve, signum):
     app = serve("testapp")

@@ -114,7 +114,7 @@ def test_a_worker_that_is_stuck_keeps_nobody(serve, tmp_path, where, model):
     stuck.s.close()
     app.process.send_signal(signal.SIGTERM)
     app.wait_log("draining")
-    assert app.stop(signum=signal.SIGTERM, expect=None) == 1
+    assert app.stop(signum=signal.SIGINT, expect=None) == 1
 
 
 # ---- deaths
@@ -336,7 +336,7 @@ def test_a_second_signal_ends_all_at_once(serve):
         pass
     app.terminate()
     began = time.monotonic()
-    assert app.stop(signum=signal.SIGTERM, expect=None) == 1
+    assert app.stop(signum=signal.SIGINT, expect=None) == 1
     assert time.monotonic() - began < 20        # of a grace of 30 s
     assert "second signal: ending at once" in app.log and not any(alive(pid) for pid in pids(app))
 

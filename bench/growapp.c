@@ -66,12 +66,13 @@ static const struct ol_route fixed[] = {
 };
 
 #define FIXED (sizeof(fixed) / sizeof(fixed[0]))
+#define PATH 48          /* "/area-N/items/{id:int}" for any N */
 
 /* The fixed routes and n more; they stay until the process ends. */
 static struct ol_route *make_routes(size_t n)
 {
 	struct ol_route *routes = calloc(FIXED + n, sizeof(*routes));
-	char *paths = calloc(n + 1, 32);
+	char *paths = calloc(n + 1, PATH);
 
 	if (!routes || !paths) {
 		free(routes);
@@ -81,8 +82,8 @@ static struct ol_route *make_routes(size_t n)
 	for (size_t i = 0; i < FIXED; i++)
 		routes[i] = fixed[i];
 	for (size_t i = 0; i < n; i++) {
-		snprintf(paths + i * 32, 32, "/area-%05zu/items/{id:int}", i);
-		routes[FIXED + i] = (struct ol_route)OL_GET(paths + i * 32, .async = item);
+		snprintf(paths + i * PATH, PATH, "/area-%05zu/items/{id:int}", i);
+		routes[FIXED + i] = (struct ol_route)OL_GET(paths + i * PATH, .async = item);
 	}
 	return routes;
 }

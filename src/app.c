@@ -273,6 +273,8 @@ static int open_log(struct process *p)
 	struct signals_watcher watcher = { .caught = caught, .readable = ordered, .fd = p->seat.fd, .arg = p };
 	int rc;
 
+	if (p->seat.fd >= 0)
+		conf.own = (struct log_field)LOG_FIELD_INT("worker", p->seat.index);
 	if (!(p->log = log_new(&conf)))
 		return complain_errno(p, "the log's thread", -errno);
 	rc = signals_watch(p->signals, &watcher);
@@ -369,8 +371,8 @@ static void log_start(const struct process *p)
 		LOG_FIELD_INT("loops", info.loops), LOG_FIELD_STR("backend", slice_of(info.backend)),
 		LOG_FIELD_INT("connections_max", c->connections_max), LOG_FIELD_INT("requests_max", c->requests_max),
 		LOG_FIELD_INT("pool_stack_bytes_max", (int64_t)stacks),
-		LOG_FIELD_INT("grace_ms", (int64_t)c->grace_ms), LOG_FIELD_INT("worker", p->seat.index),
-		LOG_FIELD_INT("pid", getpid()) }, p->seat.fd >= 0 ? 9 : 7);
+		LOG_FIELD_INT("grace_ms", (int64_t)c->grace_ms),
+		LOG_FIELD_INT("pid", getpid()) }, p->seat.fd >= 0 ? 8 : 7);
 }
 
 /* The supervisor may say that all serve now: what each has said of itself stands before that. */

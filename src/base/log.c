@@ -57,6 +57,7 @@ struct log {
 	int fd;
 	enum log_format format;
 	enum log_level level;
+	struct log_field own;
 	size_t capacity, piece_max;
 	pthread_t thread;
 
@@ -211,7 +212,7 @@ static int write_notice(struct log *l, uint64_t lines)
 	size_t n;
 
 	snprintf(msg, sizeof(msg), "%ju line%s dropped", (uintmax_t)lines, lines == 1 ? "" : "s");
-	n = log_compose(&o, l->format == LOG_JSON, LOG_WARN, slice_of(msg), NULL, 0);
+	n = log_compose(&o, l->format == LOG_JSON, LOG_WARN, slice_of(msg), NULL, 0, &l->own);
 	return write_all(l, &p, &n);
 }
 
@@ -351,6 +352,7 @@ struct log *log_new(const struct log_conf *conf)
 		.fd = fcntl(conf->fd, F_DUPFD_CLOEXEC, 3),
 		.format = conf->format,
 		.level = conf->level,
+		.own = conf->own,
 		.capacity = capacity,
 		.writing = one,
 		.filling = other,
@@ -444,7 +446,7 @@ void log_line(struct log *l, enum log_level level, struct slice msg, const struc
 
 	if (level > l->level)
 		return;
-	n = log_compose(&o, l->format == LOG_JSON, level, msg, fields, n);
+	n = log_compose(&o, l->format == LOG_JSON, level, msg, fields, n, &l->own);
 	enqueue(l, level, o.bytes, n);
 }
 

@@ -33,6 +33,7 @@ struct log_conf {
 	enum log_format format;
 	enum log_level level;   /* lines above it are not written */
 	size_t capacity;        /* bytes of lines that may wait for the writer, which holds as many again; 0: 1 MiB */
+	struct log_field own;   /* a number that each line ends with, even one that was cut; name NULL: none */
 };
 
 /* Starts the writer.  NULL with errno. */

@@ -22,9 +22,10 @@ static bool write_line(const struct log_here *l, enum log_level level, struct sl
 	size_t n)
 {
 	struct pollfd ready = { .fd = l->fd, .events = POLLOUT };
+	struct log_field none = { 0 };
 	struct log_text o;
 
-	n = log_compose(&o, l->format == LOG_JSON, level, msg, fields, n);
+	n = log_compose(&o, l->format == LOG_JSON, level, msg, fields, n, &none);
 	return poll(&ready, 1, 0) == 1 && write(l->fd, o.bytes, n) == (ssize_t)n;
 }
 

@@ -5,6 +5,8 @@
  * is escaped: control characters, what looks like something else (bidirectional overrides, line separators) and bytes
  * that are no UTF-8.  So a line is one line, and no request can forge another.
  *
+ * A field of the log's own, by which lines of several processes are told apart, is written behind even what was cut.
+ *
  * Runs of plain characters are found eight bytes at a time, since nearly all of them are.
  *
  * Any thread; no lock, no allocation.
@@ -16,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Room that is kept behind every line for its end: `","cut":true}\n` at the longest. */
+/* Room that is kept behind every line for its end, besides a field of the log's own: `","cut":true}\n` at most. */
 #define TAIL_BYTES 16
 
 enum escapes { ESC_TEXT, ESC_QUOTED, ESC_JSON };
@@ -203,16 +205,16 @@ static void add_string(struct log_text *o, struct slice s)
 	*o->at++ = '"';
 }
 
+/* Of a number, at most. */
+static size_t field_size(const struct log_field *f)
+{
+	return strlen(f->name) + 32;    /* the longest number has 21 characters */
+}
+
 static void add_field(struct log_text *o, const struct log_field *f)
 {
-	size_t n = strlen(f->name);
-
-	if (o->cut || room(o) < n + 32) {       /* the longest number has 21 characters */
-		o->cut = true;
-		return;
-	}
 	add_text(o, o->json ? ",\"" : " ");
-	add(o, f->name, n);
+	add_text(o, f->name);
 	add_text(o, o->json ? "\":" : "=");
 	if (f->kind == LOG_STR)
 		add_string(o, f->str);
@@ -244,15 +246,20 @@ static void add_head(struct log_text *o, enum log_level level, struct slice msg)
 }
 
 size_t log_compose(struct log_text *o, bool json, enum log_level level, struct slice msg,
-	const struct log_field *fields, size_t n)
+	const struct log_field *fields, size_t n, const struct log_field *own)
 {
 	o->at = o->bytes;
-	o->end = o->bytes + sizeof(o->bytes) - TAIL_BYTES;
+	o->end = o->bytes + sizeof(o->bytes) - TAIL_BYTES - (own->name ? field_size(own) : 0);
 	o->json = json;
 	o->cut = false;
 	add_head(o, level, msg);
-	for (size_t i = 0; i < n && !o->cut; i++)
-		add_field(o, &fields[i]);
+	for (size_t i = 0; i < n && !o->cut; i++) {
+		o->cut = room(o) < field_size(&fields[i]);
+		if (!o->cut)
+			add_field(o, &fields[i]);
+	}
+	if (own->name)
+		add_field(o, own);
 	if (o->cut)
 		add_text(o, json ? ",\"cut\":true" : " (cut)");
 	add_text(o, json ? "}\n" : "\n");

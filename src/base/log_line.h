@@ -14,8 +14,8 @@ struct log_text {
 	char bytes[LOG_LINE_MAX];
 };
 
-/* Writes the line of now into o->bytes; its length.  Any thread. */
+/* Writes the line of now into o->bytes; its length.  own: as in struct log_conf.  Any thread. */
 size_t log_compose(struct log_text *o, bool json, enum log_level level, struct slice msg,
-	const struct log_field *fields, size_t n);
+	const struct log_field *fields, size_t n, const struct log_field *own);
 
 #endif

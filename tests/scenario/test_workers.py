@@ -1,4 +1,5 @@
 """Worker processes: who answers, what a death costs, how many there are, and how all of them end."""
+import json
 import os
 import re
 import resource
@@ -15,8 +16,8 @@ from test_process import complaint, run
 
 def workers(app):
     """{index: (pid, port of its control plane)}, of those who came last."""
-    lines = re.findall(r"listening on .*control=(?:off|http://127\.0\.0\.1:(\d+)) .*worker=(\d+) pid=(\d+)", app.log)
-    return {int(i): (int(pid), int(control or 0)) for control, i, pid in lines}
+    lines = re.findall(r"listening on .*control=(?:off|http://127\.0\.0\.1:(\d+)) .*pid=(\d+) worker=(\d+)\n", app.log)
+    return {int(i): (int(pid), int(control or 0)) for control, pid, i in lines}
 
 
 def pids(app):
@@ -80,7 +81,21 @@ def test_each_has_a_control_plane_of_its_own(serve, tmp_path):
             s.connect(f"{tmp_path}/c.{i}")
             s.sendall(get("/readyz", "Connection: close"))
             assert b" 200 " in s.recv(65536)
-        assert re.search(rf"control=unix:{tmp_path}/c\.{i} .*worker={i} ", app.log)
+        assert re.search(rf"control=unix:{tmp_path}/c\.{i} .*worker={i}\n", app.log)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_each_line_says_which_of_them_wrote_it(serve, form):
+    app = serve("workerapp", "--workers", "2", "--access-log", "--log-format", form, wait=False)
+    app.wait_log("serving on")
+    app.port = int(re.search(r"listening on http://127\.0\.0\.1:(\d+)", app.log).group(1))
+    answering(app)
+    app.stop()
+    supervisors = r"serving on|stopping|draining \d worker"
+    for line in app.log.splitlines():
+        if not re.search(supervisors, line):
+            assert (re.search(r" worker=[01]$", line) if form == "text" else json.loads(line)["worker"] in (0, 1)), line
+    assert "/pid" in app.log
 
 
 def test_ports_of_control_planes_follow_each_other(serve):
@@ -357,7 +372,7 @@ def test_what_is_stuck_makes_the_status_1(serve):
     stuck = app.client().send(get("/sync?ms=60000"))
     app.wait_log("blocking in")
     assert app.stop(expect=None) == 1
-    assert "stuck: GET /sync: 1 request\n" in app.log and app.log.count("on_stop in") == 1
+    assert "stuck: GET /sync: 1 request worker=" in app.log and app.log.count("on_stop in") == 1
     assert len(re.findall("a worker has ended .*status=1", app.log)) == 1
     stuck.s.close()
 

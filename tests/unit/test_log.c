@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/log_here.h"
+#include "base/log_line.h"
 
 #include <check.h>
 #include <errno.h>
@@ -117,6 +118,33 @@ START_TEST(a_line_of_json_is_one_object)
 	ck_assert_int_eq(memcmp(line, "{\"time\":\"", 9), 0);
 	ck_assert_str_eq(line + 9 + 24, "\",\"level\":\"error\",\"msg\":\"tab\\tnewline\\nbell\\u0007\","
 		"\"route\":\"/x \\\"y\\\" \\\\\",\"status\":200,\"took\":0.012345}\n");
+}
+END_TEST
+
+START_TEST(a_field_of_the_logs_own_ends_each_line_however_long)
+{
+	const struct log_field status = LOG_FIELD_INT("status", 200), own = LOG_FIELD_INT("worker", INT64_MIN);
+	const char *text_end = " worker=-9223372036854775808", *json_end = ",\"worker\":-9223372036854775808";
+	static char msg[LOG_LINE_MAX + 100];
+	struct log_text o;
+
+	memset(msg, 'x', sizeof(msg));
+	for (size_t n = 0; n < sizeof(msg); n++) {
+		struct slice whole = { msg, n };
+		const char *line = o.bytes;
+		json_t *object;
+		size_t len;
+
+		len = log_compose(&o, false, LOG_INFO, whole, &status, 1, &own);
+		ck_assert_uint_le(len, LOG_LINE_MAX);
+		ck_assert_ptr_nonnull(memmem(line, len, text_end, strlen(text_end)));
+		ck_assert_int_eq(line[len - 1], '\n');
+		len = log_compose(&o, true, LOG_INFO, whole, &status, 1, &own);
+		ck_assert_uint_le(len, LOG_LINE_MAX);
+		ck_assert_ptr_nonnull(memmem(line, len, json_end, strlen(json_end)));
+		ck_assert_ptr_nonnull(object = json_loadb(line, len, 0, NULL));
+		json_decref(object);
+	}
 }
 END_TEST
 
@@ -691,6 +719,7 @@ static TCase *form_case(void)
 
 	tcase_add_test(t, a_line_of_text_is_time_level_message_and_fields);
 	tcase_add_test(t, a_line_of_json_is_one_object);
+	tcase_add_test(t, a_field_of_the_logs_own_ends_each_line_however_long);
 	tcase_add_test(t, the_time_is_that_of_the_call);
 	tcase_add_test(t, numbers_are_exact_at_their_limits);
 	tcase_add_test(t, lines_above_the_level_are_not_written_nor_counted);

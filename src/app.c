@@ -493,7 +493,7 @@ static int supervise(struct process *p)
 
 	if (status == SUPERVISOR_SEATED) {
 		p->config.control = p->seat.control;
-		p->leaving = true;      /* nothing else is told before there are threads */
+		atomic_init(&p->leaving, true); /* there are no threads yet */
 		exit(run(p));
 	}
 	close_process(p, status);

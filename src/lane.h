@@ -17,9 +17,9 @@ struct lane_terms {
 	struct log *log;
 };
 
-/* By hand; AUTO: as declared. */
 #define LANE_ALWAYS (~0u)       /* in *measured */
 
+/* By hand; AUTO: as declared. */
 enum lane_pin { LANE_AUTO, LANE_ASYNC, LANE_SYNC };
 
 /* A route's, in its declared lane: an adaptive one begins in the pool, an .async one on the loop.  need: what it needs

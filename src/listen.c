@@ -11,7 +11,7 @@
  * they are being served.  So it is first given a classic BPF filter that drops every SYN; what had completed by then
  * is accepted for a little while, and then nothing is left to reset.
  *
- * Set-up only, and listen_deafen on the loop's thread.
+ * Set-up only, and listen_deafen on the loop's thread, or the supervisor's, which has but one.
  */
 #include "listen.h"
 

@@ -13,8 +13,8 @@ struct signals;
  * SIGXFSZ.  NULL with errno. */
 CHECKED struct signals *signals_new(void);
 
-/* Whether one that comes now_ns is meant as the first SIGTERM or SIGINT, once more: timeout(1), for one, sends it to its
- * child and to their group.  That is so for the same one, for SIGNALS_SAME_NS.  Pure, but that it remembers the first. */
+/* Whether one that comes at now_ns is but the first SIGTERM or SIGINT once more: timeout(1), for one, sends it to its
+ * child and then to their group.  So is the same one for SIGNALS_SAME_NS.  Remembers the first. */
 #define SIGNALS_SAME_NS (500 * NS_PER_MS)
 struct signals_first {
 	int sig;                        /* 0: none yet */

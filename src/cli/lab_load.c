@@ -11,7 +11,8 @@
  *
  * Slow clients move on a common tick of 20 ms: eight bytes of an upload, head and all, or 32 KiB of a download through
  * a small receive buffer.  Connections that failed are opened again on that tick, so a server that refuses is not
- * hammered.  Resting ones are opened 64 at a time, so that no listen queue overflows.
+ * hammered.  Resting ones are opened 64 at a time, so that no listen queue overflows, and from an address for every
+ * 20,000 of them, 127.0.0.2 and up, since one has not the ports for more.
  *
  * It must cost less than what it measures: a request costs one send and one recv, epoll registrations change only
  * around a connect, and replies are parsed where they were received.  A signal ends a run at the next turn.
@@ -37,6 +38,7 @@
 #define TRICKLE_BYTES 8
 #define SIP_BYTES ((size_t)32 * 1024)
 #define RESTERS_AT_ONCE 64
+#define PER_SOURCE 20000        /* a source's ephemeral ports are 28,232, of which others use some (ip(7)) */
 
 const char *const load_error_names[LOAD_ERRORS] = { "connect", "reset", "closed", "status", "protocol" };
 
@@ -181,6 +183,25 @@ static void ask(struct load *l, struct conn *c)
 	push(l, c);
 }
 
+uint32_t load_source(size_t nth)
+{
+	return INADDR_LOOPBACK + 1 + (uint32_t)(nth / PER_SOURCE);
+}
+
+/* Gives one that rests its source; the port is chosen with the connection, so that a source's ports are not used up by
+ * other servers' connections. */
+static int bind_source(const struct load *l, const struct conn *c)
+{
+	const struct sockaddr_in from = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(load_source((size_t)(c - l->conns))) };
+	int one = 1;
+
+	if (setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) < 0 ||
+		bind(c->fd, (const struct sockaddr *)&from, sizeof(from)) < 0)
+		return -errno;
+	return 0;
+}
+
 static void open_connection(struct load *l, struct conn *c)
 {
 	int one = 1, small = 16 * 1024;
@@ -191,6 +212,8 @@ static void open_connection(struct load *l, struct conn *c)
 		l->rc = -errno;
 		return;
 	}
+	if (c->group->kind == LOAD_REST && (l->rc = bind_source(l, c)))
+		return;
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (c->group->kind == LOAD_SIP)
 		setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));

@@ -38,7 +38,10 @@ struct load;
 /* ngroups clients' groups, borrowed, for 127.0.0.1:port.  0 or -errno. */
 CHECKED int load_new(struct load **l, unsigned port, struct load_group *groups, size_t ngroups);
 
-/* Lets them work for so long; ends early when load_stop() is set, or when all there are rest.  0 or -errno. */
+/* The address from which the nth connection that rests comes. */
+uint32_t load_source(size_t nth);
+
+/* Lets them work for so long; ends early when lab_stopped(), or when all there are rest.  0 or -errno. */
 CHECKED int load_run(struct load *l, uint64_t ns);
 
 /* Counts anew from now on. */

@@ -35,6 +35,7 @@ static struct server {
 	struct pollfd fds[CONNS];
 	size_t n;
 	unsigned accepted, replies, reads; /* read when the thread has ended */
+	uint32_t last_from;     /* whom it has accepted last */
 } server;
 
 static const char *text_of(enum manner m)
@@ -91,7 +92,12 @@ static void *serve(void *arg)
 			if (s->fds[i].revents)
 				serve_one(s, i);
 		if (s->fds[1].revents && s->n < CONNS) {
-			s->fds[s->n++] = (struct pollfd){ accept(s->fds[1].fd, NULL, NULL), POLLIN, 0 };
+			struct sockaddr_in from = { .sin_port = 0 };
+			socklen_t n = sizeof(from);
+			int fd = accept(s->fds[1].fd, (struct sockaddr *)&from, &n);
+
+			s->fds[s->n++] = (struct pollfd){ fd, POLLIN, 0 };
+			s->last_from = ntohl(from.sin_addr.s_addr);
 			s->accepted++;
 		}
 	}
@@ -282,6 +288,22 @@ START_TEST(resting_connections_ask_once_and_stay)
 }
 END_TEST
 
+START_TEST(resting_connections_come_from_as_many_addresses_as_they_need)
+{
+	ck_assert_uint_eq(load_source(0), 0x7f000002);
+	ck_assert_uint_eq(load_source(19999), 0x7f000002);
+	ck_assert_uint_eq(load_source(20000), 0x7f000003);
+	ck_assert_uint_eq(load_source(49999), 0x7f000004);
+	start(ANSWERS);
+	run_server();
+	clients(LOAD_REST, 1);
+	ck_assert_int_eq(load_run(load, 60 * NS_PER_S), 0);
+	ck_assert_uint_eq(load_held(load), 1);
+	finish();
+	ck_assert_uint_eq(server.last_from, load_source(0));
+}
+END_TEST
+
 START_TEST(connections_that_are_not_kept_do_not_rest)
 {
 	start(_i ? HANGS_UP : CLOSES_AFTER);
@@ -362,6 +384,7 @@ int main(void)
 	tcase_add_test(c, what_is_under_way_is_waited_for_and_nothing_new_is_sent);
 	tcase_add_test(c, counting_anew_forgets_what_was);
 	tcase_add_test(c, resting_connections_ask_once_and_stay);
+	tcase_add_test(c, resting_connections_come_from_as_many_addresses_as_they_need);
 	tcase_add_loop_test(c, connections_that_are_not_kept_do_not_rest, 0, 2);
 	tcase_add_test(c, who_babbles_while_it_closes_is_waited_for_once);
 	tcase_add_test(c, a_trickle_arrives_in_small_pieces);

@@ -42,6 +42,19 @@ bool lab_stopped(void)
 	return stop_signal != 0;
 }
 
+/* A standard stream that was closed becomes /dev/null: else a server's log or a pipe gets its number, and what is
+ * printed goes there. */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 static void catch_signals(void)
 {
 	const struct sigaction stop = { .sa_handler = on_stop }, ignore = { .sa_handler = SIG_IGN };
@@ -244,6 +257,7 @@ static int run(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "serve") == 0)
 		return lab_serve(argc - 1, argv + 1);
+	open_standard_streams();
 	rc = lab_options(&lab_run.plan, argc, argv, err, sizeof(err));
 	if (rc == 1) {
 		printf("Usage: offloop %s\n\n%s", command_lab.usage, command_lab.details);

@@ -146,12 +146,13 @@ def test_servers_do_not_outlive_a_lab_that_is_killed(lab):
     wait_until(lambda: not any(map(runs, servers)))
 
 
-def without_uring(lab, backend):
+def without_uring(lab, backend, *args, prefix=()):
     """A run where io_uring is forbidden, as in a container."""
     deny = program_path("tests/deny_uring")
     if BACKEND != "uring" or subprocess.run([deny, "true"], check=False).returncode == 77:
         pytest.skip("it is io_uring that is taken away")
-    return lab("--rounds", 1, "--secs", 0.05, "--only", "hybrid", "--workloads", "trivial", "--backend", backend, prefix=[deny])
+    return lab("--rounds", 1, "--secs", 0.05, "--workloads", "trivial", "--backend", backend,
+               *(args or ("--only", "hybrid")), prefix=[*prefix, deny])
 
 
 def test_a_server_that_cannot_start_is_a_cell_that_says_why(lab):
@@ -160,6 +161,13 @@ def test_a_server_that_cannot_start_is_a_cell_that_says_why(lab):
     cell = run.cell("hybrid", "trivial")
     assert cell["status"] == "failed" and cell["rounds"] == []
     assert "it ended at its start" in cell["why"] and "use --backend libevent" in cell["why"]
+
+
+def test_servers_are_quoted_though_the_lab_has_no_streams(lab):
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    run = without_uring(lab, "uring", "--only", "hybrid,asgi,wsgi", prefix=closed)
+    run.end()
+    assert all("use --backend libevent" in cell["why"] for cell in run.report["cells"]), run.report["cells"]
 
 
 def test_the_machine_is_said_to_have_io_uring_or_why_not(lab):

@@ -6,7 +6,8 @@
  * each workload measured (lab_cell.c), and writes both files.
  *
  * Everything stays on the loopback, is bounded in time, and ends: SIGINT, SIGTERM and SIGHUP set a flag that every wait
- * looks at, the servers are ended, and what there is by then is written, marked as stopped.  The files are tried before
+ * looks at, the servers are ended, and what there is by then is written, marked as stopped; when the lab is killed a
+ * guardian ends them.  The files are tried before
  * anything is measured, so that no run is lost to a misspelt folder.
  *
  * Exit status: 0; 1 when nothing could be measured or written; 2 for wrong options; 128 and the signal's number when
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/lab_cell.h"
+#include "cli/lab_guard.h"
 #include "cli/lab_report.h"
 #include "cli/lab_verdict.h"
 #include "offloop.h"
@@ -171,6 +173,8 @@ static int prepare(struct lab_run *run, int argc, char **argv)
 	if (rc == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		rc = -errno;
 	if (rc == 0)
+		rc = lab_guard_start();
+	if (rc == 0)
 		rc = find_peers(run);
 	if (rc)
 		return rc;
@@ -224,6 +228,7 @@ static int write_files(const struct lab_run *run)
 
 static void fini(struct lab_run *run)
 {
+	lab_guard_stop();
 	for (size_t i = 0; i < LAB_SUBJECTS_MAX; i++)
 		lab_found_fini(&run->found[i]);
 	json_decref(run->report);

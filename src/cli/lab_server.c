@@ -1,9 +1,9 @@
 /* lab_server.c: a subject as a process on this machine.
  *
  * A server is started on a port that was free a moment before, in a session of its own: Ctrl-C in the terminal then
- * reaches the lab alone, which ends its servers itself, and whatever a server forks can be found and ended with it.  It
- * dies with the lab, too, should the lab be killed (PR_SET_PDEATHSIG).  What it writes goes to a file in memory, so
- * that a server that cannot start can be quoted.
+ * reaches the lab alone, which ends its servers itself, and whatever a server forks can be found and ended with it.
+ * Should the lab be killed, its first process dies at once (PR_SET_PDEATHSIG), and what it has forked by the guardian's
+ * hand (lab_guard.c).  What it writes goes to a file in memory, so that a server that cannot start can be quoted.
  *
  * No shell sees a command.  Variables named OFFLOOP_... are kept from servers: what they run with is what the report
  * shows.  Peers get their files in a folder of their own, which goes when they do.
@@ -16,6 +16,7 @@
 #include "cli/lab_server.h"
 #include "base/clock.h"
 #include "cli/lab_files.h"
+#include "cli/lab_guard.h"
 #include "cli/lab_load.h"
 
 #include <arpa/inet.h>
@@ -148,6 +149,7 @@ static void become(char **argv, char **env, const char *folder, const cpu_set_t 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	lab_guard_join();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != lab)   /* it has ended meanwhile */
 		_exit(1);
@@ -271,6 +273,7 @@ static void kill_rest(struct lab_server *s)
 {
 	kill(s->pid, SIGKILL);  /* it may not have its group yet */
 	kill(-s->pid, SIGKILL);
+	lab_guard_leave(s->pid);
 	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	while (waitpid(-s->pid, NULL, 0) > 0)

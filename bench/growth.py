@@ -14,7 +14,8 @@ Each series has a promise.  "flat": from its cheapest point on, the cost must no
 of the knob (ten times as many: at most 1.4 times the cost; caches are allowed to be caches).  "linear": what a point
 costs beyond the first must not grow with more than the 1.5th power (bytes that no cache holds cost more each).  Written
 are doc/growth.json, with every sample, and doc/growth-QUESTION.svg; the exit status is 1 when a promise was broken or a
-request failed.  It takes two minutes.
+request failed.  Where a process may not open files enough, numbers of connections are skipped, which the verdict says;
+the promise is then neither kept (null in the JSON) nor broken, if what was seen keeps it.  It takes two minutes.
 """
 import argparse
 import json
@@ -22,15 +23,12 @@ import math
 import os
 import pathlib
 import resource
-import signal
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 
-from run import HERE, Trouble, cpus, figure, machine, pinned, progress
+from run import HERE, Server, Trouble, cpus, figure, machine, pinned, progress
 
 FLAT_MAX, LINEAR_MAX = 0.15, 1.5
 FILES = 24000       # descriptors: two for each of 10,000 connections, were they in one process
@@ -68,35 +66,13 @@ QUESTIONS = {
 
 # ---- one sample
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
+class Growapp(Server):
     """bench/growapp with these arguments, ready."""
 
     def __init__(self, options, arguments, cpu):
-        self.port = free_port()
-        self.errors = tempfile.TemporaryFile()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFLOOP_")}
-        self.process = subprocess.Popen(
-            [options.build / "bench" / "growapp", arguments[0], "--port", str(self.port), "--backend", options.backend,
-             "--connections-max", "20000", "--requests-max", "20000", "--queue", "20000", "--pool-idle", "600",
-             "--queue-timeout", "60", *arguments[1:]],
-            preexec_fn=pinned({cpu}), env=environment, stdout=subprocess.DEVNULL, stderr=self.errors)
-        for _ in range(1000):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                if self.process.poll() is not None:
-                    break
-                time.sleep(0.01)
-        self.stop()
-        self.errors.seek(0)
-        raise Trouble(f"growapp does not listen: {self.errors.read().decode('utf-8', 'replace').strip()}")
+        super().__init__(options.build / "bench" / "growapp",
+                         [arguments[0], "--connections-max", "20000", "--requests-max", "20000", "--queue", "20000",
+                          "--pool-idle", "600", "--queue-timeout", "60", *arguments[1:]], options.backend, cpu)
 
     def cpu_ns(self):
         total = 0
@@ -107,16 +83,6 @@ class Server:
             except (FileNotFoundError, ProcessLookupError):
                 pass
         return total
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(35)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.returncode != 0:
-            raise Trouble(f"growapp ended with status {self.process.returncode}")
 
 
 def idle_connections(port, n):
@@ -135,7 +101,7 @@ def sample(options, series, value):
     """CPU microseconds per request, requests that were answered, and those that failed."""
     server_cpu, load_cpu = cpus()
     arguments, load, idle = series[2](value)
-    server = Server(options, arguments, server_cpu)
+    server = Growapp(options, arguments, server_cpu)
     held, loader = [], None
     try:
         held = idle_connections(server.port, idle)
@@ -154,7 +120,9 @@ def sample(options, series, value):
             loader.wait()
         for client in held:
             client.close()
-        server.stop()
+        failed = server.stop()
+    if failed:
+        raise Trouble(failed)
     return used / 1000 / max(1, result["requests"]), result["requests"], sum(result["errors"].values())
 
 
@@ -193,7 +161,7 @@ def judge(promise, points):
     return power <= LINEAR_MAX, f"linear: {figure(y0)} µs, and {figure(each)} ns for each"
 
 
-def results(samples):
+def results(samples, skipped):
     out = {}
     for name, (title, knob, axis, series, _values) in QUESTIONS.items():
         rows = []
@@ -202,7 +170,12 @@ def results(samples):
                       if q == name and s == label]
             if points:
                 kept, words = judge(promise, [(v, statistics.median(costs)) for v, costs in points])
-                rows.append({"series": label, "promise": promise, "kept": kept, "verdict": words, "points": [
+                left_out = sorted(v for q, s, v in skipped if q == name and s == label)
+                if left_out:
+                    kept = kept and None    # so far as was seen
+                    words += f"; skipped for want of files: {', '.join(f'{v:,}' for v in left_out)}"
+                rows.append({"series": label, "promise": promise, "kept": kept, "verdict": words, "skipped": left_out,
+                             "points": [
                     {"value": v, "cpu_us": statistics.median(c), "least": min(c), "most": max(c), "samples": c}
                     for v, c in points]})
         if rows:
@@ -289,7 +262,7 @@ class Plot:
         points = [(self.x(p["value"]), self.y(p["cpu_us"]), self.y(p["least"]), self.y(p["most"]))
                   for p in row["points"]]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
-        broken = "" if row["kept"] else " — BROKEN"
+        broken = " — BROKEN" if row["kept"] is False else ""
         yield f'<g class="s{number}"><polyline class="line" points="{line}"/>'
         for x, y, least, most in points:
             yield f'<line class="bar" x1="{x:.1f}" x2="{x:.1f}" y1="{least:.1f}" y2="{most:.1f}"/>'
@@ -332,7 +305,7 @@ def read_options():
     return o
 
 
-def take(options, samples, failures):
+def take(options, samples, skipped, failures):
     files = raise_files()
     for number in range(options.rounds):
         for name in options.only:
@@ -340,6 +313,7 @@ def take(options, samples, failures):
             for series in rows:
                 for value in values:
                     if name == "connections" and value + 400 > files:
+                        skipped.add((name, series[0], value))
                         continue
                     progress(f"round {number + 1} of {options.rounds}: {value:,} {knob}")
                     cost, answered, failed = sample(options, series, value)
@@ -350,28 +324,29 @@ def take(options, samples, failures):
 
 
 def main():
-    options, samples, failures = read_options(), {}, []
+    options, samples, skipped, failures = read_options(), {}, set(), []
     try:
-        take(options, samples, failures)
+        take(options, samples, skipped, failures)
     except Trouble as trouble:
         sys.exit(f"growth: {trouble}")
     except KeyboardInterrupt:
         sys.exit(130)
-    answers = results(samples)
+    answers = results(samples, skipped)
     print("| question | series | medians, CPU µs/request | verdict |\n|---|---|---|---|")
     for answer in answers.values():
         for row in answer["series"]:
             costs = ", ".join(f"{p['value']:,}: {figure(p['cpu_us'])}" for p in row["points"])
             print(f"| {answer['knob']} | {row['series']} | {costs} | {row['verdict']}"
-                  f"{'' if row['kept'] else ' BROKEN'} |")
+                  f"{' BROKEN' if row['kept'] is False else ''} |")
     options.out.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine(options), "rounds": options.rounds, "seconds": options.seconds, "answers": answers}
+    document = {"machine": machine(options, "growapp", "0"), "rounds": options.rounds, "seconds": options.seconds,
+                "answers": answers}
     (options.out / "growth.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     for name, answer in answers.items():
         (options.out / f"growth-{name}.svg").write_text("\n".join(Plot(answer).text()) + "\n")
     for line in failures:
         print(f"FAILED: {line}")
-    broken = any(not row["kept"] for answer in answers.values() for row in answer["series"])
+    broken = any(row["kept"] is False for answer in answers.values() for row in answer["series"])
     sys.exit(1 if failures or broken else 0)
 
 

@@ -101,21 +101,18 @@ def own_seconds():
 
 
 class Server:
-    """The reference app on one backend."""
+    """A program of bench/ on one backend and CPU, which listens."""
 
-    def __init__(self, build, backend, cpu):
-        self.backend = backend
+    def __init__(self, program, arguments, backend, cpu):
+        self.name, self.backend = f"{program.name} on {backend}", backend
         self.port = self._free_port()
         self.errors = tempfile.TemporaryFile()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFLOOP_")}
         self.process = subprocess.Popen(
-            [build / "bench" / "refapp", "--port", str(self.port), "--loops", "1", "--pool", "40", "--backend", backend,
-             "--connections-max", str(IDLE + 200), "--pool-idle", "600", "--log-level", "error"],
+            [program, *arguments, "--port", str(self.port), "--backend", backend],
             preexec_fn=pinned({cpu}), env=environment, stdout=subprocess.DEVNULL, stderr=self.errors)
         try:
             self._wait_ready()
-            for path in ("/", "/json", "/sync", "/sleep10", "/sleep50", "/bad50", "/cpu"):
-                self._check(path)
         except BaseException:
             self.stop()
             raise
@@ -127,28 +124,19 @@ class Server:
             return s.getsockname()[1]
 
     def _wait_ready(self):
-        for _ in range(500):
+        for _ in range(1000):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
                 if self.process.poll() is not None:
-                    raise Trouble(f"refapp on {self.backend} did not start: {self._said()}") from None
+                    raise Trouble(f"{self.name} did not start: {self._said()}") from None
                 time.sleep(0.01)
-        raise Trouble(f"refapp on {self.backend} does not listen")
+        raise Trouble(f"{self.name} does not listen")
 
     def _said(self):
         self.errors.seek(0)
         return self.errors.read().decode("utf-8", "replace").strip() or f"status {self.process.poll()}"
-
-    def _check(self, path):
-        with socket.create_connection(("127.0.0.1", self.port), 10) as s:
-            s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: s.recv(65536), b""))
-        head, _, body = answer.partition(b"\r\n\r\n")
-        want = {"/json": b'{"message":"Hello, World!"}', "/cpu": body}.get(path, b"Hello, World!")
-        if not head.startswith(b"HTTP/1.1 200 ") or body != want:
-            raise Trouble(f"refapp on {self.backend} answers {path} with {answer[:80]!r}")
 
     def move(self, where):
         """Puts every thread on these CPUs; threads to come inherit it."""
@@ -185,7 +173,31 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
-        return None if status == 0 else f"refapp on {self.backend} ended with status {status}: {self._said()}"
+        return None if status == 0 else f"{self.name} ended with status {status}: {self._said()}"
+
+
+class Refapp(Server):
+    """The reference app, which answers as it should."""
+
+    def __init__(self, build, backend, cpu):
+        super().__init__(build / "bench" / "refapp",
+                         ["--loops", "1", "--pool", "40", "--connections-max", str(IDLE + 200), "--pool-idle", "600",
+                          "--log-level", "error"], backend, cpu)
+        try:
+            for path in ("/", "/json", "/sync", "/sleep10", "/sleep50", "/bad50", "/cpu"):
+                self._check(path)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _check(self, path):
+        with socket.create_connection(("127.0.0.1", self.port), 10) as s:
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: s.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        want = {"/json": b'{"message":"Hello, World!"}', "/cpu": body}.get(path, b"Hello, World!")
+        if not head.startswith(b"HTTP/1.1 200 ") or body != want:
+            raise Trouble(f"{self.name} answers {path} with {answer[:80]!r}")
 
 
 class Loader:
@@ -339,7 +351,7 @@ class Bench:
         try:
             for backend in self.options.backends:
                 try:
-                    servers.append(Server(self.options.build, backend, self.cpu))
+                    servers.append(Refapp(self.options.build, backend, self.cpu))
                 except Trouble as trouble:
                     if backend != "uring" or len(self.options.backends) == 1:
                         raise
@@ -435,7 +447,8 @@ def command_output(*command):
         return ""
 
 
-def machine(options):
+def machine(options, program="refapp", *arguments):
+    """The machine, and the program that is measured, which --version behind these arguments makes tell its own."""
     with open("/proc/cpuinfo") as f:
         names = [line.partition(":")[2].strip() for line in f if line.startswith("model name")]
     libraries = [(name, command_output("pkg-config", "--modversion", module))
@@ -445,7 +458,7 @@ def machine(options):
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "libraries": ", ".join(f"{name} {version}" for name, version in
                                [(platform.libc_ver()[0], platform.libc_ver()[1]), *libraries] if version),
-        "program": command_output(str(options.build / "bench" / "refapp"), "--version"),
+        "program": command_output(str(options.build / "bench" / program), *arguments, "--version"),
         "commit": command_output("git", "describe", "--always", "--dirty"),
         "loader": "wrk" if options.wrk else "bench/load",
     }

@@ -16,7 +16,9 @@
  * It must cost less than what it measures: a connection costs one recv and one send a turn, its epoll registration
  * changes only around a connect or a full socket buffer, and a reply whose head equals the last one parsed is not
  * parsed again (heads change with their Date, once a second).  Nearly all that is left is the kernel's TCP.  Bodies
- * need a Content-Length; a chunked reply is an error of kind "protocol".
+ * need a Content-Length; a chunked reply is an error of kind "protocol".  The lab's clients (src/cli/lab_load.c) read
+ * all replies, since other makers' servers send them, and do without pipelines and sizes; the two share nothing, so
+ * that a mistake in the one shows beside the other.
  *
  * A connection that failed is opened again; one that cannot connect is given up, and with the last of them the run
  * ends.  Only addresses of the loopback are taken: this is no tool to bother other machines with. */

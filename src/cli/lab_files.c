@@ -59,16 +59,16 @@ struct slice lab_file(const char *name)
 	return (struct slice){ NULL, 0 };
 }
 
-static int write_all(int fd, const char *p, size_t n)
+int lab_write_all(int fd, struct slice bytes)
 {
-	while (n > 0) {
-		ssize_t wrote = write(fd, p, n);
+	while (bytes.n > 0) {
+		ssize_t wrote = write(fd, bytes.p, bytes.n);
 
 		if (wrote < 0 && errno != EINTR)
 			return -errno;
 		if (wrote > 0) {
-			p += wrote;
-			n -= (size_t)wrote;
+			bytes.p += wrote;
+			bytes.n -= (size_t)wrote;
 		}
 	}
 	return 0;
@@ -82,18 +82,11 @@ int lab_folder_write(const char *folder, const char *name, const char *p, size_t
 	if (asprintf(&path, "%s/%s", folder, name) < 0)
 		return -ENOMEM;
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	rc = fd < 0 ? -errno : write_all(fd, p, n);
+	rc = fd < 0 ? -errno : lab_write_all(fd, (struct slice){ p, n });
 	if (fd >= 0 && close(fd) && rc == 0)
 		rc = -errno;
 	free(path);
 	return rc;
-}
-
-int lab_file_write(const char *name, const char *folder)
-{
-	struct slice file = lab_file(name);
-
-	return file.p ? lab_folder_write(folder, name, file.p, file.n) : -ENOENT;
 }
 
 char *lab_folder_new(void)

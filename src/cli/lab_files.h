@@ -8,8 +8,8 @@
 /* A file of src/cli/lab/, for the life of the program; empty when there is none of this name. */
 struct slice lab_file(const char *name);
 
-/* Writes a file of src/cli/lab/ into folder: 0 or -errno. */
-CHECKED int lab_file_write(const char *name, const char *folder);
+/* Writes all of it: 0 or -errno. */
+CHECKED int lab_write_all(int fd, struct slice bytes);
 
 /* Writes n bytes as folder/name, which must not be there: 0 or -errno. */
 CHECKED int lab_folder_write(const char *folder, const char *name, const char *p, size_t n);

@@ -14,6 +14,10 @@
  * hammered.  Resting ones are opened 64 at a time, so that no listen queue overflows, and from an address for every
  * 20,000 of them, 127.0.0.2 and up, since one has not the ports for more.
  *
+ * bench/load.c is another: it pipelines, sends bodies and fields of any size, knows only replies with a Content-Length,
+ * and shares nothing with the lab, so that a mistake in the one shows beside the other.  Here replies are read as any
+ * client must, for the peers' sake, and slow and resting clients run beside those that are measured.
+ *
  * It must cost less than what it measures: a request costs one send and one recv, epoll registrations change only
  * around a connect, and replies are parsed where they were received.  A signal ends a run at the next turn.
  */
@@ -25,6 +29,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +253,7 @@ static void answered(struct load *l, struct conn *c, uint64_t now)
 		g->errors[LOAD_STATUS]++;
 	}
 	settle(l, c);
-	if (c->reply.close || g->close_each) {
+	if (c->reply.close) {
 		enter(l, c, CLOSING);
 		watch(l, c, EPOLLIN);
 		return;
@@ -438,8 +443,7 @@ static void make_request(struct request *r, const struct load_group *g, unsigned
 {
 	static const char body[] = "It takes its time: this is what a client on a bad line sends.\n";
 	int n = snprintf(r->text, sizeof(r->text), "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: offloop-lab\r\n"
-		"Accept: */*\r\n%s", g->kind == LOAD_TRICKLE ? "POST" : "GET", g->path, port,
-		g->close_each ? "Connection: close\r\n" : "");
+		"Accept: */*\r\n", g->kind == LOAD_TRICKLE ? "POST" : "GET", g->path, port);
 
 	if (g->kind == LOAD_TRICKLE)
 		n += snprintf(r->text + n, sizeof(r->text) - (size_t)n, "Content-Length: %zu\r\n\r\n%s",

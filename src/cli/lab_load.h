@@ -4,7 +4,6 @@
 
 #include "base/checked.h"
 #include "cli/lab_stats.h"
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,17 +18,15 @@ enum load_kind {
 	LOAD_SIP,       /* a closed loop of downloads, which are taken 32 KiB at a time */
 };
 
-/* Clients that all do the same.  The first four are the caller's to set. */
+/* Clients that all do the same.  The first three are the caller's to set. */
 struct load_group {
 	const char *path;       /* borrowed */
 	unsigned connections;
 	enum load_kind kind;
-	bool close_each;        /* a connection per request */
 
 	uint64_t requests;      /* answered with 200 */
 	uint64_t errors[LOAD_ERRORS];
 	unsigned unanswered;    /* at the end of load_drain */
-	unsigned resting;       /* LOAD_REST: of those that have had their reply */
 	struct histogram times; /* from the request's first byte, or from connecting for it, to the reply's last */
 };
 

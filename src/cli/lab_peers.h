@@ -3,7 +3,6 @@
 #define OL_CLI_LAB_PEERS_H
 
 #include "base/checked.h"
-#include <stdbool.h>
 #include <stddef.h>
 
 struct lab_recipe;
@@ -12,7 +11,6 @@ struct lab_peer {
 	const char *name;               /* the subject's, unlike that of any model */
 	const char *what;               /* one sentence */
 	const char *threads;            /* what its processes consist of */
-	bool closes;                    /* the connection, with each reply */
 	const struct lab_recipe *recipe;
 };
 

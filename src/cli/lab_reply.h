@@ -26,10 +26,4 @@ enum reply_said reply_feed(struct reply *r, const char *p, size_t n, size_t *use
 /* The connection has ended: whether that is how this reply ends (a body without length). */
 bool reply_ends_here(const struct reply *r);
 
-/* Whether nothing of it has come. */
-static inline bool reply_untouched(const struct reply *r)
-{
-	return r->place == 0 && r->nline == 0;
-}
-
 #endif

@@ -91,21 +91,6 @@ int lab_report_page(const json_t *report, struct buf *out)
 
 /* ---- the file ---------------------------------------------------------------------------------------------------- */
 
-static int write_all(int fd, struct slice bytes)
-{
-	while (bytes.n > 0) {
-		ssize_t wrote = write(fd, bytes.p, bytes.n);
-
-		if (wrote < 0 && errno != EINTR)
-			return -errno;
-		if (wrote > 0) {
-			bytes.p += wrote;
-			bytes.n -= (size_t)wrote;
-		}
-	}
-	return 0;
-}
-
 /* As open(2) would have made it: mkostemp lets nobody else read it. */
 static int allow_readers(int fd)
 {
@@ -129,7 +114,7 @@ static int replace(const char *path, struct slice bytes)
 		free(name);
 		return rc;
 	}
-	rc = write_all(fd, bytes);
+	rc = lab_write_all(fd, bytes);
 	if (rc == 0)
 		rc = allow_readers(fd);
 	if (rc == 0 && fsync(fd))

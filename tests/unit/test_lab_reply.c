@@ -116,9 +116,7 @@ START_TEST(half_a_reply_does_not_end_with_its_connection)
 	struct reply r = { .place = 0 };
 	size_t used;
 
-	ck_assert(reply_untouched(&r));
 	ck_assert_int_eq(reply_feed(&r, "HT", 2, &used), REPLY_MORE);
-	ck_assert(!reply_untouched(&r));
 	ck_assert(!reply_ends_here(&r));
 	r = (struct reply){ .place = 0 };
 	ck_assert_int_eq(reply_feed(&r, OK "Content-Length: 5\r\n\r\nhell", sizeof(OK) - 1 + 25, &used), REPLY_MORE);

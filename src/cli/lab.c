@@ -93,22 +93,39 @@ static json_t *subject_json(struct lab_run *run, size_t i)
 {
 	const struct lab_subject s = lab_subject(i);
 	const struct lab_found *found = &run->found[i];
-	bool installed = !s.peer || found->program;
+	bool installed = !s.peer || found->program, everywhere = true;
+	json_t *where = json_array();
 	char *command = installed ? lab_server_command(&s, &run->how, found) : NULL;
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s?, s:i, s:s, s:s?, s:b, s:s?}", "name", s.name, "kind",
 		s.peer ? "peer" : "model", "what", s.what, "version", s.peer ? found->version : "offloop " OL_VERSION,
 		"processes", (int)lab_processes(&s, &run->how), "threads", s.threads, "command", command, "installed",
 		installed, "why", found->why);
 
+	for (size_t w = 0; w < lab_nworkloads; w++) {
+		const char *name = lab_workloads[w].name;
+
+		if (!lab_takes_part(&s, name))
+			everywhere = false;
+		else if (run->plan.workloads >> w & 1)
+			json_array_append_new(where, json_string(name));
+	}
+	if (s.as)
+		json_object_set_new(o, "as", json_string(s.as));
+	if (!everywhere)
+		json_object_set(o, "workloads", where);
+	json_decref(where);
 	free(command);
 	return o;
 }
 
 static json_t *workload_json(const struct lab_run *run, const struct lab_workload *w)
 {
-	json_t *o = json_pack("{s:s, s:s, s:i, s:s}", "name", w->name, "what", w->what, "connections",
-		(int)w->fast.connections, "measures", w->measures);
+	char path[128];
+	json_t *o;
 
+	lab_paths(w, NULL, path, sizeof(path));
+	o = json_pack("{s:s, s:s, s:i, s:s}", "name", w->name, "what", w->what, "connections",
+		(int)w->fast.connections, "measures", path);
 	if (w->beside.path)
 		json_object_set_new(o, "beside", json_integer(w->beside.connections));
 	if (w->idle)
@@ -166,6 +183,20 @@ static void fit_idle(struct lab_run *run)
 	run->plan.idle = room;
 }
 
+static unsigned count_cells(const struct lab_plan *p)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < lab_nsubjects(); i++) {
+		const struct lab_subject s = lab_subject(i);
+
+		for (size_t w = 0; w < lab_nworkloads; w++)
+			if ((p->subjects >> i & 1) && (p->workloads >> w & 1))
+				n += lab_takes_part(&s, lab_workloads[w].name);
+	}
+	return n;
+}
+
 static int prepare(struct lab_run *run, int argc, char **argv)
 {
 	int rc = lab_machine_init(&run->machine);
@@ -181,7 +212,7 @@ static int prepare(struct lab_run *run, int argc, char **argv)
 	fit_idle(run);
 	run->how = (struct lab_setting){ .cpus = run->machine.server_cpus,
 		.connections = run->plan.idle + FILES_BESIDE_IDLE, .backend = run->plan.backend };
-	run->cells = (unsigned)(__builtin_popcount(run->plan.subjects) * __builtin_popcount(run->plan.workloads));
+	run->cells = count_cells(&run->plan);
 	run->repeats_ns = (uint64_t)(run->cells * run->plan.rounds * run->plan.secs * (double)NS_PER_S / 8);
 	run->began_ns = clock_now_ns();
 	return begin_report(run, argc, argv);
@@ -279,8 +310,9 @@ static int run(int argc, char **argv)
 
 const struct command command_lab = { "lab", "lab [--peers] [OPTION ...]", "measure the models side by side",
 	"Runs one app under each model (hybrid, asgi, tornado, wsgi, wsgi-sync) through the same workloads, and\n"
-	"writes a report, lab.html, and what was measured, lab.json.  It takes about two minutes; everything stays on\n"
-	"the loopback.\n"
+	"writes a report, lab.html, and what was measured, lab.json.  Where that changes something two variants are\n"
+	"measured, too: tornado+offload, with handlers rewritten to offload what blocks, and hybrid+guard, with\n"
+	"--guard demote.  It takes about two minutes; everything stays on the loopback.\n"
 	"\n"
 	"  --peers            measure servers of other makers, too, as far as they are installed; those written in\n"
 	"                     Python with the one that the environment's PYTHON names (/usr/bin/python3)\n"

@@ -21,13 +21,19 @@ struct lab_subject {
 	const struct lab_peer *peer;    /* NULL: a model */
 	const char *threads;
 	const char *options;            /* models: what their servers are started with, beside what all are */
+	const char *as;                 /* a variant: of which model; NULL: it is none */
+	const char *only;               /* a variant: the workloads where it differs, with commas between */
+	unsigned settle_ms;             /* a variant: so much longer goes by before what it does is counted */
 	bool many;                      /* models: 2 x CPUs + 1 processes */
-	bool offloads;                  /* what blocks is offloaded by the handler: /offload50 in place of /block50 */
+	bool offloads;                  /* asked for handlers that offload what blocks: /offload50, not /block50 */
 };
 
 /* How many there are, and the one at a place below that: models first. */
 size_t lab_nsubjects(void);
 struct lab_subject lab_subject(size_t i);
+
+/* Whether it is measured under this workload: a variant is where it differs from its model. */
+bool lab_takes_part(const struct lab_subject *s, const char *workload);
 
 /* How all of them are run. */
 struct lab_setting {
@@ -53,7 +59,7 @@ struct lab_group {
 };
 
 struct lab_workload {
-	const char *name, *what, *measures;
+	const char *name, *what;
 	struct lab_group fast, beside;  /* what is measured, and what goes on beside it */
 	bool all;                       /* the cell's own figures are of both, and those of `fast` extra */
 	unsigned idle;                  /* connections that rest meanwhile */
@@ -61,6 +67,9 @@ struct lab_workload {
 
 extern const struct lab_workload lab_workloads[];
 extern const size_t lab_nworkloads;
+
+/* What a subject is asked for, as "GET / beside GET /block50"; that of NULL is what those are who do not offload. */
+void lab_paths(const struct lab_workload *w, const struct lab_subject *s, char *dst, size_t n);
 
 /* ---- what is asked for (lab_options.c) --------------------------------------------------------------------------- */
 

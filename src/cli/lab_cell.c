@@ -114,9 +114,12 @@ static void conclude(struct cell *c, const char *status, const char *why)
 
 static int open_cell(struct cell *c, const struct lab_subject *s, const struct lab_workload *w)
 {
+	char path[128];
+
+	lab_paths(w, s, path, sizeof(path));
 	c->rounds = json_array();
-	c->json = json_pack("{s:s, s:s, s:s, s:o?}", "subject", s->name, "workload", w->name, "status", "measured",
-		"rounds", c->rounds);
+	c->json = json_pack("{s:s, s:s, s:s, s:s, s:o?}", "subject", s->name, "workload", w->name, "path", path,
+		"status", "measured", "rounds", c->rounds);
 	c->open = c->json != NULL;
 	return c->json ? 0 : -ENOMEM;
 }
@@ -241,7 +244,8 @@ int lab_cells(struct lab_run *run, unsigned workload)
 		const struct lab_subject s = lab_subject(i);
 		const char *cannot = s.peer ? lab_peer_cannot(s.peer, w->name) : NULL;
 
-		if (!(run->plan.subjects >> i & 1) || (rc = open_cell(&cells[i], &s, w)))
+		if (!(run->plan.subjects >> i & 1) || !lab_takes_part(&s, w->name) ||
+			(rc = open_cell(&cells[i], &s, w)))
 			continue;
 		if (s.peer && !run->found[i].program)
 			conclude(&cells[i], "missing", run->found[i].why);

@@ -144,26 +144,27 @@ static const struct lab_recipe nginx = {
 const struct lab_peer lab_peers[] = {
 	{ "fastapi",
 		"FastAPI under uvicorn: `async def` on the event loop, `def` on a thread of anyio's pool.",
-		"a process: 1 loop, anyio's limit of 40 threads", &fastapi },
+		"a process: 1 loop, anyio's limit of 40 threads", false, &fastapi },
 	{ "starlette",
 		"Starlette under uvicorn: coroutines on the event loop, plain functions on a thread of anyio's pool.",
-		"a process: 1 loop, anyio's limit of 40 threads", &starlette },
+		"a process: 1 loop, anyio's limit of 40 threads", false, &starlette },
 	{ "flask-gthread",
 		"Flask under gunicorn's threaded workers: one lane, a thread for each request that runs.",
-		"a process: 40 threads", &flask_gthread },
+		"a process: 40 threads", false, &flask_gthread },
 	{ "flask-sync",
 		"Flask under gunicorn's sync workers: one request a process at a time, no keep-alive.",
-		"a process: 1 thread", &flask_sync },
+		"a process: 1 thread", false, &flask_sync },
 	{ "tornado-py",
-		"Tornado itself: handlers on the event loop, what blocks handed to an executor by run_in_executor.",
-		"a process: 1 loop, an executor of 40 threads", &tornado },
+		"Tornado itself: handlers on the event loop; those that block or compute are written to hand that to "
+		"an executor (run_in_executor).",
+		"a process: 1 loop, an executor of 40 threads", true, &tornado },
 	{ "node",
 		"Node's http: one loop; it has no blocking sleep to move elsewhere, so what waits 10 or 50 ms is a "
 		"timer (setTimeout) and takes no thread, and what computes runs on the loop.",
-		"a process: 1 loop", &node },
+		"a process: 1 loop", false, &node },
 	{ "nginx",
 		"nginx answering with a constant: what a server without an app can do.",
-		"a process: 1 loop", &nginx },
+		"a process: 1 loop", false, &nginx },
 };
 const size_t lab_npeers = sizeof(lab_peers) / sizeof(lab_peers[0]);
 

@@ -3,6 +3,7 @@
 #define OL_CLI_LAB_PEERS_H
 
 #include "base/checked.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 struct lab_recipe;
@@ -11,6 +12,7 @@ struct lab_peer {
 	const char *name;               /* the subject's, unlike that of any model */
 	const char *what;               /* one sentence */
 	const char *threads;            /* what its processes consist of */
+	bool offloads;                  /* asked for handlers that offload what blocks: /offload50, not /block50 */
 	const struct lab_recipe *recipe;
 };
 

@@ -5,8 +5,10 @@
  * too), two processes a CPU and one more where a process does one thing at a time (gunicorn's advice).  All run on the
  * same CPUs, and peers by the same rule.
  *
- * A model that offloads explicitly is asked for the paths whose handlers do so: that is how its programs are written.
- * One that does not is asked for the plain ones: blocking inline is then its answer.
+ * Every model runs the same handlers.  Where that is not the whole story there is a variant, measured only where it
+ * differs from its model: tornado with handlers rewritten to offload what blocks, which is how Tornado's programs are
+ * written, and hybrid with the guard, which moves a handler that is in the wrong lane.  The guard learns from four
+ * stalls of 50 ms, so that much time goes by before a sample of it counts.
  *
  * Tables and text only: nothing is started here.
  */
@@ -14,6 +16,7 @@
 #include "cli/lab_peers.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct lab_subject models[] = {
 	{ .name = "hybrid", .what = "As declared: async handlers on the loop, sync ones on a thread of a bounded pool, "
@@ -21,14 +24,22 @@ static const struct lab_subject models[] = {
 		.options = "--model hybrid --pool 40" },
 	{ .name = "asgi", .what = "Every handler on the loop, whatever it does: a pure ASGI app.",
 		.threads = "a loop for each CPU", .options = "--model asgi" },
-	{ .name = "tornado", .what = "Every handler on the loop; what blocks is offloaded in the handler, as with "
-		"Tornado's run_in_executor.", .threads = "a loop for each CPU, pool of 40 to offload to",
-		.options = "--model tornado --pool 40", .offloads = true },
+	{ .name = "tornado", .what = "Every handler on the loop, with a pool that a handler may offload to: what is "
+		"not offloaded stops the loop.", .threads = "a loop for each CPU, pool of 40 to offload to",
+		.options = "--model tornado --pool 40" },
 	{ .name = "wsgi", .what = "Every handler on a thread of a bounded pool: Flask under gunicorn's threaded "
 		"workers.",
 		.threads = "pool of 40", .options = "--model wsgi --pool 40" },
 	{ .name = "wsgi-sync", .what = "A process does one request at a time and closes the connection: gunicorn's "
 		"sync workers.", .threads = "one request a process", .options = "--model wsgi-sync", .many = true },
+	{ .name = "tornado+offload", .what = "tornado with its handlers rewritten: what blocks is offloaded in the "
+		"handler (ol_offload), as with Tornado's run_in_executor.",
+		.threads = "a loop for each CPU, pool of 40 to offload to", .options = "--model tornado --pool 40",
+		.as = "tornado", .only = "block10,block50,mixed", .offloads = true },
+	{ .name = "hybrid+guard", .what = "hybrid with --guard demote: an async handler that has blocked its loop four "
+		"times goes to the pool.", .threads = "a loop for each CPU, pool of 40",
+		.options = "--model hybrid --pool 40 --guard demote", .as = "hybrid", .only = "wrong-lane",
+		.settle_ms = 500 },
 };
 
 enum { MODELS = sizeof(models) / sizeof(models[0]) };
@@ -44,7 +55,18 @@ struct lab_subject lab_subject(size_t i)
 
 	if (!peer)
 		return models[i];
-	return (struct lab_subject){ .name = peer->name, .what = peer->what, .threads = peer->threads, .peer = peer };
+	return (struct lab_subject){ .name = peer->name, .what = peer->what, .threads = peer->threads,
+		.offloads = peer->offloads, .peer = peer };
+}
+
+bool lab_takes_part(const struct lab_subject *s, const char *workload)
+{
+	size_t n = strlen(workload);
+
+	for (const char *at = s->only; at; at = strchr(at, ','), at += at != NULL)
+		if (strncmp(at, workload, n) == 0 && (at[n] == ',' || at[n] == 0))
+			return true;
+	return !s->only;
 }
 
 unsigned lab_processes(const struct lab_subject *s, const struct lab_setting *how)

@@ -285,9 +285,30 @@ static bool ran(const json_t *cell)
 	return strcmp(text_of(cell, "status"), "measured") == 0;
 }
 
-static struct runner runner(const json_t *report, const char *name, const char *workload, const struct rule *rule)
+/* A variant is measured only where it differs from its model. */
+static bool takes_part(const json_t *subject, const char *workload)
 {
-	const json_t *cell = find_cell(report, name, workload), *alone = find_cell(report, name, ALONE);
+	const json_t *where = json_object_get(subject, "workloads");
+
+	for (size_t i = 0; i < json_array_size(where); i++) {
+		const char *name = json_string_value(json_array_get(where, i));
+
+		if (name && strcmp(name, workload) == 0)
+			return true;
+	}
+	return !json_is_array(where);
+}
+
+/* Its trivial cell; a variant's is its model's. */
+static const json_t *find_alone(const json_t *report, const json_t *subject)
+{
+	return find_cell(report, text_of(subject, takes_part(subject, ALONE) ? "name" : "as"), ALONE);
+}
+
+static struct runner runner(const json_t *report, const json_t *subject, const char *workload, const struct rule *rule)
+{
+	const char *name = text_of(subject, "name");
+	const json_t *cell = find_cell(report, name, workload), *alone = find_alone(report, subject);
 	struct runner r = { .name = name, .cell = cell, .status = text_of(cell, "status") };
 	struct figure fast = figure(cell, "fast.rps");
 
@@ -661,7 +682,8 @@ static json_t *judge_workload(const json_t *report, const json_t *workload)
 	c->rule = rule_of(name);
 	c->wait_ms = wait_of(name);
 	for (size_t i = 0; i < json_array_size(subjects) && c->n < SUBJECTS_MAX; i++)
-		c->runners[c->n++] = runner(report, text_of(json_array_get(subjects, i), "name"), name, c->rule);
+		if (takes_part(json_array_get(subjects, i), name))
+			c->runners[c->n++] = runner(report, json_array_get(subjects, i), name, c->rule);
 	rank(c);
 	out = verdict(c, name);
 	free(c);

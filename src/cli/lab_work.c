@@ -5,9 +5,10 @@
  * slow clients' times are their own doing, so with them both are of the fast ones, errors too.
  *
  * A sample: the clients begin; what they do in the first tenth of a second is not counted, so that threads are there
- * and memory is warm.  Then the time runs, with the server's CPU and the machine's read at both ends, and its memory at
- * the end, still under load; where a process has ended meanwhile and nobody waited for it, the CPU time is not known.
- * Then what is under way is waited for (lab_load.c says why); the rate does not count it.
+ * and memory is warm, nor, with a subject that has to learn first, what they do for longer.  Then the time runs, with
+ * the server's CPU and the machine's read at both ends, and its memory at the end, still under load; where a process
+ * has ended meanwhile and nobody waited for it, the CPU time is not known.  Then what is under way is waited for
+ * (lab_load.c says why); the rate does not count it.
  * Where so few replies came that the clients have not had one each, the time runs on for up to 2.5 s until they have: a
  * loop that is blocked forty times in a row sends forty replies at once, and any shorter look would see none or all.
  *
@@ -29,27 +30,26 @@
 #define DRAIN_NS (300 * NS_PER_MS)
 #define REST_NS (8 * NS_PER_S)
 #define PROBES 200
+#define BIG "/big"
 
 #define BLOCKING(ms, n) { "/block" ms, "/offload" ms, n, LOAD_ASK }
 #define ASK(path, n) { path, NULL, n, LOAD_ASK }
 
 const struct lab_workload lab_workloads[] = {
-	{ "trivial", "A handler that replies at once, in async code: what the server itself costs.", "GET /",
-		ASK("/", 64), .all = true },
-	{ "block10", "A handler that waits 10 ms in a blocking call, as on a database.", "GET /block10",
-		BLOCKING("10", 64), .all = true },
-	{ "block50", "A handler that waits 50 ms in a blocking call.", "GET /block50", BLOCKING("50", 44),
+	{ "trivial", "A handler that replies at once, in async code: what the server itself costs.", ASK("/", 64),
 		.all = true },
-	{ "cpu", "A handler that computes for about a millisecond.", "GET /cpu", ASK("/cpu", 16), .all = true },
+	{ "block10", "A handler that waits 10 ms in a blocking call, as on a database.",
+		BLOCKING("10", 64), .all = true },
+	{ "block50", "A handler that waits 50 ms in a blocking call.", BLOCKING("50", 44), .all = true },
+	{ "cpu", "A handler that computes for about a millisecond.", ASK("/cpu", 16), .all = true },
 	{ "mixed", "Eight clients of a fast handler, beside 16 of one that blocks for 50 ms.",
-		"GET / beside GET /block50", ASK("/", 8), BLOCKING("50", 16), .all = true },
+		ASK("/", 8), BLOCKING("50", 16), .all = true },
 	{ "slow", "Sixteen clients of a fast handler, beside 32 that send eight bytes at a time and 32 that read "
-		"1 MiB slowly.", "GET / beside POST /upload and GET /big", ASK("/", 16),
-		{ "/upload", NULL, 32, LOAD_TRICKLE }, .all = false },
-	{ "idle", "Clients of a fast handler, while many connections are open and silent.", "GET /", ASK("/", 64),
+		"1 MiB slowly.", ASK("/", 16), { "/upload", NULL, 32, LOAD_TRICKLE }, .all = false },
+	{ "idle", "Clients of a fast handler, while many connections are open and silent.", ASK("/", 64),
 		.all = true, .idle = 10000 },
 	{ "wrong-lane", "Sixteen clients of a fast handler, beside one of a handler that is declared async and blocks "
-		"for 50 ms.", "GET / beside GET /wrong50", ASK("/", 16), ASK("/wrong50", 1), .all = true },
+		"for 50 ms.", ASK("/", 16), ASK("/wrong50", 1), .all = true },
 };
 
 const size_t lab_nworkloads = sizeof(lab_workloads) / sizeof(lab_workloads[0]);
@@ -80,12 +80,27 @@ json_t *lab_number(double v)
 	return json_real((double)(int64_t)(v * 1000 + (v < 0 ? -0.5 : 0.5)) / 1000);
 }
 
+static const char *path_of(const struct lab_group *g, const struct lab_subject *s)
+{
+	return s && s->offloads && g->path_offloaded ? g->path_offloaded : g->path;
+}
+
+void lab_paths(const struct lab_workload *w, const struct lab_subject *s, char *dst, size_t n)
+{
+	bool trickle = w->beside.kind == LOAD_TRICKLE;
+	int at = snprintf(dst, n, "GET %s", path_of(&w->fast, s));
+
+	if (w->beside.path && at > 0 && (size_t)at < n)
+		snprintf(dst + at, n - (size_t)at, " beside %s %s%s", trickle ? "POST" : "GET", path_of(&w->beside, s),
+			trickle ? " and GET " BIG : "");
+}
+
 /* ---- taking it --------------------------------------------------------------------------------------------------- */
 
 static struct load_group clients(const struct lab_group *g, const struct lab_subject *subject)
 {
 	return (struct load_group){ .connections = g->connections, .kind = (enum load_kind)g->kind,
-		.path = subject->offloads && g->path_offloaded ? g->path_offloaded : g->path };
+		.path = path_of(g, subject) };
 }
 
 static void make_groups(struct sample *t, const struct lab_subject *subject)
@@ -94,7 +109,7 @@ static void make_groups(struct sample *t, const struct lab_subject *subject)
 	if (t->workload->beside.path)
 		t->groups[t->ngroups++] = clients(&t->workload->beside, subject);
 	if (t->workload->beside.kind == LOAD_TRICKLE)
-		t->groups[t->ngroups++] = (struct load_group){ .path = "/big", .kind = LOAD_SIP,
+		t->groups[t->ngroups++] = (struct load_group){ .path = BIG, .kind = LOAD_SIP,
 			.connections = t->workload->beside.connections };
 }
 
@@ -139,7 +154,7 @@ static bool seen_enough(const struct sample *t)
 static int let_time_run(struct sample *t, const struct lab_plan *p, const struct lab_machine *m, struct lab_server *s)
 {
 	uint64_t began, took, busy, own;
-	int rc = load_run(t->load, WARM_NS);
+	int rc = load_run(t->load, WARM_NS + s->subject.settle_ms * NS_PER_MS);
 
 	load_reset(t->load);
 	busy = proc_busy_ns(&m->all);

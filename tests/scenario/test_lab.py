@@ -92,10 +92,23 @@ def test_a_tiny_run_says_what_it_measured(lab):
 
 
 def test_a_blocking_handler_costs_only_the_models_that_run_it_inline(lab):
-    run = lab("--rounds", 1, "--secs", 0.1, "--only", "asgi,tornado", "--workloads", "mixed")
+    run = lab("--rounds", 1, "--secs", 0.1, "--only", "asgi,tornado,tornado+offload", "--workloads", "mixed")
     run.end()
-    assert run.cell("asgi", "mixed")["median"]["fast"]["p99_ms"] >= 50
-    assert run.cell("tornado", "mixed")["median"]["fast"]["p50_ms"] < 50
+    for inline in ("asgi", "tornado"):
+        assert run.cell(inline, "mixed")["path"] == "GET / beside GET /block50"
+        assert run.cell(inline, "mixed")["median"]["fast"]["p99_ms"] >= 50
+    assert run.cell("tornado+offload", "mixed")["path"] == "GET / beside GET /offload50"
+    assert run.cell("tornado+offload", "mixed")["median"]["fast"]["p50_ms"] < 50
+
+
+def test_the_guard_cures_a_handler_in_the_wrong_lane(lab):
+    run = lab("--rounds", 1, "--secs", 0.1, "--only", "hybrid,hybrid+guard", "--workloads", "trivial,wrong-lane")
+    report = run.end()
+    assert [(c["workload"], c["subject"]) for c in report["cells"]] == [
+        ("trivial", "hybrid"), ("wrong-lane", "hybrid"), ("wrong-lane", "hybrid+guard")]
+    assert report["subjects"][1]["workloads"] == ["wrong-lane"] and report["subjects"][1]["as"] == "hybrid"
+    assert run.cell("hybrid", "wrong-lane")["median"]["fast"]["p99_ms"] >= 40
+    assert run.cell("hybrid+guard", "wrong-lane")["median"]["fast"]["p50_ms"] < 40
 
 
 def test_a_sample_lasts_until_there_are_replies_enough(lab):

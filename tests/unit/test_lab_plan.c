@@ -136,7 +136,7 @@ START_TEST(every_model_has_the_settings_of_its_original)
 		if (s.peer)
 			continue;
 		ck_assert_ptr_nonnull(strstr(command, "offloop lab serve --port 8000 --model"));
-		ck_assert_ptr_nonnull(strstr(command, s.name));
+		ck_assert_ptr_nonnull(strstr(command, s.as ? s.as : s.name));
 		ck_assert_ptr_nonnull(strstr(command, "--backend uring --connections-max 10600"));
 		ck_assert_ptr_nonnull(strstr(command, sync ? "--workers 5" : "--loops 2"));
 		ck_assert_uint_eq(lab_processes(&s, &how), sync ? 5 : 1);
@@ -147,11 +147,57 @@ END_TEST
 
 START_TEST(who_offloads_is_asked_for_what_offloads)
 {
-	for (size_t i = 0; i < lab_nsubjects(); i++)
-		ck_assert_int_eq(lab_subject(i).offloads, strcmp(lab_subject(i).name, "tornado") == 0);
+	static const char *const they[] = { "tornado+offload", "tornado-py" };
+
+	for (size_t i = 0; i < lab_nsubjects(); i++) {
+		const char *name = lab_subject(i).name;
+
+		ck_assert_int_eq(lab_subject(i).offloads, strcmp(name, they[0]) == 0 || strcmp(name, they[1]) == 0);
+	}
 	for (size_t i = 0; i < lab_nworkloads; i++)
 		ck_assert_int_eq(strncmp(lab_workloads[i].fast.path, "/block", 6) == 0,
 			lab_workloads[i].fast.path_offloaded != NULL);
+}
+END_TEST
+
+START_TEST(a_variant_is_measured_where_it_differs_from_its_model)
+{
+	for (size_t i = 0; i < lab_nsubjects(); i++) {
+		const struct lab_subject s = lab_subject(i);
+		unsigned n = 0;
+
+		for (size_t w = 0; w < lab_nworkloads; w++)
+			n += lab_takes_part(&s, lab_workloads[w].name);
+		if (!s.as)
+			ck_assert_uint_eq(n, lab_nworkloads);
+		else if (strcmp(s.as, "tornado") == 0)
+			ck_assert(lab_takes_part(&s, "block10") && lab_takes_part(&s, "block50") &&
+				lab_takes_part(&s, "mixed") && n == 3);
+		else
+			ck_assert(lab_takes_part(&s, "wrong-lane") && !lab_takes_part(&s, "wrong") && n == 1);
+	}
+}
+END_TEST
+
+START_TEST(what_a_subject_is_asked_for_is_told)
+{
+	const struct lab_subject plain = { .name = "plain" }, offloads = { .name = "offloads", .offloads = true };
+	char text[128];
+
+	for (size_t i = 0; i < lab_nworkloads; i++) {
+		const struct lab_workload *w = &lab_workloads[i];
+
+		lab_paths(w, &offloads, text, sizeof(text));
+		if (strcmp(w->name, "mixed") == 0)
+			ck_assert_str_eq(text, "GET / beside GET /offload50");
+		if (strcmp(w->name, "block10") == 0)
+			ck_assert_str_eq(text, "GET /offload10");
+		lab_paths(w, &plain, text, sizeof(text));
+		if (strcmp(w->name, "mixed") == 0)
+			ck_assert_str_eq(text, "GET / beside GET /block50");
+		if (strcmp(w->name, "slow") == 0)
+			ck_assert_str_eq(text, "GET / beside POST /upload and GET /big");
+	}
 }
 END_TEST
 
@@ -250,6 +296,8 @@ int main(void)
 	tcase_add_test(c, help_is_asked_for_anywhere);
 	tcase_add_test(c, every_model_has_the_settings_of_its_original);
 	tcase_add_test(c, who_offloads_is_asked_for_what_offloads);
+	tcase_add_test(c, a_variant_is_measured_where_it_differs_from_its_model);
+	tcase_add_test(c, what_a_subject_is_asked_for_is_told);
 	tcase_add_test(c, rounds_come_to_their_median_and_spread);
 	tcase_add_test(c, dirty_rounds_count_only_where_all_are);
 	tcase_add_test(c, a_figure_that_no_round_has_is_null);

@@ -285,6 +285,18 @@ START_TEST(without_the_figure_alone_the_best_one_is_the_measure)
 }
 END_TEST
 
+START_TEST(a_variant_is_judged_where_it_runs_and_by_what_its_model_is_alone)
+{
+	mixed();
+	ck_assert_int_eq(json_array_append_new(json_object_get(report, "subjects"),
+		json_pack("{ss ss s[s]}", "name", "asgi+x", "as", "asgi", "workloads", "mixed")), 0);
+	MEASURED("asgi+x", "mixed", BESIDE(400, 5), BESIDE(400, 5), BESIDE(400, 5));
+	ck_assert_str_eq(suits("asgi+x", "mixed"), "yes");
+	ck_assert_ptr_nonnull(strstr(reason("asgi+x", "mixed"), ", in trivial 2.1 ms; 400 of them a second"));
+	ck_assert_ptr_null(json_object_get(json_object_get(verdict("trivial"), "reason"), "asgi+x"));
+}
+END_TEST
+
 START_TEST(a_measured_cell_without_the_figure_that_decides_is_not_judged)
 {
 	workload("slow");
@@ -447,6 +459,7 @@ int main(void)
 	tcase_add_test(c, a_good_p99_of_few_requests_is_not_enough);
 	tcase_add_test(c, fast_requests_that_got_no_answer_are_not_the_fastest);
 	tcase_add_test(c, without_the_figure_alone_the_best_one_is_the_measure);
+	tcase_add_test(c, a_variant_is_judged_where_it_runs_and_by_what_its_model_is_alone);
 	tcase_add_test(c, a_measured_cell_without_the_figure_that_decides_is_not_judged);
 	tcase_add_test(c, idle_connections_are_judged_by_memory_and_by_what_they_leave);
 	tcase_add_test(c, memory_that_could_not_be_read_is_not_the_least);

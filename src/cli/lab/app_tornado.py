@@ -1,4 +1,5 @@
-"""The lab's endpoints for Tornado: handlers run on the loop, and what blocks is handed to an executor of 40 threads.
+"""The lab's endpoints for Tornado: handlers run on the loop; /block... stop it, as they would, and /offload..., what
+computes and /sync are handed to an executor of 40 threads.
 
 app_tornado.py PORT PROCESSES
 """
@@ -54,8 +55,8 @@ async def serve(sockets):
     app = Application([
         ("/", inline(hello)),
         ("/sync", offloaded(executor, hello)),
-        ("/block10", offloaded(executor, block, 10)),
-        ("/block50", offloaded(executor, block, 50)),
+        ("/block10", inline(block, 10)),
+        ("/block50", inline(block, 50)),
         ("/cpu", offloaded(executor, compute)),
         ("/wrong50", inline(block, 50)),
         ("/offload10", offloaded(executor, block, 10)),

@@ -100,6 +100,11 @@ class Report {
 		return this.cells.get(JSON.stringify([subject.name, workload.name])) || { status: "absent" };
 	}
 
+	/* Who is measured there: a variant is where it differs from its model. */
+	runners(workload) {
+		return this.subjects.filter(s => !Array.isArray(s.workloads) || s.workloads.includes(workload.name));
+	}
+
 	verdict(workload) {
 		return this.verdicts.get(workload.name) || {};
 	}
@@ -138,6 +143,14 @@ function grade(verdict, subject) {
 	return element("span", `grade ${className}`, namesOf(verdict.best).includes(subject.name) ? `${shown} ★` : shown);
 }
 
+/* Where a variant does not differ from its model. */
+function same(subject) {
+	const e = element("span", "grade none", "=");
+	e.title = `as ${text(subject.as)}`;
+	e.setAttribute("aria-label", e.title);
+	return e;
+}
+
 /* ---- tables ---- */
 
 function headRow(heads) {
@@ -166,7 +179,8 @@ function fillMatrix(report) {
 	const body = element("tbody", "", ...report.workloads.map((workload, i) => {
 		const verdict = report.verdict(workload), link = element("a", "", text(workload.name));
 		link.href = `#workload-${i}`;
-		return element("tr", "", rowHead(link), ...report.subjects.map(s => element("td", "", grade(verdict, s))));
+		return element("tr", "", rowHead(link), ...report.subjects.map(s => element("td", "",
+			report.runners(workload).includes(s) ? grade(verdict, s) : same(s))));
 	}));
 	byId("matrix").append(headRow([["Workload"], ...report.subjects.map(s => [text(s.name)])]), body);
 	byId("kinds").hidden = !report.subjects.some(s => s.kind === "peer");
@@ -180,7 +194,7 @@ function reasons(report, workload) {
 	const verdict = report.verdict(workload);
 	const table = element("table", "reasons", element("caption", "", "Verdict"),
 		headRow([["Subject"], ["Suits"], ["Why"]]),
-		element("tbody", "", ...report.subjects.map(s => {
+		element("tbody", "", ...report.runners(workload).map(s => {
 			const known = verdict.reason && Object.hasOwn(verdict.reason, s.name);
 			return element("tr", "", rowHead(text(s.name)), element("td", "", grade(verdict, s)),
 				element("td", "sentence", known ? text(verdict.reason[s.name]) : sentence(report.cell(s, workload))));
@@ -189,7 +203,7 @@ function reasons(report, workload) {
 }
 
 function columnsOf(report, workload) {
-	const medians = report.subjects.map(s => report.cell(s, workload)).filter(measured).map(c => c.median);
+	const medians = report.runners(workload).map(s => report.cell(s, workload)).filter(measured).map(c => c.median);
 	const has = column => medians.some(m => get(m, column.key) !== null);
 	return [RPS, ...LATENCIES, CPU, MEMORY, ...FAST, ...IDLE].filter(has);
 }
@@ -224,13 +238,13 @@ function numbers(report, workload, columns) {
 	const table = element("table", "numbers",
 		element("caption", "", "Medians, and from the lowest round to the highest"),
 		headRow([["Subject"], ...columns.map(c => [c.head, true]), ["Errors", true], ["Rounds", true]]),
-		element("tbody", "", ...report.subjects.map(s => numberRow(report, s, workload, columns))));
+		element("tbody", "", ...report.runners(workload).map(s => numberRow(report, s, workload, columns))));
 	return scrolling(table, `Numbers of ${workload.name}`);
 }
 
 function eachRound(report, workload, columns) {
 	const body = element("tbody", "");
-	for (const subject of report.subjects)
+	for (const subject of report.runners(workload))
 		rows(report.cell(subject, workload).rounds).forEach((round, i) => body.append(element("tr", "",
 			rowHead(text(subject.name)), element("td", "number", String(i + 1)),
 			...columns.map(c => figureCell(c, round)),
@@ -256,7 +270,7 @@ function plotRow(report, subject, workload, fill) {
 
 function plotBars(report, workload, column, title, hint, unit) {
 	const scale = column.scale || 1;
-	const all = report.subjects.map(subject => plotRow(report, subject, workload, (row, cell) => {
+	const all = report.runners(workload).map(subject => plotRow(report, subject, workload, (row, cell) => {
 		const spread = spreadOf(cell, column.key), value = get(cell.median, column.key);
 		if (value === null)
 			return false;
@@ -269,7 +283,7 @@ function plotBars(report, workload, column, title, hint, unit) {
 }
 
 function plotMarks(report, workload, key, columns, title, hint) {
-	const all = report.subjects.map(subject => plotRow(report, subject, workload, (row, cell) => {
+	const all = report.runners(workload).map(subject => plotRow(report, subject, workload, (row, cell) => {
 		const p99 = columns.find(c => c.name === "p99");
 		row.values = columns.map(c => get(cell.median, c.key));
 		[row.low, row.high] = spreadOf(cell, p99.key) || [];
@@ -281,7 +295,7 @@ function plotMarks(report, workload, key, columns, title, hint) {
 }
 
 function plots(report, workload, columns) {
-	const cells = report.subjects.map(s => report.cell(s, workload)).filter(measured);
+	const cells = report.runners(workload).map(s => report.cell(s, workload)).filter(measured);
 	const own = cells.some(c => get(c.median, "fast.rps") !== null && get(c.median, "fast.rps") !== get(c.median, "rps"));
 	const all = [plotBars(report, workload, RPS, "Throughput", "more is better", "requests per second")];
 
@@ -300,17 +314,28 @@ function plots(report, workload, columns) {
 /* ---- the page ---- */
 
 function absences(report, workload) {
-	const said = report.subjects.map(s => [s, report.cell(s, workload)]).filter(([, cell]) => !measured(cell));
+	const said = report.runners(workload).map(s => [s, report.cell(s, workload)]).filter(([, cell]) => !measured(cell));
 	return said.length === 0 ? null : element("ul", "absences",
 		...said.map(([s, cell]) => element("li", "", `${text(s.name)}: ${sentence(cell)}`)));
+}
+
+/* What those are asked for who offload: their handlers are other ones. */
+function otherPaths(report, workload) {
+	const asked = new Map();
+	for (const s of report.runners(workload)) {
+		const path = report.cell(s, workload).path;
+		if (typeof path === "string" && path !== workload.measures)
+			asked.set(path, [...(asked.get(path) || []), text(s.name)]);
+	}
+	return [...asked].map(([path, names]) => `${names.join(" and ")}: ${path}`);
 }
 
 function workloadSection(report, workload, i) {
 	const verdict = report.verdict(workload), title = element("h2", "", text(workload.name));
 	const columns = columnsOf(report, workload), best = namesOf(verdict.best);
-	const load = [workload.measures, isNumber(workload.connections) ? `${count(workload.connections)} connections` : null,
+	const load = [workload.measures, ...otherPaths(report, workload), isNumber(workload.connections) ? `${count(workload.connections)} connections` : null,
 		isNumber(workload.beside) ? `${count(workload.beside)} beside them` : null,
-		isNumber(workload.idle) ? `${count(workload.idle)} idle` : null].filter(Boolean).join(", ");
+		isNumber(workload.idle) ? `${count(workload.idle)} idle` : null].filter(Boolean).join("; ");
 	const section = element("section", "workload", title, element("p", "", text(workload.what)),
 		element("p", "quiet", load),
 		element("p", "best", element("b", "", best.length ? "Best: " : "Best of all: nobody. "), text(verdict.why)),

@@ -65,6 +65,10 @@ enum http1_framing { HTTP1_LENGTH, HTTP1_CHUNKED, HTTP1_UNTIL_CLOSE, HTTP1_NO_BO
 size_t http1_write_head(char *dst, size_t n, const struct reply *r, enum http1_framing framing, bool close,
 	bool say_keep_alive, const char *date);
 
+/* What a head without fields of the handler's has besides its media type, at most; with as much room it is written
+ * without asking for any. */
+#define HTTP1_PLAIN_HEAD_MAX 256
+
 /* The same text from its byte `skip` on, as much as fits into n (at least PROTO_ROOM_MIN); *whole: that was the rest
  * of it.  The Date line is never cut, so that a head written over several seconds still has one date. */
 size_t http1_write_head_part(char *dst, size_t n, size_t skip, bool *whole, const struct reply *r,

@@ -15,8 +15,7 @@
 #include "base/clock.h"
 #include "http1.h"
 
-/* What a head without fields of the handler's has besides its media type, at most. */
-#define PLAIN_HEAD_MAX 256
+#include <assert.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -199,10 +198,11 @@ size_t http1_write_head_part(char *dst, size_t n, size_t skip, bool *whole, cons
 {
 	struct sink s = { .at = dst, .end = dst + n, .skip = skip };
 
-	if (skip == 0 && !r->fields && n >= PLAIN_HEAD_MAX + r->type.n) {
+	if (skip == 0 && !r->fields && n >= HTTP1_PLAIN_HEAD_MAX + r->type.n) {
 		struct sink ample = { .at = dst, .ample = true };
 
 		put_head(&ample, r, framing, close, say_keep_alive, date);
+		assert(ample.at <= dst + HTTP1_PLAIN_HEAD_MAX + r->type.n);
 		*whole = true;
 		return (size_t)(ample.at - dst);
 	}

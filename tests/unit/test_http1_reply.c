@@ -214,6 +214,31 @@ START_TEST(a_head_is_written_whole_or_not_at_all)
 }
 END_TEST
 
+/* From the room on from which it is written without asking for more, whatever it says. */
+START_TEST(no_plain_head_is_longer_than_it_is_said_to_be)
+{
+	struct reply r = { .type = SLICE("text/plain; charset=utf-8"), .kind = BODY_BYTES, .length = UINT64_MAX };
+	size_t bound = HTTP1_PLAIN_HEAD_MAX + r.type.n, longest = 0;
+	char *exact = malloc(bound), tight[HTTP1_PLAIN_HEAD_MAX + 100];
+
+	for (r.status = 100; r.status < 600; r.status++)
+		for (enum http1_framing as = HTTP1_LENGTH; as <= HTTP1_NO_BODY; as++)
+			for (int say = 0; say < 3; say++) {
+				size_t len = http1_write_head(exact, bound, &r, as, say == 1, say == 2, TRACE_DATE);
+
+				require(len > 0 && len <= bound, "longer than it is said to be");
+				require(http1_write_head(tight, len, &r, as, say == 1, say == 2, TRACE_DATE) == len &&
+					memcmp(tight, exact, len) == 0, "it hangs on the room");
+				longest = len > longest ? len : longest;
+			}
+	ck_assert_uint_eq(longest, strlen("HTTP/1.1 431 Request Header Fields Too Large\r\n" DATE
+		"Content-Type: \r\nContent-Length: 18446744073709551615\r\nConnection: keep-alive\r\n\r\n") +
+		r.type.n);
+	ck_assert_uint_le(longest, bound);
+	free(exact);
+}
+END_TEST
+
 START_TEST(an_empty_reply_has_a_length_of_0)
 {
 	struct reply r = { .status = 404 };
@@ -601,6 +626,7 @@ static Suite *suite(void)
 	tcase_add_test(head, a_reply_is_status_fields_and_body);
 	tcase_add_test(head, every_status_has_its_reason_and_unknown_ones_none);
 	tcase_add_test(head, a_head_is_written_whole_or_not_at_all);
+	tcase_add_test(head, no_plain_head_is_longer_than_it_is_said_to_be);
 	tcase_add_test(head, an_empty_reply_has_a_length_of_0);
 	tcase_add_test(head, replies_that_cannot_have_a_body_have_neither_length_nor_body);
 	tcase_add_test(head, a_reply_to_head_has_the_fields_of_get_and_no_body);

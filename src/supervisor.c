@@ -143,10 +143,12 @@ static void end_all(struct supervisor *s)
 			(double)s->setup->config->grace_ms / 1000);
 }
 
+/* One that leaves alone, by SIGTTOU, and has to be killed is logged, and is no part of how all ended. */
 static void kill_worker(struct worker *w)
 {
 	w->killed = true;
-	failed(w->s, 1);
+	if (w->s->ending)
+		failed(w->s, 1);
 	kill(w->pid, SIGKILL);
 }
 
@@ -328,8 +330,8 @@ static void ended(struct worker *w, int status)
 	if (expected) {
 		w->due_ns = 0;
 		w->backoff_ms = 0;
-		if (!good && s->ending)
-			failed(s, 1);
+		if (!good && s->ending && !w->killed)
+			failed(s, 1);   /* of a killed one kill_worker has said so, if it was to end with all */
 		if (!good && !w->killed)
 			log_death(w, pid, status, false);
 	} else if (!s->serving) {

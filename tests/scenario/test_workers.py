@@ -387,6 +387,16 @@ def test_one_that_does_not_end_by_itself_is_killed(serve):
     assert not alive(frozen) and app.log.count("on_stop in") == 1
 
 
+def test_one_that_was_killed_as_it_left_alone_is_not_held_against_the_end(serve):
+    app = serve("workerapp", "--workers", "2", "--grace", "0")
+    frozen = workers(app)[1][0]
+    os.kill(frozen, signal.SIGSTOP)
+    app.process.send_signal(signal.SIGTTOU)
+    app.wait_log(f"a worker did not end within its grace: killing it worker=1 pid={frozen}\n")
+    wait_until(lambda: not alive(frozen))
+    app.stop(expect=0)
+
+
 def test_the_path_of_their_unix_socket_goes_first_and_not_with_one_of_them(serve, tmp_path):
     path = tmp_path / "socket"
     app = serve("workerapp", "--workers", "2", unix=path)

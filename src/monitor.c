@@ -17,7 +17,9 @@
  * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
  * fence at each entry: an entry that did not see `asleep` was made before it was set, so its seq is to be seen by
  * then.  So idle loops cost no wake-up, and a loop pays one load.  Pools' threads are looked at when crew.c wants it,
- * every second at most while there are any, so the sleep has an end until they are gone.
+ * every second at most while there are any, so the sleep has an end until they are gone.  The files that name what is
+ * on stacks are opened by monitor_new, for an app may give up its privileges before it serves; they are read before the
+ * first long sleep, or one a look when the process has been busy for a while: its first requests need not wait for it.
  *
  * Threads: all on the monitor's own but monitor_new, _start and _free.  It holds no lock of the app's or of a loop's
  * path, so it goes on when all of them are stuck.
@@ -44,6 +46,7 @@
 #define PERIOD_MIN NS_PER_MS
 #define PERIOD_MAX (10 * NS_PER_MS)
 #define TICK_NS NS_PER_S
+#define SYMBOLS_AFTER_NS (20 * NS_PER_MS) /* what has started may have somebody waiting for it */
 #define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
 #define VICTIMS_NS (20 * NS_PER_MS)     /* after a hold, when only connections that were accepted late may add some */
 #define VICTIMS_MAX_NS (200 * NS_PER_MS)
@@ -86,6 +89,7 @@ struct monitor {
 	struct monitored *loops;
 	struct lateness late;
 	uint64_t tick_ns;               /* the next tick */
+	uint64_t symbols_ns;            /* from when on files are read, one a look */
 	pthread_t thread;
 	bool started;
 	_Atomic uint32_t stop;
@@ -467,6 +471,13 @@ static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 	return fetch(m, l) || moved || v.seq;
 }
 
+/* Reads one of the files that name what is on stacks: at the first stall there is no time for it.  Whether there are
+ * more. */
+static bool read_symbols(struct monitor *m)
+{
+	return m->symbols && symbols_read_one(m->symbols);
+}
+
 /* What is looked at more rarely: the pools' workers, and what others want to do on this thread now and then. */
 static void look_besides(struct monitor *m)
 {
@@ -476,6 +487,8 @@ static void look_besides(struct monitor *m)
 		m->conf.tick(m->conf.tick_arg, m->late.looked_ns);
 		m->tick_ns = m->late.looked_ns + TICK_NS;
 	}
+	if (m->late.looked_ns >= m->symbols_ns)
+		(void)read_symbols(m);
 }
 
 /* Looks at all of them; whether there was anything to see.  *due: when to look again. */
@@ -516,20 +529,13 @@ static void sleep_long(struct monitor *m)
 	busy = look_around(m, &due);
 	rest(m, busy ? due : crew_due(m->conf.crew), !busy);
 	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1)
-		if (!futex_wait(asleep, 1, m->late.due_ns)) {
+		if (!read_symbols(m) && !futex_wait(asleep, 1, m->late.due_ns)) {
 			look_at_clock(m);
 			look_besides(m);
 			rest(m, crew_due(m->conf.crew), true);
 		}
 woken:
 	atomic_store_explicit(asleep, 0, memory_order_relaxed);
-}
-
-/* At the first stall there is no time for it. */
-static void read_symbols(struct monitor *m)
-{
-	while (m->symbols && !stopped(m) && symbols_read_one(m->symbols))
-		;
 }
 
 static void *monitor_thread(void *arg)
@@ -540,8 +546,8 @@ static void *monitor_thread(void *arg)
 
 	pthread_setname_np(pthread_self(), "ol-monitor");
 	m->self = capture_thread_new();
-	read_symbols(m);
 	lateness_init(&m->late, &clock);
+	m->symbols_ns = clock_now_ns() + SYMBOLS_AFTER_NS;
 	while (!stopped(m)) {
 		bool busy = look_around(m, &due);
 
@@ -555,8 +561,7 @@ static void *monitor_thread(void *arg)
 	return NULL;
 }
 
-/* Opens the files that name what lies in the program, in this library and in libc: an app may give up its privileges
- * before the first stall. */
+/* Opens the files that name what lies in the program, in this library and in libc. */
 static void open_symbols(struct monitor *m)
 {
 	const uintptr_t addresses[] = { (uintptr_t)getauxval(AT_ENTRY), (uintptr_t)open_symbols,

@@ -1,5 +1,6 @@
 /* test_monitor.c: what the monitor makes of holds that go on: what it tells of them must stay true, whatever the thread
- * that holds the loop does next, and every answer must tell the same.  The loop is a thread of the test's own. */
+ * that holds the loop does next, and every answer must tell the same; and when it reads names.  The loop is a thread
+ * of the test's own. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "monitor.h"
@@ -8,9 +9,11 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -234,6 +237,57 @@ START_TEST(a_stall_that_was_counted_is_told_as_what_it_was_counted_as)
 }
 END_TEST
 
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+/* Whether a descriptor leads to the program's own file. */
+static bool program_is_open(void)
+{
+	char program[PATH_MAX] = "", path[64], target[PATH_MAX];
+	bool found = false;
+
+	ck_assert_int_gt(readlink("/proc/self/exe", program, sizeof(program) - 1), 0);
+	for (int fd = 0; fd < 256 && !found; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, target, sizeof(target) - 1);
+		found = n > 0 && (size_t)n == strlen(program) && memcmp(target, program, (size_t)n) == 0;
+	}
+	return found;
+}
+
+static void *busy_loop(void *unused)
+{
+	struct watch_loop *l = watch_attach(watch, 0);
+
+	sem_post(&attached);
+	while (!atomic_load(&over)) {
+		watch_enter(l, WATCH_HANDLER, 1, 0, clock_now_ns(), NULL, NULL);
+		watch_leave(l, clock_now_ns());
+		watch_turn(l);
+	}
+	watch_detach(l);
+	return unused;
+}
+
+START_TEST(files_are_opened_before_the_start_and_read_after_it)
+{
+	pthread_t loop;
+
+	ck_assert(program_is_open());
+	if (_i == 1) {  /* it never sleeps */
+		ck_assert_int_eq(pthread_create(&loop, NULL, busy_loop, NULL), 0);
+		sem_wait(&attached);
+	}
+	ck_assert(program_is_open());
+	ck_assert_int_eq(watch_start(watch), 0);
+	UNTIL(!program_is_open());
+	over = true;
+	if (_i == 1)
+		pthread_join(loop, NULL);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("monitor");
@@ -244,6 +298,7 @@ static Suite *suite(void)
 	tcase_add_test(c, who_computes_and_loses_its_cpu_is_never_told_to_block);
 	tcase_add_test(c, who_has_slept_and_now_waits_for_a_cpu_blocks_no_longer);
 	tcase_add_test(c, a_stall_that_was_counted_is_told_as_what_it_was_counted_as);
+	tcase_add_loop_test(c, files_are_opened_before_the_start_and_read_after_it, 0, 2);
 	suite_add_tcase(s, c);
 	return s;
 }

@@ -3,11 +3,11 @@
  * Each workload has the figure that decides it: requests a second where all requests are alike; where some are beside
  * others that block or dawdle, how long the fast ones took (p99), since that is what the others must not spoil; memory
  * for idle connections.  The best is who has most or least of it, with all whose spreads overlap his: between them
- * nothing has been shown, so they are not ranked.  A single round has no spread: a tenth either way is taken for it.
+ * nothing has been shown, so they are not ranked (lab_sentence.c).
  *
  * How well a subject suits is then a comparison: with the best, or, of fast requests, with the same subject's when
- * nothing is beside them (its trivial cell).  The limits stand below, and in words in report.html.  Who lets requests
- * fail is the best of nothing.
+ * nothing is beside them (its trivial cell).  The limits stand below, and in the report, whose page shows these.  Who
+ * lets requests fail is the best of nothing.
  *
  * A sentence holds the numbers it was made from, and nothing that they do not show.  Where they show why, it says that
  * too: requests a second times the time each waits are how many waited at once (Little's law), times CPU a request how
@@ -16,11 +16,10 @@
  * Pure: no clock, no files, nothing kept.  What is missing in the report or has the wrong type was not measured.
  */
 #include "cli/lab_verdict.h"
+#include "cli/lab_sentence.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,167 +42,6 @@
 #define ALONE "trivial"
 #define SUBJECTS_MAX 64
 
-/* ---- sentences --------------------------------------------------------------------------------------------------- */
-
-/* Text that grows; after -ENOMEM it stays as it is and says so at its end. */
-struct text {
-	char *p;
-	size_t n;
-	bool failed;
-};
-
-static void __attribute__((format(printf, 2, 3))) say(struct text *t, const char *format, ...)
-{
-	va_list args;
-	char *more, *grown;
-	int n;
-
-	va_start(args, format);
-	n = vasprintf(&more, format, args);
-	va_end(args);
-	if (n < 0) {
-		t->failed = true;
-		return;
-	}
-	grown = realloc(t->p, t->n + (size_t)n + 1);
-	if (grown) {
-		memcpy(grown + t->n, more, (size_t)n + 1);
-		t->p = grown;
-		t->n += (size_t)n;
-	} else {
-		t->failed = true;
-	}
-	free(more);
-}
-
-/* The text as a JSON string, new; the text is empty then.  NULL: no memory. */
-static json_t *said(struct text *t)
-{
-	json_t *string = t->failed ? NULL : json_string(t->p ? t->p : "");
-
-	free(t->p);
-	*t = (struct text){ NULL, 0, false };
-	return string;
-}
-
-/* 182340 as "182,340"; what is less than a hundred and not whole with one digit behind the point. */
-static void say_count(struct text *t, double value)
-{
-	char digits[64];
-	size_t n;
-
-	if (value < 100 && value - (double)(long)value > 0.05) {
-		say(t, "%.1f", value);
-		return;
-	}
-	n = (size_t)snprintf(digits, sizeof(digits), "%.0f", value < 1e15 ? value : 1e15);
-	for (size_t i = 0; i < n; i++)
-		say(t, "%s%c", i > 0 && (n - i) % 3 == 0 ? "," : "", digits[i]);
-}
-
-static void say_ms(struct text *t, double ms)
-{
-	say(t, "%.*f ms", ms < 0.1 ? 3 : ms < 1 ? 2 : ms < 10 ? 1 : 0, ms);
-}
-
-static void say_us(struct text *t, double us)
-{
-	say(t, "%.*f \xc2\xb5s", us < 10 ? 1 : 0, us);
-}
-
-static void say_mb(struct text *t, double kb)
-{
-	say(t, "%.*f MB", kb < 102400 ? 1 : 0, kb / 1024);
-}
-
-/* ---- figures ----------------------------------------------------------------------------------------------------- */
-
-struct figure {
-	bool known;
-	double mid, low, high;
-	size_t rounds;
-};
-
-/* A number of an object by "name" or "group.name"; false when it has none. */
-static bool number(const json_t *of, const char *path, double *value)
-{
-	const char *dot = strchr(path, '.');
-	const json_t *found;
-	char group[32];
-
-	if (dot) {
-		snprintf(group, sizeof(group), "%.*s", (int)(dot - path), path);
-		of = json_object_get(of, group);
-		path = dot + 1;
-	}
-	found = json_object_get(of, path);
-	*value = json_number_value(found);
-	return json_is_number(found) && *value >= 0;
-}
-
-static bool dirty(const json_t *round)
-{
-	return json_is_true(json_object_get(round, "dirty"));
-}
-
-static size_t count_dirty(const json_t *rounds)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < json_array_size(rounds); i++)
-		n += dirty(json_array_get(rounds, i));
-	return n;
-}
-
-/* The median as the report has it, and how far the rounds it was made from lie apart: the clean ones, or all when all
- * are dirty. */
-static struct figure figure(const json_t *cell, const char *path)
-{
-	const json_t *rounds = json_object_get(cell, "rounds");
-	bool dirty_too = count_dirty(rounds) == json_array_size(rounds);
-	struct figure f = { .known = false };
-
-	f.known = number(json_object_get(cell, "median"), path, &f.mid);
-	f.low = f.high = f.mid;
-	for (size_t i = 0; i < json_array_size(rounds); i++) {
-		const json_t *round = json_array_get(rounds, i);
-		double value;
-
-		if ((dirty(round) && !dirty_too) || !number(round, path, &value))
-			continue;
-		f.low = value < f.low ? value : f.low;
-		f.high = value > f.high ? value : f.high;
-		f.rounds++;
-	}
-	if (f.rounds < 2) {
-		f.low = 0.9 * f.mid;
-		f.high = 1.1 * f.mid;
-	}
-	return f;
-}
-
-static bool overlap(const struct figure *a, const struct figure *b)
-{
-	return a->low <= b->high && b->low <= a->high;
-}
-
-/* "(178,000 to 185,000)", when there was more than one round and the ends do not read the same. */
-static void say_spread(struct text *t, const struct figure *f, void (*one)(struct text *, double))
-{
-	struct text low = { NULL, 0, false }, high = { NULL, 0, false };
-
-	if (f->rounds < 2)
-		return;
-	one(&low, f->low);
-	one(&high, f->high);
-	if (low.failed || high.failed)
-		t->failed = true;
-	else if (strcmp(low.p, high.p) != 0)
-		say(t, " (%s to %s)", low.p, high.p);
-	free(low.p);
-	free(high.p);
-}
-
 /* ---- a workload and who ran it ----------------------------------------------------------------------------------- */
 
 enum grade { NO, FAIR, YES };
@@ -214,18 +52,18 @@ struct rule {
 	const char *path;               /* of the figure that decides */
 	bool least;                     /* the smaller the better */
 	const char *unit;               /* behind it */
-	void (*say)(struct text *, double);
+	void (*say)(struct sentence *, double);
 	const char *beside;             /* beside what the fast requests were */
 };
 
-#define RATE "rps", false, " requests/s", say_count
-#define FAST "fast.p99_ms", true, "", say_ms
+#define RATE "rps", false, " requests/s", sentence_count
+#define FAST "fast.p99_ms", true, "", sentence_ms
 
 static const struct rule rules[] = {
 	{ "mixed", FAST, "blocking requests" },
 	{ "slow", FAST, "slow clients" },
 	{ "wrong-lane", FAST, "a handler that blocks in the wrong lane" },
-	{ "idle", "memory_kb", true, "", say_mb, NULL },
+	{ "idle", "memory_kb", true, "", sentence_mb, NULL },
 	{ NULL, RATE, NULL },
 };
 
@@ -275,7 +113,7 @@ static double sum(const json_t *cell, const char *key)
 	double all = 0, value;
 
 	for (size_t i = 0; i < json_array_size(rounds); i++)
-		if (number(json_array_get(rounds, i), key, &value))
+		if (figure_number(json_array_get(rounds, i), key, &value))
 			all += value;
 	return all;
 }
@@ -310,19 +148,19 @@ static struct runner runner(const json_t *report, const json_t *subject, const c
 	const char *name = text_of(subject, "name");
 	const json_t *cell = find_cell(report, name, workload), *alone = find_alone(report, subject);
 	struct runner r = { .name = name, .cell = cell, .status = text_of(cell, "status") };
-	struct figure fast = figure(cell, "fast.rps");
+	struct figure fast = figure_of(cell, "fast.rps");
 
-	r.deciding = figure(cell, rule->path);
-	r.rps = figure(cell, "rps");
-	r.p99 = figure(cell, "p99_ms");
-	r.cpu_us = figure(cell, "cpu_us");
+	r.deciding = figure_of(cell, rule->path);
+	r.rps = figure_of(cell, "rps");
+	r.p99 = figure_of(cell, "p99_ms");
+	r.cpu_us = figure_of(cell, "cpu_us");
 	r.requests = sum(cell, "requests");
 	r.errors = sum(cell, "errors");
 	r.figures = ran(cell) && r.deciding.known && r.rps.known && (fast.known || !rule->beside);
 	r.measured = r.figures && r.rps.mid > 0 && (fast.mid > 0 || !rule->beside);
 	if (ran(alone)) {
-		r.alone_rps = figure(alone, "rps");
-		r.alone_p99 = figure(alone, "p99_ms");
+		r.alone_rps = figure_of(alone, "rps");
+		r.alone_p99 = figure_of(alone, "p99_ms");
 	}
 	return r;
 }
@@ -350,7 +188,7 @@ static void rank(struct contest *c)
 	for (size_t i = 0; c->first && i < c->n; i++) {
 		struct runner *r = &c->runners[i];
 
-		r->best = r->measured && failing(r) <= ERRORS_NO && overlap(&r->deciding, &c->first->deciding);
+		r->best = r->measured && failing(r) <= ERRORS_NO && figures_overlap(&r->deciding, &c->first->deciding);
 	}
 }
 
@@ -378,23 +216,23 @@ static enum grade worse(enum grade a, enum grade b)
 	return a < b ? a : b;
 }
 
-static void say_rate(struct text *t, const struct runner *r)
+static void say_rate(struct sentence *t, const struct runner *r)
 {
-	say_count(t, r->rps.mid);
-	say(t, " requests/s");
-	say_spread(t, &r->rps, say_count);
+	sentence_count(t, r->rps.mid);
+	sentence_say(t, " requests/s");
+	sentence_spread(t, &r->rps, sentence_count);
 	if (r->p99.known) {
-		say(t, ", p99 ");
-		say_ms(t, r->p99.mid);
+		sentence_say(t, ", p99 ");
+		sentence_ms(t, r->p99.mid);
 	}
 	if (r->cpu_us.known) {
-		say(t, ", ");
-		say_us(t, r->cpu_us.mid);
-		say(t, " of CPU each");
+		sentence_say(t, ", ");
+		sentence_us(t, r->cpu_us.mid);
+		sentence_say(t, " of CPU each");
 	}
 }
 
-static enum grade judge_rate(const struct contest *c, const struct runner *r, struct text *t)
+static enum grade judge_rate(const struct contest *c, const struct runner *r, struct sentence *t)
 {
 	const struct runner *best = c->first;
 	double part = best ? r->rps.mid / best->rps.mid : 1;
@@ -402,115 +240,115 @@ static enum grade judge_rate(const struct contest *c, const struct runner *r, st
 
 	say_rate(t, r);
 	if (c->wait_ms > 0)
-		say(t, ", so %.1f waited at once", r->rps.mid * c->wait_ms / 1000);
+		sentence_say(t, ", so %.1f waited at once", r->rps.mid * c->wait_ms / 1000);
 	else if (r->cpu_us.known && r->cpu_us.mid > 0)
-		say(t, ", so %.2f CPUs were busy", r->rps.mid * r->cpu_us.mid / 1e6);
+		sentence_say(t, ", so %.2f CPUs were busy", r->rps.mid * r->cpu_us.mid / 1e6);
 	if (best && best != r && r->best)
-		say(t, "; its spread overlaps that of %s", best->name);
+		sentence_say(t, "; its spread overlaps that of %s", best->name);
 	else if (best && best != r)
-		say(t, "; %.2g of what %s did", part, best->name);
+		sentence_say(t, "; %.2g of what %s did", part, best->name);
 	if (grade == YES && best && best->p99.known && r->p99.low > TAIL * best->p99.high) {
-		say(t, ", but the p99 of %s was ", best->name);
-		say_ms(t, best->p99.mid);
+		sentence_say(t, ", but the p99 of %s was ", best->name);
+		sentence_ms(t, best->p99.mid);
 		grade = FAIR;
 	}
 	return grade;
 }
 
 /* Without a figure of its own to compare with, the best one's must do. */
-static enum grade judge_by_best(const struct contest *c, const struct runner *r, struct text *t)
+static enum grade judge_by_best(const struct contest *c, const struct runner *r, struct sentence *t)
 {
 	if (!c->first || c->first == r)
 		return YES;
-	say(t, "; the p99 of %s was ", c->first->name);
-	say_ms(t, c->first->deciding.mid);
+	sentence_say(t, "; the p99 of %s was ", c->first->name);
+	sentence_ms(t, c->first->deciding.mid);
 	return grade_tail(r->deciding.mid, c->first->deciding.mid);
 }
 
 /* Fast requests beside others: how many of them are left, of what it does when there are no others, and their p99. */
-static enum grade judge_beside(const struct contest *c, const struct runner *r, struct text *t)
+static enum grade judge_beside(const struct contest *c, const struct runner *r, struct sentence *t)
 {
-	struct figure rps = figure(r->cell, "fast.rps");
+	struct figure rps = figure_of(r->cell, "fast.rps");
 	double part;
 
-	say(t, "beside %s the fast requests' p99 was ", c->rule->beside);
-	say_ms(t, r->deciding.mid);
-	say_spread(t, &r->deciding, say_ms);
+	sentence_say(t, "beside %s the fast requests' p99 was ", c->rule->beside);
+	sentence_ms(t, r->deciding.mid);
+	sentence_spread(t, &r->deciding, sentence_ms);
 	if (r->alone_p99.known) {
-		say(t, ", in " ALONE " ");
-		say_ms(t, r->alone_p99.mid);
+		sentence_say(t, ", in " ALONE " ");
+		sentence_ms(t, r->alone_p99.mid);
 	}
-	say(t, "; ");
-	say_count(t, rps.mid);
-	say(t, " of them a second");
+	sentence_say(t, "; ");
+	sentence_count(t, rps.mid);
+	sentence_say(t, " of them a second");
 	if (!r->alone_p99.known || !r->alone_rps.known || r->alone_rps.mid <= 0)
 		return judge_by_best(c, r, t);
 	part = rps.mid / r->alone_rps.mid;
-	say(t, ", %.2g of its rate in " ALONE, part);
+	sentence_say(t, ", %.2g of its rate in " ALONE, part);
 	return worse(grade_left(part), grade_tail(r->deciding.mid, r->alone_p99.mid));
 }
 
-static enum grade judge_idle(const struct runner *r, struct text *t)
+static enum grade judge_idle(const struct runner *r, struct sentence *t)
 {
 	double part = r->alone_rps.known && r->alone_rps.mid > 0 ? r->rps.mid / r->alone_rps.mid : 1;
-	struct figure held = figure(r->cell, "idle.held"), each = figure(r->cell, "idle.bytes_each");
+	struct figure held = figure_of(r->cell, "idle.held"), each = figure_of(r->cell, "idle.bytes_each");
 
-	say(t, "in ");
-	say_mb(t, r->deciding.mid);
-	say_spread(t, &r->deciding, say_mb);
+	sentence_say(t, "in ");
+	sentence_mb(t, r->deciding.mid);
+	sentence_spread(t, &r->deciding, sentence_mb);
 	if (held.known) {
-		say(t, " it held ");
-		say_count(t, held.mid);
-		say(t, " idle connections");
+		sentence_say(t, " it held ");
+		sentence_count(t, held.mid);
+		sentence_say(t, " idle connections");
 	}
 	if (each.known) {
-		say(t, ", ");
-		say_count(t, each.mid);
-		say(t, " bytes each,");
+		sentence_say(t, ", ");
+		sentence_count(t, each.mid);
+		sentence_say(t, " bytes each,");
 	}
-	say(t, " and answered ");
-	say_count(t, r->rps.mid);
-	say(t, " requests/s");
+	sentence_say(t, " and answered ");
+	sentence_count(t, r->rps.mid);
+	sentence_say(t, " requests/s");
 	if (r->alone_rps.known)
-		say(t, ", %.2f of its rate in " ALONE, part);
+		sentence_say(t, ", %.2f of its rate in " ALONE, part);
 	if (r->p99.known) {
-		say(t, ", p99 ");
-		say_ms(t, r->p99.mid);
+		sentence_say(t, ", p99 ");
+		sentence_ms(t, r->p99.mid);
 	}
-	return r->alone_rps.known && overlap(&r->rps, &r->alone_rps) ? YES : grade_rate(part);
+	return r->alone_rps.known && figures_overlap(&r->rps, &r->alone_rps) ? YES : grade_rate(part);
 }
 
 /* What makes the numbers less than they seem. */
-static enum grade doubts(const struct runner *r, enum grade grade, struct text *t)
+static enum grade doubts(const struct runner *r, enum grade grade, struct sentence *t)
 {
 	const json_t *rounds = json_object_get(r->cell, "rounds");
-	size_t spoilt = count_dirty(rounds), n = json_array_size(rounds);
+	size_t spoilt = rounds_dirty(rounds), n = json_array_size(rounds);
 	double foreign = 0, value;
 
 	if (r->errors > 0) {
-		say(t, "; ");
-		say_count(t, r->errors);
-		say(t, " request%s failed (%.2f %%)", r->errors > 1 ? "s" : "", 100 * failing(r));
+		sentence_say(t, "; ");
+		sentence_count(t, r->errors);
+		sentence_say(t, " request%s failed (%.2f %%)", r->errors > 1 ? "s" : "", 100 * failing(r));
 		grade = failing(r) > ERRORS_NO ? NO : worse(grade, FAIR);
 	}
 	for (size_t i = 0; i < n; i++) {
 		const json_t *round = json_array_get(rounds, i);
 
-		if (dirty(round) && number(round, "foreign", &value) && value > foreign)
+		if (round_dirty(round) && figure_number(round, "foreign", &value) && value > foreign)
 			foreign = value;
 	}
 	if (spoilt > 0)
-		say(t, "; %zu of %zu rounds disturbed%s: other processes used up to %.2f CPUs", spoilt, n,
+		sentence_say(t, "; %zu of %zu rounds disturbed%s: other processes used up to %.2f CPUs", spoilt, n,
 			spoilt < n ? " and left out" : "", foreign);
 	return grade;
 }
 
-static enum grade judge(const struct contest *c, const struct runner *r, struct text *t)
+static enum grade judge(const struct contest *c, const struct runner *r, struct sentence *t)
 {
 	enum grade grade;
 
 	if (!r->measured) {
-		say(t, "%s requests were answered in time", c->rule->beside ? "none of the fast" : "no");
+		sentence_say(t, "%s requests were answered in time", c->rule->beside ? "none of the fast" : "no");
 		return doubts(r, NO, t);
 	}
 	if (c->rule->beside)
@@ -533,24 +371,26 @@ static int judge_runner(const struct contest *c, const struct runner *r, json_t 
 {
 	static const char *const names[] = { [NO] = "no", [FAIR] = "fair", [YES] = "yes" };
 	const char *why = text_of(r->cell, "why");
-	struct text t = { NULL, 0, false };
+	struct sentence t = { NULL, 0, false };
 	int rc = 0;
 
 	if (r->figures) {
 		rc = put(suits, r->name, json_string(names[judge(c, r, &t)]));
 	} else if (strcmp(r->status, "cannot") == 0) {
 		rc = put(suits, r->name, json_string("no"));
-		say(&t, "cannot run it: %s", why[0] ? why : "no reason was recorded");
+		sentence_say(&t, "cannot run it: %s", why[0] ? why : "no reason was recorded");
 	} else if (ran(r->cell)) {
-		say(&t, "not judged: the report lacks its %s", r->deciding.known ? "requests a second" : c->rule->path);
+		sentence_say(&t, "not judged: the report lacks its %s",
+			r->deciding.known ? "requests a second" : c->rule->path);
 	} else {
-		say(&t, "not measured: %s", why[0] ? why : r->status[0] ? r->status : "it was not part of the run");
+		sentence_say(&t, "not measured: %s",
+			why[0] ? why : r->status[0] ? r->status : "it was not part of the run");
 	}
 	if (rc) {
 		free(t.p);
 		return rc;
 	}
-	return put(reasons, r->name, said(&t));
+	return put(reasons, r->name, sentence_json(&t));
 }
 
 /* The best of those that are not among the best. */
@@ -568,15 +408,15 @@ static const struct runner *next_of(const struct contest *c)
 	return next;
 }
 
-static void say_deciding(struct text *t, const struct rule *rule, const struct figure *f)
+static void say_deciding(struct sentence *t, const struct rule *rule, const struct figure *f)
 {
 	rule->say(t, f->mid);
-	say(t, "%s", rule->unit);
-	say_spread(t, f, rule->say);
+	sentence_say(t, "%s", rule->unit);
+	sentence_spread(t, f, rule->say);
 }
 
 /* The best, each with his figure, or, when they are many, the least and the most of theirs. */
-static void say_best(struct text *t, const struct contest *c, size_t best)
+static void say_best(struct sentence *t, const struct contest *c, size_t best)
 {
 	double low = 0, high = 0;
 
@@ -587,42 +427,42 @@ static void say_best(struct text *t, const struct contest *c, size_t best)
 			continue;
 		low = nth == 0 || r->deciding.mid < low ? r->deciding.mid : low;
 		high = nth == 0 || r->deciding.mid > high ? r->deciding.mid : high;
-		say(t, "%s%s", nth++ == 0 ? "" : ", ", r->name);
+		sentence_say(t, "%s%s", nth++ == 0 ? "" : ", ", r->name);
 		if (best <= NAMED_MAX) {
-			say(t, " with ");
+			sentence_say(t, " with ");
 			say_deciding(t, c->rule, &r->deciding);
 		}
 	}
 	if (best > NAMED_MAX) {
-		say(t, " with ");
+		sentence_say(t, " with ");
 		c->rule->say(t, low);
-		say(t, " to ");
+		sentence_say(t, " to ");
 		c->rule->say(t, high);
-		say(t, "%s", c->rule->unit);
+		sentence_say(t, "%s", c->rule->unit);
 	}
 	if (best > 1)
-		say(t, ", whose spreads overlap, so they are not ranked");
+		sentence_say(t, ", whose spreads overlap, so they are not ranked");
 }
 
 static json_t *why_best(const struct contest *c, const json_t *best)
 {
 	const char *what = c->rule->beside ? "by the fast requests' p99 " : c->rule->least ? "by memory " : "";
 	const struct runner *next = next_of(c);
-	struct text t = { NULL, 0, false };
+	struct sentence t = { NULL, 0, false };
 
 	if (!c->first) {
-		say(&t, "nobody ran it so that it could be judged");
-		return said(&t);
+		sentence_say(&t, "nobody ran it so that it could be judged");
+		return sentence_json(&t);
 	}
-	say(&t, "%s", what);
+	sentence_say(&t, "%s", what);
 	say_best(&t, c, json_array_size(best));
 	if (next) {
-		say(&t, "; next is %s with ", next->name);
+		sentence_say(&t, "; next is %s with ", next->name);
 		say_deciding(&t, c->rule, &next->deciding);
 	}
 	if (c->first->deciding.rounds < 2)
-		say(&t, "; of one round, so differences of less than a fifth are not ranked");
-	return said(&t);
+		sentence_say(&t, "; of one round, so differences of less than a fifth are not ranked");
+	return sentence_json(&t);
 }
 
 static json_t *verdict(const struct contest *c, const char *workload)

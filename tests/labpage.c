@@ -24,6 +24,8 @@ int main(int argc, char **argv)
 	}
 	rc = json_object_get(report, "verdicts") ? 0 : json_object_set_new(report, "verdicts", lab_verdicts(report));
 	if (rc == 0)
+		rc = json_object_set_new(report, "limits", lab_limits());
+	if (rc == 0)
 		rc = lab_report_write(report, argv[2]);
 	json_decref(report);
 	return rc ? 1 : 0;

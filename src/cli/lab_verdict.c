@@ -542,3 +542,11 @@ json_t *lab_verdicts(const json_t *report)
 		}
 	return out;
 }
+
+json_t *lab_limits(void)
+{
+	return json_pack("{s:{s:f, s:f}, s:{s:f, s:f}, s:{s:i, s:i}, s:{s:i, s:i}, s:i, s:f}",
+		"rate", "yes", RATE_YES, "fair", RATE_FAIR, "left", "yes", LEFT_YES, "fair", LEFT_FAIR,
+		"p99_times", "yes", BESIDE_YES, "fair", BESIDE_FAIR, "p99_more_ms", "yes", BESIDE_YES_MS, "fair",
+		BESIDE_FAIR_MS, "tail", TAIL, "failed", ERRORS_NO);
+}

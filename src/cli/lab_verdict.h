@@ -11,4 +11,8 @@
  * the report lacks counts as not measured.  NULL: no memory. */
 CHECKED json_t *lab_verdicts(const json_t *report);
 
+/* The report's "limits", by which subjects are graded, new: {"rate", "left", "p99_times", "p99_more_ms": {"yes",
+ * "fair"}, "tail", "failed"}.  NULL: no memory. */
+CHECKED json_t *lab_limits(void);
+
 #endif

@@ -60,6 +60,16 @@ def drawn(page, selector, what):
         ...e.dataset, drawn: e.getAttribute('{what}')}}))""")
 
 
+def test_the_limits_are_those_of_the_report(lab):
+    said = lab.run("document.getElementById('limits').textContent")
+    limits = lab.run("JSON.parse(document.getElementById('data').textContent).limits")
+    assert limits["rate"]["yes"] > limits["rate"]["fair"] > 0
+    for part in (f"at least {limits['rate']['yes']} of the best", f"over {limits['tail']} times the best one's",
+                 f"at least {limits['left']['yes']} of the subject's own", f"fair: {limits['left']['fair']}, ",
+                 f"over {100 * limits['failed']:g} % of them no."):
+        assert part in said
+
+
 def test_every_cell_has_its_row_of_numbers(lab):
     rows = lab.run("""[...document.querySelectorAll('table.numbers tbody tr')].map(tr => [
         tr.closest('section').dataset.workload, tr.querySelector('th').textContent, tr.textContent])""")

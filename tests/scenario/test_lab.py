@@ -86,6 +86,7 @@ def test_a_tiny_run_says_what_it_measured(lab):
     assert run.cell("asgi", "wrong-lane")["median"]["fast"]["p99_ms"] >= 40
     assert len(run.said.splitlines()) >= 4
     assert {v["workload"] for v in report["verdicts"]} == {"trivial", "wrong-lane"}
+    assert 0 < report["limits"]["rate"]["fair"] < report["limits"]["rate"]["yes"] < 1
     page = run.html.read_text()
     data = page.split('<script type="application/json" id="data">', 1)[1].split("</script>", 1)[0]
     assert json.loads(data)["verdicts"] == report["verdicts"]

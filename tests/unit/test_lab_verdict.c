@@ -354,6 +354,28 @@ START_TEST(memory_that_could_not_be_read_is_not_the_least)
 }
 END_TEST
 
+START_TEST(a_subject_is_graded_by_the_limits_that_are_told)
+{
+	json_t *limits = lab_limits();
+	double yes, fair;
+
+	ck_assert_int_eq(json_unpack(limits, "{s:{s:F, s:F}}", "rate", "yes", &yes, "fair", &fair), 0);
+	json_decref(limits);
+	workload("trivial");
+	subject("best");
+	subject("enough");
+	subject("less");
+	subject("little");
+	MEASURED("best", "trivial", ROUND(1000, 1, 1), ROUND(1000, 1, 1));
+	MEASURED("enough", "trivial", ROUND(1000 * yes, 1, 1), ROUND(1000 * yes, 1, 1));
+	MEASURED("less", "trivial", ROUND(1000 * yes - 1, 1, 1), ROUND(1000 * yes - 1, 1, 1));
+	MEASURED("little", "trivial", ROUND(1000 * fair - 1, 1, 1), ROUND(1000 * fair - 1, 1, 1));
+	ck_assert_str_eq(suits("enough", "trivial"), "yes");
+	ck_assert_str_eq(suits("less", "trivial"), "fair");
+	ck_assert_str_eq(suits("little", "trivial"), "no");
+}
+END_TEST
+
 /* ---- what was not measured, or not well -------------------------------------------------------------------------- */
 
 START_TEST(who_cannot_does_not_suit_and_says_why)
@@ -462,6 +484,7 @@ int main(void)
 	tcase_add_test(c, a_variant_is_judged_where_it_runs_and_by_what_its_model_is_alone);
 	tcase_add_test(c, a_measured_cell_without_the_figure_that_decides_is_not_judged);
 	tcase_add_test(c, idle_connections_are_judged_by_memory_and_by_what_they_leave);
+	tcase_add_test(c, a_subject_is_graded_by_the_limits_that_are_told);
 	tcase_add_test(c, memory_that_could_not_be_read_is_not_the_least);
 	tcase_add_test(c, who_cannot_does_not_suit_and_says_why);
 	tcase_add_test(c, of_who_failed_or_is_missing_nothing_is_said_but_that);

@@ -186,6 +186,16 @@ function fillMatrix(report) {
 	byId("kinds").hidden = !report.subjects.some(s => s.kind === "peer");
 }
 
+/* What the grades mean, with the limits they were given by; nothing of a report that does not tell them. */
+function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, failed }) {
+	byId("limits").append(element("b", "", "Yes"), `: at least ${rate.yes} of the best one's requests per second; `,
+		element("b", "", "fair"), `: at least ${rate.fair}, or a p99 of over ${tail} times the best one's. Of fast requests ` +
+		`beside others: at least ${left.yes} of the subject's own rate in the trivial workload, and a p99 of at most ` +
+		`${times.yes} times what it is there, or ${more.yes} ms above; fair: ${left.fair}, and ${times.fair} times or ` +
+		`${more.fair} ms. Beside idle connections: ${rate.yes} of its own trivial rate; fair: ${rate.fair}. Requests that ` +
+		`failed make it fair at best, and over ${100 * failed} % of them `, element("b", "", "no"), ".");
+}
+
 function namesOf(names) {
 	return Array.isArray(names) ? names.map(String) : [];
 }
@@ -413,6 +423,8 @@ function show() {
 
 	fillHead(report);
 	fillMatrix(report);
+	if (report.json.limits)
+		fillLimits(report.json.limits);
 	byId("workloads").append(...report.workloads.map((workload, i) => workloadSection(report, workload, i)));
 	fillSubjects(report);
 	fillMachine(report);

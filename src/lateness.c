@@ -6,13 +6,16 @@
  * and can be trusted.
  *
  * - Past the time at which a look was due: lost, but for the wait.  Such a stop began while the monitor slept, nobody
- *   knows when; so besides this there is a margin, all of that sleep.  A hold is granted the greatest margin of its
- *   looks and not their sum: on a machine that is late all the time the sum would be longer than the hold, and stops
- *   that follow each other within one hold are rare.
+ *   knows when; so besides this there is a margin, all of that sleep.
+ * - A thread without a CPU is not stopped before it gets one.  So a wait of the monitor's may hide a stop of the
+ *   loops', which looks as if they were blocked: `hidden` is as much as that may have been.
  * - During a look: lost, but for its CPU time and its wait.
  * - While it was to wake up, as who woke it says: lost, but for the wait.
  * - Before the first look at a hold nothing is known of its thread; of that time what may have been lost counts as lost
  *   as a whole.
+ *
+ * A hold is granted the greatest of its looks' margins, and not their sum: on a machine that is late all the time that
+ * would be longer than the hold, and stops that follow each other within one hold are rare.
  *
  * Less than a millisecond is never lost: timers are late by themselves, by what the hardware and the kernel make of
  * it.  Times of the thread are asked for when something is to be explained, and now and then besides, so that waits too
@@ -76,10 +79,11 @@ void lateness_look(struct lateness *l)
 		own_times(l, &cpu, &l->waited_now_ns);
 	lost = stall_lost(late, l->waited_now_ns, without(suspended, l->suspended_ns));
 	l->margin_ns = lost > 0 && late > 0 ? l->due_ns - l->rested_ns : 0;
+	l->hidden_ns = late < NS_PER_MS ? 0 : without(now - l->rested_ns, lost + l->margin_ns);
 	l->gap_ns = l->noted_ns + lost + l->margin_ns;
 	l->noted_ns = 0;
 	l->lost_ns += lost;
-	l->doubt_ns += lost + l->margin_ns;
+	l->doubt_ns += lost + l->margin_ns + l->hidden_ns;
 	l->suspended_ns = suspended;
 	l->looked_ns = l->told_ns = now;
 }

@@ -60,7 +60,7 @@ struct sight {
 	uint64_t cpu_ns, waited_ns;     /* the thread's, when it was first seen */
 	uint64_t lost_ns;               /* the monitor's, by then */
 	uint64_t unseen_ns;             /* of what went by before, so much may have been lost */
-	uint64_t margin_ns;             /* and of what went by since, besides what is known */
+	uint64_t margin_ns, hidden_ns;  /* and of what went by since, besides what is known: see lateness.h */
 	uint64_t asleep_ns;             /* that it has been without a CPU and in the kernel, as far as was seen */
 	bool timed;                     /* the times are known */
 	bool counted, blamed;           /* and told to who acts on it */
@@ -94,6 +94,11 @@ struct monitor {
 	bool started;
 	_Atomic uint32_t stop;
 };
+
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
 
 uint64_t monitor_period(uint64_t limit_ns)
 {
@@ -193,9 +198,13 @@ static void first_sight(struct monitor *m, struct monitored *l, const struct wat
 static struct stall_parts parts_of(struct monitor *m, const struct sight *s, uint64_t end_ns, uint64_t cpu,
 	uint64_t waited)
 {
+	struct stall_parts p;
+
 	lateness_note(&m->late);
-	return stall_divide(end_ns - s->start_ns, end_ns > s->first_ns ? end_ns - s->first_ns : 0, cpu - s->cpu_ns,
+	p = stall_divide(end_ns - s->start_ns, end_ns > s->first_ns ? end_ns - s->first_ns : 0, cpu - s->cpu_ns,
 		waited - s->waited_ns, m->late.lost_ns - s->lost_ns + s->unseen_ns + s->margin_ns);
+	p.hidden = s->hidden_ns < p.blocked ? s->hidden_ns : p.blocked;
+	return p;
 }
 
 /* ---- what is recorded of it -------------------------------------------------------------------------------------- */
@@ -324,16 +333,17 @@ static void goes_on(struct monitor *m, struct monitored *l, const struct watch_v
 		s->asked = WAITS_FOR_STACK;
 	else if (rc != 0 || c.nframes > 0 || parts.wall > m->conf.limit_ns * 2)
 		s->asked = HAS_STACK;   /* or there is none to be had; else it was caught at a bad moment */
-	if (!s->stall && !stall_blames(stall_judge(&parts, m->conf.limit_ns))) {
-		s->asked = NOT_ASKED;
-		return;
-	}
 	if (!s->stall && !(s->stall = new_stall(m, l, v->start_ns)))
 		return;
 	judge_record(m, s, s->stall, &parts, v->route, v->what);
 	s->stall->ongoing = true;
 	if (frames && rc == 0)
 		stall_look(s->stall, m->symbols, &c, call);
+	if (!s->stall->id && !stall_blames(s->stall->cause)) {
+		if (s->stall->nframes == 0)
+			s->asked = NOT_ASKED;
+		return;                 /* its end will tell, with the stack that was seen */
+	}
 	if (s->stall->id)
 		stall_change(m->conf.book, s->stall);
 	else
@@ -409,8 +419,11 @@ static void conclude(struct monitor *m, struct monitored *l, const struct watch_
 	if (s->seq == e->seq)
 		parts = s->parts;
 	judge_record(m, s, stall, &parts, e->route, e->what);
-	if (!stall->name)
+	if (!stall->name) {     /* what was seen of it is nobody's */
 		stall->nframes = 0;
+		stall->syscall[0] = '\0';
+		stall->state = CAPTURE_UNKNOWN;
+	}
 	stall->victims = atomic_load_explicit(&e->victims, memory_order_relaxed);
 	stall->ongoing = false;
 	if (!s->counted)        /* first, so that who sees that it is over finds it counted */
@@ -454,8 +467,8 @@ static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 	bool moved = seq != l->seq;
 
 	l->seq = seq;
-	if (l->now.margin_ns < m->late.margin_ns)
-		l->now.margin_ns = m->late.margin_ns;
+	l->now.margin_ns = greater(l->now.margin_ns, m->late.margin_ns);
+	l->now.hidden_ns = greater(l->now.hidden_ns, m->late.hidden_ns);
 	if (l->now.seq && l->now.seq != v.seq)
 		is_over(m, l);
 	if (v.seq && l->now.seq != v.seq)

@@ -110,9 +110,9 @@ struct stall_parts stall_divide(uint64_t wall, uint64_t seen, uint64_t cpu, uint
 
 enum stall_cause stall_judge(const struct stall_parts *p, uint64_t limit_ns)
 {
-	uint64_t cpu = without(p->cpu, p->lost), blocked = without(p->blocked, p->lost);
+	uint64_t cpu = without(p->cpu, p->lost), blocked = without(p->blocked, p->lost + p->hidden);
 
-	if (without(p->wall, p->waited + p->lost) < limit_ns)
+	if (without(p->wall, p->waited + p->lost + p->hidden) < limit_ns)
 		return p->waited >= p->lost ? STALL_RUNNABLE : STALL_LATE;
 	if (cpu >= limit_ns && cpu >= blocked)
 		return STALL_CPU;

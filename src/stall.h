@@ -32,6 +32,7 @@ struct stall_parts {
 	uint64_t cpu, waited;   /* on a CPU; runnable without one */
 	uint64_t blocked;       /* the rest */
 	uint64_t lost;          /* of wall: while the monitor was late, and not for want of a CPU */
+	uint64_t hidden;        /* of blocked: while the monitor had no CPU, so that it would not know of a stop */
 };
 
 /* The parts of a hold of `wall`, of which `seen` have been watched, by the thread's times at both ends of that. */

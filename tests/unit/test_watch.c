@@ -76,6 +76,18 @@ START_TEST(a_machine_that_stood_still_blames_nobody)
 }
 END_TEST
 
+START_TEST(what_a_wait_of_the_monitors_may_hide_is_taken_off_what_was_blocked)
+{
+	struct stall_parts p = { .wall = 20 * MS, .blocked = 20 * MS, .hidden = 12 * MS };
+
+	ck_assert(!stall_blames(stall_judge(&p, LIMIT)));
+	p.hidden = 9 * MS;
+	ck_assert_int_eq(stall_judge(&p, LIMIT), STALL_BLOCKED);
+	p = (struct stall_parts){ .wall = 32 * MS, .cpu = 12 * MS, .blocked = 20 * MS, .hidden = 20 * MS };
+	ck_assert_int_eq(stall_judge(&p, LIMIT), STALL_CPU);
+}
+END_TEST
+
 START_TEST(no_numbers_make_a_route_guilty_of_less_than_the_limit)
 {
 	for (unsigned cpu = 0; cpu < 24; cpu += 3)
@@ -623,6 +635,7 @@ static Suite *suite(void)
 	tcase_add_test(c, waiting_for_a_cpu_blames_nobody);
 	tcase_add_test(c, what_is_over_the_limit_by_itself_is_its_own_however_long_it_waited_besides);
 	tcase_add_test(c, a_machine_that_stood_still_blames_nobody);
+	tcase_add_test(c, what_a_wait_of_the_monitors_may_hide_is_taken_off_what_was_blocked);
 	tcase_add_test(c, no_numbers_make_a_route_guilty_of_less_than_the_limit);
 	tcase_add_test(c, a_hold_is_divided_by_the_times_of_its_thread);
 	tcase_add_test(c, parts_never_add_up_to_more_than_the_hold);

@@ -1,8 +1,8 @@
 /* index.c: GET /: what the service has, as a page for people or as JSON for programs.
  *
- * Both are made from the table of routes itself, so they cannot leave a route out or name a lane that is not the
- * route's.  Which one a client gets is its Accept header's choice (RFC 9110 §12.5.1): JSON when it likes that
- * better than HTML.  The page stands alone: no script, no font, no image, and a policy that allows none.  What
+ * Both are made from the table of routes itself, so they cannot leave a route out or name a lane that is not what the
+ * route is declared as.  Which one a client gets is its Accept header's choice (RFC 9110 §12.5.1): JSON when it likes
+ * that better than HTML.  The page stands alone: no script, no font, no image, and a policy that allows none.  What
  * comes from the request (its Host, in the examples for curl) is escaped.
  */
 #include "atlas.h"
@@ -134,8 +134,9 @@ static const char top[] =
 	"</style>\n"
 	"<h1>atlas</h1>\n"
 	"<p>Countries, languages and subdivisions of the ISO standards, and your notes.\n"
-	"<span class=\"loop\">On the loop</span>: answered at once, without a thread.\n"
-	"<span class=\"pool\">In a pool</span>: may block, on a thread of that pool.</p>\n"
+	"Each as it is declared: <span class=\"loop\">.async</span> is answered at once, on the loop, without a\n"
+	"thread; <span class=\"pool\">.sync</span> may block, on a thread of its pool. A --model other than hybrid\n"
+	"has its own way.</p>\n"
 	"<ul>\n";
 
 static void put_escaped(FILE *out, const char *text)
@@ -159,9 +160,9 @@ static void put_escaped(FILE *out, const char *text)
 static void put_lane(FILE *out, const struct ol_route *route)
 {
 	if (route->async)
-		fputs("<span class=\"lane loop\">on the loop</span>", out);
+		fputs("<span class=\"lane loop\">.async</span>", out);
 	else
-		fprintf(out, "<span class=\"lane pool\">in the pool %s</span>", pool_of(route));
+		fprintf(out, "<span class=\"lane pool\">.sync, pool %s</span>", pool_of(route));
 }
 
 /* The path and query are quoted for the shell: both have no quote of their own. */

@@ -254,8 +254,9 @@ void ol_server_stop(ol_server *s);
 /* Changes a pool (NULL: the default one) while it runs: at most `threads` requests run and `queue` more wait; 0 leaves
  * one as it is.  Raising starts waiting requests at once; lowering interrupts none: a thread over the limit ends when
  * its request does, and requests that wait already go on waiting.  The pool's share of .stream requests follows, unless
- * --sync-streams-max has set it.  -ENOENT: no such pool; -EINVAL: over 10000 threads or a queue of 10000000.  Not after
- * on_stop.  [any] */
+ * --sync-streams-max has set it.  -ENOENT: no such pool; -EINVAL: over 10000 threads or a queue of 10000000; -ENOTSUP:
+ * the --model gives the pool no work (asgi: all; wsgi, wsgi-sync: all but the default one), or always one thread
+ * (wsgi-sync).  Not after on_stop.  [any] */
 int ol_pool_resize(ol_server *s, const char *name, unsigned threads, unsigned queue);
 
 /* What a pool (NULL: the default one) does now: threads (running, blocked in ol_blocking_begin, idle, starting) that

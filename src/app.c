@@ -301,8 +301,8 @@ static int open_server(struct process *p)
 	return 0;
 }
 
-/* Gives what the threads of all pools may cost in stack, in bytes: the most the kernel may have to find, while it gives
- * only what is touched. */
+/* Tells of the pools that may have work, and gives what their threads may cost in stack, in bytes: the most the kernel
+ * may have to find, while it gives only what is touched. */
 static uint64_t log_pools(const struct process *p, const struct server_info *info, enum log_level level)
 {
 	uint64_t all = 0;
@@ -312,6 +312,8 @@ static uint64_t log_pools(const struct process *p, const struct server_info *inf
 		struct pool_stats stats;
 		uint64_t most;
 
+		if (!model_works(model_of(p->config.model), i))
+			continue;
 		pool_stats(pool, &stats);
 		most = (uint64_t)(stats.limit + stats.spares) * pool_stack(pool);
 		log_line(p->log, level, SLICE("pool"), (struct log_field[]){

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "exchange.h"
 #include "dashboard.h"
+#include "model.h"
 #include "options_value.h"
 
 #include <arpa/inet.h>
@@ -141,6 +142,11 @@ static int show_routes(ol_req *r)
 	return ol_json_new(r, 200, control_routes_json(c->main));
 }
 
+static const struct model *model_of_server(const ol_server *server)
+{
+	return model_of(server_setup(server)->config->model);
+}
+
 /* What a pool does and has done, and how it is set up.  Times in ms, but for oldest_queued_seconds. */
 static json_t *pool_json(const ol_server *server, unsigned i)
 {
@@ -149,23 +155,26 @@ static json_t *pool_json(const ol_server *server, unsigned i)
 	struct server_refused n;
 	struct pool_stats s;
 	uint64_t now, oldest = 0;
+	char why[160];
 
 	server_pool_refused(server, i, &n);
 	pool_stats(pool, &s);
 	now = clock_now_ns();
 	if (s.queued && s.oldest_queued_ns && s.oldest_queued_ns < now)
 		oldest = now - s.oldest_queued_ns;
-	return json_pack("{ss si si si si si si si si sI sI sI sI sI sf si si sb sb si si}", "name", pool_name(pool),
-		"limit", (int)s.limit, "queue", (int)s.queue_max, "threads", (int)s.threads, "running", (int)s.running,
-		"blocked", (int)s.blocked, "idle", (int)s.idle, "starting", (int)s.starting, "queued", (int)s.queued,
+	return json_pack("{ss si si si si si si si si sI sI sI sI sI sf si si sb sb si si ss?}", "name",
+		pool_name(pool), "limit", (int)s.limit, "queue", (int)s.queue_max, "threads", (int)s.threads,
+		"running", (int)s.running, "blocked", (int)s.blocked, "idle", (int)s.idle, "starting", (int)s.starting, "queued", (int)s.queued,
 		"done", (json_int_t)s.done, "waited", (json_int_t)s.waited, "rejected",
 		(json_int_t)(n.queue_full + n.max_inflight + n.streams + n.queue_timeout + n.codel), "dropped",
 		(json_int_t)(n.left + n.deadline + n.shutdown), "started", (json_int_t)s.started,
 		"oldest_queued_seconds", (double)oldest / 1e9, "spares", (int)p->spares, "queue_timeout",
 		(int)p->queue_timeout, "codel", p->codel, "overloaded", s.overloaded, "codel_target",
-		(int)p->codel_target, "codel_interval", (int)p->codel_interval);
+		(int)p->codel_target, "codel_interval", (int)p->codel_interval, "fixed",
+		model_fixes(model_of_server(server), i, why, sizeof(why)) ? why : NULL);
 }
 
+/* Those that may have work. */
 static int show_pools(ol_req *r)
 {
 	const struct control *c = ol_app_data(r);
@@ -174,7 +183,8 @@ static int show_pools(ol_req *r)
 
 	server_info(c->main, &info);
 	for (unsigned i = 0; i < info.pools; i++)
-		json_array_append_new(all, pool_json(c->main, i));
+		if (model_works(model_of_server(c->main), i))
+			json_array_append_new(all, pool_json(c->main, i));
 	return ol_json_new(r, 200, all);
 }
 
@@ -262,6 +272,7 @@ static int resize_pool(ol_req *r)
 	unsigned threads = 0, queue = 0, i = 0;
 	struct server_info info;
 	json_t *body;
+	char why[160];
 
 	if (!is_json(ol_header(r, "Content-Type")))
 		return refuse_type(r);
@@ -270,8 +281,11 @@ static int resize_pool(ol_req *r)
 		i++;
 	if (i == info.pools)
 		return ol_error(r, 404, "no pool has this name");
-	if (!(body = ol_body_json(r)) || read_sizes(r, body, &threads, &queue) ||
-		server_resize(c->main, name, threads, queue, ol_remote(r)))
+	if (!(body = ol_body_json(r)) || read_sizes(r, body, &threads, &queue))
+		return -1;
+	if (model_fixes(model_of_server(c->main), i, why, sizeof(why)))
+		return ol_error(r, 409, why);
+	if (server_resize(c->main, name, threads, queue, ol_remote(r)))
 		return -1;
 	return ol_json_new(r, 200, pool_json(c->main, i));
 }

@@ -129,8 +129,8 @@ void dispatch_pool_fini(struct dispatch_pool *p);
 /* Index of a pool by its name (NULL: the default one); -1 when there is none.  Any thread. */
 int dispatch_pool_index(const struct dispatch_shared *s, const char *name);
 
-/* Changes the sizes of a pool while it runs, and logs who did; 0 leaves one as it is.  -ENOENT, -EINVAL: out of range.
- * Any thread. */
+/* Changes the sizes of a pool while it runs, and logs who did; 0 leaves one as it is.  -ENOENT; -EINVAL: out of range;
+ * -ENOTSUP: the model gives it one size for good.  Any thread. */
 CHECKED int dispatch_resize(struct dispatch_shared *s, const char *name, unsigned threads, unsigned queue,
 	const char *by);
 

@@ -11,11 +11,12 @@
  *
  * Sizes change while all that goes on.  Whoever resizes holds the pool's mutex from reading the old sizes to having
  * logged the new ones, so that two half resizes do not undo each other and the log tells them in their order.  Requests
- * never take that mutex.
+ * never take that mutex.  A pool that has no work in the server's model, or always the same threads, is not resized.
  *
  * Threads: dispatch_enter and dispatch_leave on the request's loop; resizing and looking up on any.
  */
 #include "dispatch_internal.h"
+#include "model.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -79,11 +80,14 @@ static void resize(struct dispatch_shared *s, struct dispatch_pool *p, unsigned 
 int dispatch_resize(struct dispatch_shared *s, const char *name, unsigned threads, unsigned queue, const char *by)
 {
 	int i = dispatch_pool_index(s, name);
+	char why[160];
 
 	if (i < 0)
 		return -ENOENT;
 	if (threads > POOL_THREADS_MAX || queue > POOL_QUEUE_MAX)
 		return -EINVAL;
+	if (model_fixes(model_of(s->config->model), (unsigned)i, why, sizeof(why)))
+		return -ENOTSUP;
 	pthread_mutex_lock(&s->pools[i].resizing);
 	resize(s, &s->pools[i], threads, queue, by);
 	pthread_mutex_unlock(&s->pools[i].resizing);
@@ -95,7 +99,12 @@ void dispatch_step(struct dispatch_shared *s, int threads, const char *by)
 	struct dispatch_pool *p = &s->pools[0];
 	struct pool_stats now;
 	int64_t wanted;
+	char why[160];
 
+	if (model_fixes(model_of(s->config->model), 0, why, sizeof(why))) {
+		log_printf(s->log, LOG_WARN, "%s: pool \"%s\" stays as it is: %s", by, p->name, why);
+		return;
+	}
 	pthread_mutex_lock(&p->resizing);
 	pool_stats(p->pool, &now);
 	wanted = (int64_t)now.limit + threads;

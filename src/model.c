@@ -48,6 +48,22 @@ unsigned model_pool(const struct model *m, unsigned i)
 	return m->lane == MODEL_POOL ? 0 : i;
 }
 
+bool model_works(const struct model *m, unsigned i)
+{
+	return model_pool(m, i) == i && !m->offload_inline;
+}
+
+bool model_fixes(const struct model *m, unsigned i, char *dst, size_t n)
+{
+	if (!model_works(m, i))
+		snprintf(dst, n, "the server runs --model %s, in which this pool has no work", m->name);
+	else if (m->threads)
+		snprintf(dst, n, "the server runs --model %s, in which this pool is never resized", m->name);
+	else
+		return false;
+	return true;
+}
+
 static const char *plural(unsigned n)
 {
 	return n == 1 ? "" : "s";

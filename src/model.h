@@ -39,6 +39,12 @@ CHECKED bool model_pooled(const struct model *m, bool declared);
 /* The pool (by its place in the app's table) that does the work of pool i. */
 CHECKED unsigned model_pool(const struct model *m, unsigned i);
 
+/* Whether pool i ever has work: a handler's, or what is offloaded. */
+CHECKED bool model_works(const struct model *m, unsigned i);
+
+/* Whether pool i has one size for good; then dst, which ends with a NUL, says why. */
+CHECKED bool model_fixes(const struct model *m, unsigned i, char *dst, size_t n);
+
 /* What the model has made of the app, for the log: "model wsgi: 12 endpoints on pool default, 40 threads".  dst ends
  * with a NUL. */
 void model_text(char *dst, size_t n, const struct model *m, unsigned endpoints, unsigned loops, unsigned threads);

@@ -87,8 +87,9 @@ const struct ol_pool *server_pool_declared(const ol_server *s, unsigned i);
 uint64_t server_route_refused(const ol_server *s, uint32_t index);
 
 /* Changes a pool (NULL: the default one) while it runs; 0 leaves threads or queue as it is.  by: who wants it, for the
- * log.  -ENOENT; -EINVAL: over POOL_THREADS_MAX or POOL_QUEUE_MAX.  server_step: so many threads more (or fewer) for
- * the default pool; at its bounds nothing is changed, and that is logged.  Any thread. */
+ * log.  -ENOENT; -EINVAL: over POOL_THREADS_MAX or POOL_QUEUE_MAX; -ENOTSUP: the model gives it one size for good.
+ * server_step: so many threads more (or fewer) for the default pool; at its bounds, and where the model has it at one
+ * size, nothing is changed, and that is logged.  Any thread. */
 CHECKED int server_resize(ol_server *s, const char *pool, unsigned threads, unsigned queue, const char *by);
 void server_step(ol_server *s, int threads, const char *by);
 

@@ -416,7 +416,8 @@ static int resize(ol_req *r)
 	int rc = ol_pool_resize(ol_app_data(r), ol_query(r, "pool"), (unsigned)number(r, "threads", 0),
 		(unsigned)number(r, "queue", 0));
 
-	return ol_textf(r, 200, "%s\n", rc == 0 ? "0" : rc == -ENOENT ? "ENOENT" : rc == -EINVAL ? "EINVAL" : "?");
+	return ol_textf(r, 200, "%s\n", rc == 0 ? "0" : rc == -ENOENT ? "ENOENT" : rc == -EINVAL ? "EINVAL" :
+		rc == -ENOTSUP ? "ENOTSUP" : "?");
 }
 
 static int crash(ol_req *r)

@@ -445,6 +445,11 @@ class PoolCard {
 		this.sizers = {};
 		for (const row of this.node.querySelectorAll(".sizer"))
 			this.sizers[row.dataset.size] = new Sizer(this, row, told[row.dataset.size === "threads" ? "limit" : "queue"]);
+		if (told.fixed) {
+			for (const row of this.node.querySelectorAll(".sizer"))
+				row.hidden = true;
+			this.say(`${told.limit} thread${told.limit === 1 ? "" : "s"}: ${told.fixed}`);
+		}
 		this.chart = new Chart(this.node.querySelector("figure"), [
 			{ name: "running", colour: "--sync" }, { name: "waiting", colour: "--alarm" },
 			{ name: "threads", colour: "--other", dashed: true }], v => f.short(v), { steps: true, least: 4 });
@@ -519,6 +524,7 @@ function showPools(told, now, then) {
 			pools.set(p.name, new PoolCard(p));
 		pools.get(p.name).show(p, now, then);
 	}
+	byId("pools").parentElement.hidden = Boolean(told) && told.length === 0;        /* a model without pools */
 	keyed(byId("pools"), told || [], p => p.name, p => pools.get(p.name).node, () => {});
 	for (const p of told || [])
 		pools.get(p.name).sample(p);

@@ -1,7 +1,9 @@
 """--model: the same app under other frameworks' concurrency, as a client sees it: who waits for whom."""
 import json
 import os
+import re
 import select
+import signal
 import socket
 
 import pytest
@@ -80,6 +82,43 @@ def test_a_route_of_a_model_cannot_be_moved(gated):
     assert r.status == 409 and "--model asgi" in json.loads(r.read())["detail"]
     c.close()
     assert s.ask("/where/sync")[2].startswith(b"ol-loop")
+
+
+def patch_pool(s, name, sizes):
+    import http.client
+    c = http.client.HTTPConnection("127.0.0.1", s.control, timeout=60)
+    c.request("PATCH", f"/pools/{name}", json.dumps(sizes), {"Content-Type": "application/json"})
+    r = c.getresponse()
+    told = json.loads(r.read())
+    c.close()
+    return r.status, told
+
+
+POOLS = ["default", "one", "second", "third", "background"]
+WORKING = {"hybrid": POOLS, "asgi": [], "tornado": POOLS, "wsgi": ["default"], "wsgi-sync": ["default"]}
+RESIZED = {**WORKING, "wsgi-sync": []}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_pool_is_told_of_where_it_has_work_and_resized_where_that_helps(serve, model):
+    s = serve("testapp", "--model", model)
+    assert re.findall(r" pool +name=(\w+)", s.log) == WORKING[model]
+    pools = json.loads(s.ask_control("/pools")[1])
+    assert [p["name"] for p in pools] == WORKING[model]
+    assert [p["name"] for p in pools if p["fixed"] is None] == RESIZED[model]
+    for name in POOLS:
+        may = name in RESIZED[model]
+        status, told = patch_pool(s, name, {"threads": 4})
+        assert status == (200 if may else 409), name
+        assert told["limit"] == 4 if may else f"--model {model}, in which this pool " in told["detail"], name
+        assert s.ask(f"/a/resize?threads=5&pool={name}")[2] == (b"0\n" if may else b"ENOTSUP\n"), name
+        assert (s.metric("offloop_pool_limit", pool=name) == 5) == may, name
+    assert patch_pool(s, "nonesuch", {"threads": 4})[0] == 404
+    assert patch_pool(s, "one", {"threads": 0})[0] == 422
+    s.process.send_signal(signal.SIGTTIN)
+    s.wait_log("by=SIGTTIN threads_from=5 threads_to=6" if "default" in RESIZED[model] else
+               rf"warn .*SIGTTIN: pool \S*default\S* stays as it is: the server runs --model {model}, ")
+    assert s.log.count("pool resized") == 2 * len(RESIZED[model]) + ("default" in RESIZED[model])
 
 
 @pytest.mark.parametrize("model,line", [

@@ -51,6 +51,23 @@ START_TEST(wsgi_has_one_pool_and_wsgi_sync_one_thread_of_it)
 }
 END_TEST
 
+START_TEST(a_pool_is_resized_where_it_has_work_and_more_than_one_size)
+{
+	static const char *const works[] = { "yyy", "nnn", "yyy", "ynn", "ynn" };
+	static const char *const fixed[] = { "nnn", "yyy", "nnn", "nyy", "yyy" };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		for (unsigned pool = 0; pool < 3; pool++) {
+			char why[160] = "";
+
+			ck_assert(model_works(model_of(all[i]), pool) == (works[i][pool] == 'y'));
+			ck_assert(model_fixes(model_of(all[i]), pool, why, sizeof(why)) == (fixed[i][pool] == 'y'));
+			ck_assert((strstr(why, model_of(all[i])->name) != NULL) == (fixed[i][pool] == 'y'));
+		}
+	}
+}
+END_TEST
+
 static void check_text(enum config_model m, unsigned endpoints, unsigned loops, unsigned threads, const char *wanted)
 {
 	char text[160];
@@ -94,6 +111,7 @@ int main(void)
 	tcase_add_test(t, the_others_decide_and_have_a_loop);
 	tcase_add_test(t, asgi_and_tornado_differ_in_what_is_offloaded);
 	tcase_add_test(t, wsgi_has_one_pool_and_wsgi_sync_one_thread_of_it);
+	tcase_add_test(t, a_pool_is_resized_where_it_has_work_and_more_than_one_size);
 	tcase_add_test(t, a_line_says_what_has_become_of_the_app);
 	tcase_add_test(t, the_line_is_cut_where_it_does_not_fit);
 	suite_add_tcase(s, t);

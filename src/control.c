@@ -164,8 +164,8 @@ static json_t *pool_json(const ol_server *server, unsigned i)
 		oldest = now - s.oldest_queued_ns;
 	return json_pack("{ss si si si si si si si si sI sI sI sI sI sf si si sb sb si si ss?}", "name",
 		pool_name(pool), "limit", (int)s.limit, "queue", (int)s.queue_max, "threads", (int)s.threads,
-		"running", (int)s.running, "blocked", (int)s.blocked, "idle", (int)s.idle, "starting", (int)s.starting, "queued", (int)s.queued,
-		"done", (json_int_t)s.done, "waited", (json_int_t)s.waited, "rejected",
+		"running", (int)s.running, "blocked", (int)s.blocked, "idle", (int)s.idle,
+		"starting", (int)s.starting, "queued", (int)s.queued, "done", (json_int_t)s.done, "waited", (json_int_t)s.waited, "rejected",
 		(json_int_t)(n.queue_full + n.max_inflight + n.streams + n.queue_timeout + n.codel), "dropped",
 		(json_int_t)(n.left + n.deadline + n.shutdown), "started", (json_int_t)s.started,
 		"oldest_queued_seconds", (double)oldest / 1e9, "spares", (int)p->spares, "queue_timeout",

@@ -83,7 +83,7 @@ void lateness_look(struct lateness *l)
 	l->gap_ns = l->noted_ns + lost + l->margin_ns;
 	l->noted_ns = 0;
 	l->lost_ns += lost;
-	l->doubt_ns += lost + l->margin_ns + l->hidden_ns;
+	l->doubt_ns += lost + l->margin_ns;
 	l->suspended_ns = suspended;
 	l->looked_ns = l->told_ns = now;
 }

@@ -18,7 +18,7 @@ struct lateness {
 	struct lateness_clock clock;
 	uint64_t looked_ns;             /* the last look */
 	uint64_t lost_ns;               /* all the time the machine stood still, as far as is certain */
-	uint64_t doubt_ns;              /* the same, and all that more it may have been */
+	uint64_t doubt_ns;              /* the same with all its margins */
 	uint64_t margin_ns;             /* as much more may have been lost before the last look; 0: it was in time */
 	uint64_t hidden_ns;             /* and that more, if it looked as if who has stood still were blocked */
 	uint64_t gap_ns;                /* what may have been lost between the beginnings of the last two */

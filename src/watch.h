@@ -44,7 +44,7 @@ struct watch_shared {
 	_Atomic uint32_t asleep;        /* 1: it sleeps, and must be woken by who enters */
 };
 
-#define WATCH_LOOK_NS NS_PER_MS         /* a look, or waking up for one, takes no longer when nothing is amiss */
+#define WATCH_LOOK_NS (2 * NS_PER_MS)   /* a look, or waking up for one, takes no longer when nothing is amiss */
 
 #define WATCH_BUCKETS 14
 extern const uint64_t watch_bucket_ns[WATCH_BUCKETS];       /* upper bounds; the last is NEVER */

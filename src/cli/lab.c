@@ -7,8 +7,8 @@
  *
  * Everything stays on the loopback, is bounded in time, and ends: SIGINT, SIGTERM and SIGHUP set a flag that every wait
  * looks at, the servers are ended, and what there is by then is written, marked as stopped; when the lab is killed a
- * guardian ends them.  The files are tried before
- * anything is measured, so that no run is lost to a misspelt folder.
+ * guardian ends them.  The files are tried before anything is measured, so that no run is lost to a misspelt folder,
+ * and at the end both are written, whatever becomes of the first.
  *
  * Exit status: 0; 1 when nothing could be measured or written; 2 for wrong options; 128 and the signal's number when
  * one stopped it.
@@ -17,13 +17,16 @@
 #include "cli/cli.h"
 #include "cli/lab_cell.h"
 #include "cli/lab_guard.h"
+#include "cli/lab_out.h"
 #include "cli/lab_report.h"
 #include "cli/lab_verdict.h"
+#include "cli/safe_text.h"
 #include "offloop.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +72,30 @@ static void catch_signals(void)
 
 /* ---- what the report begins with --------------------------------------------------------------------------------- */
 
+/* Somebody's text as JSON, which takes UTF-8 alone: what is none, or steers a terminal, becomes '?'.  NULL: no memory. */
+static json_t *text_json(const char *text)
+{
+	char *safe = strdup(text), *to = safe;
+	json_t *o = NULL;
+	bool good;
+
+	while (safe && *text) {
+		size_t n = safe_character(text, &good);
+
+		if (good)
+			to = mempcpy(to, text, n);
+		else
+			*to++ = '?';
+		text += n;
+	}
+	if (safe) {
+		*to = 0;
+		o = json_string(safe);
+	}
+	free(safe);
+	return o;
+}
+
 static json_t *command_line(int argc, char **argv)
 {
 	char line[1024] = "offloop lab";
@@ -76,7 +103,7 @@ static json_t *command_line(int argc, char **argv)
 
 	for (int i = 1; i < argc && at < sizeof(line) - 1; i++)
 		at += (size_t)snprintf(line + at, sizeof(line) - at, " %s", argv[i]);
-	return json_string(line);
+	return text_json(line);
 }
 
 static json_t *plan_json(const struct lab_run *run)
@@ -96,10 +123,10 @@ static json_t *subject_json(struct lab_run *run, size_t i)
 	bool installed = !s.peer || found->program, everywhere = true;
 	json_t *where = json_array();
 	char *command = installed ? lab_server_command(&s, &run->how, found) : NULL;
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s?, s:i, s:s, s:s?, s:b, s:s?}", "name", s.name, "kind",
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s?, s:i, s:s, s:o, s:b, s:s?}", "name", s.name, "kind",
 		s.peer ? "peer" : "model", "what", s.what, "version", s.peer ? found->version : "offloop " OL_VERSION,
-		"processes", (int)lab_processes(&s, &run->how), "threads", s.threads, "command", command, "installed",
-		installed, "why", found->why);
+		"processes", (int)lab_processes(&s, &run->how), "threads", s.threads, "command",
+		command ? text_json(command) : json_null(), "installed", installed, "why", found->why);
 
 	for (size_t w = 0; w < lab_nworkloads; w++) {
 		const char *name = lab_workloads[w].name;
@@ -236,28 +263,44 @@ static int measure(struct lab_run *run)
 
 /* ---- the command ------------------------------------------------------------------------------------------------- */
 
-/* Whether a file can be written; one that is not there is made. */
-static bool writable(const char *name)
+/* Whether both files can be written, and are two: 0; else the exit status, after one line on stderr. */
+static int check_files(const struct lab_plan *p)
 {
-	int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	char *json, *page;
+	bool same;
 
-	if (fd < 0)
-		fprintf(stderr, "offloop lab: %s: %s\n", name, strerror(errno));
-	else
-		close(fd);
-	return fd >= 0;
+	if (lab_out_check(p->json) || lab_out_check(p->out))
+		return 1;
+	json = lab_out_place(p->json);
+	page = lab_out_place(p->out);
+	same = json && page && strcmp(json, page) == 0;
+	free(json);
+	free(page);
+	if (same)
+		fprintf(stderr, "offloop lab: --json %s and --out %s are one file; give each its own\n", p->json, p->out);
+	return same ? 2 : 0;
+}
+
+static int write_json(const json_t *report, const char *path)
+{
+	char *json = json_dumps(report, JSON_INDENT(1));
+	int rc = json ? lab_out_write(path, (struct slice){ json, strlen(json) }) : -ENOMEM;
+
+	if (!json)
+		fprintf(stderr, "offloop lab: cannot make %s: %s\n", path, strerror(-rc));
+	free(json);
+	return rc;
 }
 
 static int write_files(const struct lab_run *run)
 {
-	if (json_dump_file(run->report, run->plan.json, JSON_INDENT(1)) < 0) {
-		fprintf(stderr, "offloop lab: %s: it could not be written\n", run->plan.json);
-		return -EIO;
-	}
-	if (lab_report_write(run->report, run->plan.out))
-		return -EIO;
-	fprintf(stderr, "offloop lab: %s and %s are written\n", run->plan.out, run->plan.json);
-	return 0;
+	int json = write_json(run->report, run->plan.json), page = lab_report_write(run->report, run->plan.out);
+
+	if (json == 0 && page == 0)
+		fprintf(stderr, "offloop lab: %s and %s are written\n", run->plan.out, run->plan.json);
+	else if (json == 0 || page == 0)
+		fprintf(stderr, "offloop lab: %s is written\n", json == 0 ? run->plan.json : run->plan.out);
+	return json ? json : page;
 }
 
 static void fini(struct lab_run *run)
@@ -271,10 +314,10 @@ static void fini(struct lab_run *run)
 /* The exit status. */
 static int lab(struct lab_run *run, int argc, char **argv)
 {
-	int rc;
+	int rc = check_files(&run->plan);
 
-	if (!writable(run->plan.json) || !writable(run->plan.out))
-		return 1;
+	if (rc)
+		return rc;
 	catch_signals();
 	rc = prepare(run, argc, argv);
 	if (rc == 0)

@@ -6,27 +6,19 @@
  * separators U+2028 and U+2029 among it.  In JSON these can only stand in strings, where the escapes mean the same.
  * The page's policy lets it ask nothing of anybody.
  *
- * The file is made beside its place under another name, synced, and renamed, so that whoever opens the path sees a
- * whole page, the old or the new.  Where the path leads through a link, the link stays and its target is replaced.
- * What is there and no ordinary file (a device, a pipe) is left alone.
- *
  * One thread.
  */
 #include "cli/lab_report.h"
 #include "base/slice.h"
 #include "cli/lab_files.h"
+#include "cli/lab_out.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define JSON_HOLE "report.json"
-
-/* ---- the page ---------------------------------------------------------------------------------------------------- */
 
 /* JSON's text so that it can stand in a <script>. */
 static int append_json(struct buf *out, const char *text)
@@ -89,75 +81,15 @@ int lab_report_page(const json_t *report, struct buf *out)
 	return rc;
 }
 
-/* ---- the file ---------------------------------------------------------------------------------------------------- */
-
-/* As open(2) would have made it: mkostemp lets nobody else read it. */
-static int allow_readers(int fd)
-{
-	mode_t mask = umask(0);
-
-	umask(mask);
-	return fchmod(fd, 0666 & ~mask) ? -errno : 0;
-}
-
-/* Makes the file under a name of its own, which takes the place of path when all of it is on the disk. */
-static int replace(const char *path, struct slice bytes)
-{
-	char *name;
-	int fd, rc;
-
-	if (asprintf(&name, "%s.XXXXXX", path) < 0)
-		return -ENOMEM;
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd < 0) {
-		rc = -errno;
-		free(name);
-		return rc;
-	}
-	rc = lab_write_all(fd, bytes);
-	if (rc == 0)
-		rc = allow_readers(fd);
-	if (rc == 0 && fsync(fd))
-		rc = -errno;
-	if (close(fd) && rc == 0)
-		rc = -errno;
-	if (rc == 0 && rename(name, path))
-		rc = -errno;
-	if (rc)
-		unlink(name);
-	free(name);
-	return rc;
-}
-
-/* Where a page for path is to be put, new: its target, when it is a link.  NULL with errno. */
-static char *place_of(const char *path)
-{
-	struct stat st;
-
-	if (stat(path, &st)) {
-		/* A link that leads nowhere has no target to replace. */
-		if (errno != ENOENT || lstat(path, &st) == 0)
-			return NULL;
-		return strdup(path);
-	}
-	if (S_ISREG(st.st_mode))
-		return realpath(path, NULL);
-	errno = S_ISDIR(st.st_mode) ? EISDIR : EEXIST;
-	return NULL;
-}
-
 int lab_report_write(const json_t *report, const char *path)
 {
 	struct buf page = { 0 };
-	char *place = place_of(path);
-	int rc = place ? lab_report_page(report, &page) : -errno;
+	int rc = lab_report_page(report, &page);
 
-	if (rc == 0)
-		rc = replace(place, buf_slice(&page));
 	if (rc)
-		fprintf(stderr, "offloop lab: cannot write the report to %s: %s\n", path,
-			rc == -EEXIST ? "It is no ordinary file" : strerror(-rc));
+		fprintf(stderr, "offloop lab: cannot make %s: %s\n", path, strerror(-rc));
+	else
+		rc = lab_out_write(path, buf_slice(&page));
 	buf_fini(&page);
-	free(place);
 	return rc;
 }

@@ -215,6 +215,52 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("args, status, why", [
+    (["--out", "/dev/null"], 1, "no ordinary file"),
+    (["--json", "/dev/null"], 1, "no ordinary file"),
+    (["--json", "n" * 256], 1, "File name too long"),
+    (["--out", "missing/"], 1, "No such file"),
+    (["--out", "same", "--json", "./same"], 2, "one file"),
+])
+def test_files_that_cannot_be_are_told_before_anything_is_measured(args, status, why, tmp_path):
+    done = subprocess.run([program_path("offloop"), "lab", *args], capture_output=True, text=True, timeout=PATIENCE,
+                          cwd=tmp_path, check=False)
+    assert done.returncode == status, done.stderr
+    assert why in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lost, kept", [("json", "html"), ("html", "json")])
+def test_one_file_that_cannot_be_written_does_not_cost_the_other(lost, kept, tmp_path):
+    folders = {name: tmp_path / name for name in ("json", "html")}
+    for folder in folders.values():
+        folder.mkdir()
+    run = subprocess.Popen([program_path("offloop"), "lab", "--backend", BACKEND, "--rounds", "1", "--secs", "0.2",
+                            "--only", "asgi", "--workloads", "trivial", "--json", folders["json"] / "file",
+                            "--out", folders["html"] / "file"], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: servers_of(run.pid))
+    folders[lost].rmdir()
+    said = run.communicate(timeout=PATIENCE)[1]
+    assert run.returncode == 1 and f"cannot write {folders[lost]}/file: No such file" in said, said
+    assert f"{folders[kept]}/file is written" in said
+    assert [f.name for f in folders[kept].iterdir()] == ["file"]
+
+
+def test_a_file_may_have_the_longest_name_there_is(lab, tmp_path):
+    run = lab("--rounds", 1, "--secs", 0.05, "--only", "asgi", "--workloads", "trivial", "--out", "n" * 255)
+    run.end()
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["lab.json", "n" * 255]
+
+
+def test_arguments_that_are_no_utf8_do_not_cost_the_run(tmp_path):
+    done = subprocess.run([program_path("offloop"), "lab", "--rounds", "1", "--secs", "0.05", "--only", "asgi",
+                           "--workloads", "trivial", "--backend", BACKEND, "--json", b"\xe9.json"],
+                          capture_output=True, timeout=PATIENCE, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / os.fsdecode(b"\xe9.json")).read_text())
+    assert report["command"].endswith("--json ?.json")
+
+
 def test_the_app_can_be_run_by_hand(serve):
     app = serve(["offloop", "lab", "serve"], "--model", "asgi")
     for path in ("/", "/sync", "/block10", "/offload10", "/block50", "/offload50", "/wrong50"):

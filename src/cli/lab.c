@@ -1,4 +1,4 @@
-/* lab.c: `offloop lab [OPTION ...]`, and `offloop lab serve`.
+/* lab.c: `offloop lab [OPTION ...]`.
  *
  * Answers which concurrency model suits which service, by measurement: one app runs under each of offloop's models,
  * and with --peers under other servers, through the same workloads, and what came of it is written as a report for
@@ -136,6 +136,8 @@ static json_t *subject_json(struct lab_run *run, size_t i)
 		else if (run->plan.workloads >> w & 1)
 			json_array_append_new(where, json_string(name));
 	}
+	if (s.pool)
+		json_object_set_new(o, "pool", json_integer(s.pool));
 	if (s.as)
 		json_object_set_new(o, "as", json_string(s.as));
 	if (!everywhere)
@@ -153,8 +155,10 @@ static json_t *workload_json(const struct lab_run *run, const struct lab_workloa
 	lab_paths(w, NULL, path, sizeof(path));
 	o = json_pack("{s:s, s:s, s:i, s:s}", "name", w->name, "what", w->what, "connections",
 		(int)w->fast.connections, "measures", path);
+	if (w->no_memory)
+		json_object_set_new(o, "no_memory", json_string(w->no_memory));
 	if (w->beside.path)
-		json_object_set_new(o, "beside", json_integer(w->beside.connections));
+		json_object_set_new(o, "beside", json_integer(lab_beside(w)));
 	if (w->idle)
 		json_object_set_new(o, "idle", json_integer(run->plan.idle));
 	return o;
@@ -241,7 +245,8 @@ static int prepare(struct lab_run *run, int argc, char **argv)
 		.connections = run->plan.idle + FILES_BESIDE_IDLE, .backend = run->plan.backend };
 	run->cells = count_cells(&run->plan);
 	run->repeats_ns = (uint64_t)(run->cells * run->plan.rounds * run->plan.secs * (double)NS_PER_S / 8);
-	run->began_ns = clock_now_ns();
+	run->began_ns = run->told_ns = clock_now_ns();
+	lab_progress_plan(run);
 	return begin_report(run, argc, argv);
 }
 
@@ -339,6 +344,8 @@ static int run(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "serve") == 0)
 		return lab_serve(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "peer") == 0)
+		return lab_peer(argc - 1, argv + 1);
 	open_standard_streams();
 	rc = lab_options(&lab_run.plan, argc, argv, err, sizeof(err));
 	if (rc == 1) {
@@ -358,7 +365,8 @@ const struct command command_lab = { "lab", "lab [--peers] [OPTION ...]", "measu
 	"Runs one app under each model (hybrid, asgi, tornado, wsgi, wsgi-sync) through the same workloads, and\n"
 	"writes a report, lab.html, and what was measured, lab.json.  Where that changes something two variants are\n"
 	"measured, too: tornado+offload, with handlers rewritten to offload what blocks, and hybrid+guard, with\n"
-	"--guard demote.  It takes about two minutes; everything stays on the loopback.\n"
+	"--guard demote.  Everything stays on the loopback.  It takes about two minutes, with --peers five, and\n"
+	"with --long about five times as long; at its start it says how long about.\n"
 	"\n"
 	"  --peers            measure servers of other makers, too, as far as they are installed; those written in\n"
 	"                     Python with the one that the environment's PYTHON names (/usr/bin/python3)\n"
@@ -373,5 +381,11 @@ const struct command command_lab = { "lab", "lab [--peers] [OPTION ...]", "measu
 	"  --out FILE         the report (lab.html)\n"
 	"  --json FILE        what was measured (lab.json)\n"
 	"\n"
-	"offloop lab serve [OPTION ...] runs the app that is measured; offloop lab serve --help lists its options.\n",
+	"offloop lab serve [OPTION ...] runs the app that is measured; offloop lab serve --help lists its options.\n"
+	"offloop lab peer NAME DIR makes the folder DIR with a peer's files, and prints the command that starts it.\n"
+	"\n"
+	"An app of your own is measured by hand: it has the same models.  Start it under each, and let a load\n"
+	"tool ask for what your clients ask for, as with wrk:\n"
+	"  ./app --model hybrid --port 8000 &      and then asgi, tornado, wsgi, wsgi-sync\n"
+	"  wrk -c 64 -d 10 --latency http://127.0.0.1:8000/path\n",
 	run };

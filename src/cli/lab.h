@@ -23,6 +23,7 @@ struct lab_subject {
 	const char *options;            /* models: what their servers are started with, beside what all are */
 	const char *as;                 /* a variant: of which model; NULL: it is none */
 	const char *only;               /* a variant: the workloads where it differs, with commas between */
+	unsigned pool;                  /* models: requests that can block at once; 0: as many as loops or processes */
 	unsigned settle_ms;             /* a variant: so much longer goes by before what it does is counted */
 	bool many;                      /* models: 2 x CPUs + 1 processes */
 	bool offloads;                  /* asked for handlers that offload what blocks: /offload50, not /block50 */
@@ -63,6 +64,7 @@ struct lab_workload {
 	struct lab_group fast, beside;  /* what is measured, and what goes on beside it */
 	bool all;                       /* the cell's own figures are of both, and those of `fast` extra */
 	unsigned idle;                  /* connections that rest meanwhile */
+	const char *no_memory;          /* why memory is not compared here; NULL: it is */
 };
 
 extern const struct lab_workload lab_workloads[];
@@ -70,6 +72,9 @@ extern const size_t lab_nworkloads;
 
 /* What a subject is asked for, as "GET / beside GET /block50"; that of NULL is what those are who do not offload. */
 void lab_paths(const struct lab_workload *w, const struct lab_subject *s, char *dst, size_t n);
+
+/* Clients beside those that are measured, of all sorts. */
+int lab_beside(const struct lab_workload *w);
 
 /* ---- what is asked for (lab_options.c) --------------------------------------------------------------------------- */
 
@@ -112,5 +117,8 @@ bool lab_stopped(void);
 
 /* `offloop lab serve [OPTION ...]`: the exit status. */
 int lab_serve(int argc, char **argv);
+
+/* `offloop lab peer NAME DIR`: the exit status. */
+int lab_peer(int argc, char **argv);
 
 #endif

@@ -13,7 +13,7 @@ struct lab_run {
 	struct lab_found found[LAB_SUBJECTS_MAX];       /* of peers */
 	uint64_t repeats_ns;                    /* how long dirty samples may still be taken again */
 	unsigned cells, cells_done;
-	uint64_t began_ns;
+	uint64_t began_ns, told_ns;             /* and when a line was written last */
 	json_t *report;                         /* its "cells" grow */
 };
 
@@ -26,7 +26,11 @@ CHECKED int lab_cells(struct lab_run *run, unsigned workload);
 CHECKED int lab_cell_sum(json_t *cell);
 
 /* lab_progress.c: what is going on, on standard error. */
-void lab_progress(const struct lab_run *run, const char *workload, const char *subject, unsigned round);
-void lab_progress_cell(const struct lab_run *run, const json_t *cell);
+void lab_progress_plan(const struct lab_run *run);
+void lab_progress(struct lab_run *run, const char *workload, const char *subject, unsigned round);
+void lab_progress_cell(struct lab_run *run, const json_t *cell);
+
+/* How long a run of this plan takes, in seconds, more or less. */
+double lab_estimate(const struct lab_plan *p);
 
 #endif

@@ -2,9 +2,11 @@
  *
  * A run takes minutes, so somebody who watches should see that it moves, and somebody who reads a log should not be
  * flooded: on a terminal one line changes in place and each cell leaves a line when it is done; elsewhere there are
- * only those.
+ * those, and a line of where it is after ten seconds without one.  Before all there is an estimate of the time: what
+ * samples and the pauses of a loop that is blocked take is known, what starts take is not, and a busy machine adds up
+ * to an eighth for samples that are taken again.
  *
- * Text alone; nothing is kept between calls.
+ * Text alone; of what it said it keeps when, in the run.
  */
 #include "base/clock.h"
 #include "cli/lab_cell.h"
@@ -13,17 +15,74 @@
 #include <string.h>
 #include <unistd.h>
 
+#define QUIET_NS (10 * NS_PER_S)
+
+/* Seconds beside its rounds' own: a server's start and end; of a round, warming up and what is under way at its end;
+ * opening connections that rest, by a server that starts anew; and what a blocked loop needs to answer everybody. */
+#define START_S 0.15
+#define START_PEER_S 0.8
+#define ROUND_S 0.15
+#define REST_S 1.2
+#define BLOCKED_S 1.5
+
 static bool live(void)
 {
 	return isatty(STDERR_FILENO);
 }
 
-void lab_progress(const struct lab_run *run, const char *workload, const char *subject, unsigned round)
+/* Whether what blocks stops the subject's loop, so that clients wait for each other. */
+static bool stops(const struct lab_subject *s, const struct lab_workload *w)
 {
-	if (live())
-		fprintf(stderr, "\r\033[K%u of %u, %u s: %s under %s, round %u of %u", run->cells_done + 1, run->cells,
-			(unsigned)((clock_now_ns() - run->began_ns) / NS_PER_S), subject, workload, round,
-			run->plan.rounds);
+	return strncmp(w->name, "block", 5) == 0 && !s->peer && !s->offloads &&
+		(strcmp(s->name, "asgi") == 0 || strcmp(s->name, "tornado") == 0);
+}
+
+static double round_secs(const struct lab_plan *p, const struct lab_subject *s, const struct lab_workload *w)
+{
+	double blocked = stops(s, w) && p->secs < BLOCKED_S ? BLOCKED_S - p->secs : 0;
+
+	return p->secs + ROUND_S + s->settle_ms / 1e3 + (w->idle ? REST_S : 0) + blocked;
+}
+
+double lab_estimate(const struct lab_plan *p)
+{
+	double secs = 0;
+
+	for (size_t i = 0; i < lab_nsubjects(); i++) {
+		const struct lab_subject s = lab_subject(i);
+
+		for (size_t n = 0; n < lab_nworkloads; n++) {
+			const struct lab_workload *w = &lab_workloads[n];
+
+			if (!(p->subjects >> i & 1) || !(p->workloads >> n & 1) || !lab_takes_part(&s, w->name))
+				continue;
+			secs += (s.peer ? START_PEER_S : START_S) + p->rounds * round_secs(p, &s, w);
+		}
+	}
+	return secs;
+}
+
+static unsigned seconds(const struct lab_run *run)
+{
+	return (unsigned)((clock_now_ns() - run->began_ns) / NS_PER_S);
+}
+
+void lab_progress_plan(const struct lab_run *run)
+{
+	fprintf(stderr, "offloop lab: %u cells, each %u round%s of %g s: about %.0f s\n", run->cells,
+		run->plan.rounds, run->plan.rounds == 1 ? "" : "s", run->plan.secs, lab_estimate(&run->plan));
+}
+
+void lab_progress(struct lab_run *run, const char *workload, const char *subject, unsigned round)
+{
+	bool due = clock_now_ns() - run->told_ns >= QUIET_NS;
+
+	if (!live() && !due)
+		return;
+	fprintf(stderr, "%s%u of %u, %u s: %s under %s, round %u of %u%s", live() ? "\r\033[K" : "",
+		run->cells_done + 1, run->cells, seconds(run), subject, workload, round, run->plan.rounds,
+		live() ? "" : "\n");
+	run->told_ns = clock_now_ns();
 }
 
 static double figure(const json_t *o, const char *key)
@@ -31,12 +90,13 @@ static double figure(const json_t *o, const char *key)
 	return json_number_value(json_object_get(o, key));
 }
 
-void lab_progress_cell(const struct lab_run *run, const json_t *cell)
+void lab_progress_cell(struct lab_run *run, const json_t *cell)
 {
 	const json_t *median = json_object_get(cell, "median"), *fast = json_object_get(median, "fast");
 	const char *status = json_string_value(json_object_get(cell, "status"));
 
-	fprintf(stderr, "%s%3u/%u  %-10s %-13s ", live() ? "\r\033[K" : "", run->cells_done, run->cells,
+	run->told_ns = clock_now_ns();
+	fprintf(stderr, "%s%3u/%u  %-10s %-15s ", live() ? "\r\033[K" : "", run->cells_done, run->cells,
 		json_string_value(json_object_get(cell, "workload")),
 		json_string_value(json_object_get(cell, "subject")));
 	if (!median)

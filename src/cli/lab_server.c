@@ -56,8 +56,7 @@ static char **words_of(const char *line)
 	return argv;
 }
 
-/* Words as a line, in quotes where one has a blank. */
-static char *line_of(char **argv)
+char *lab_line_of(char **argv)
 {
 	size_t n = 1;
 	char *line, *at;
@@ -100,7 +99,7 @@ char *lab_server_command(const struct lab_subject *subject, const struct lab_set
 	if (!subject->peer)
 		return lab_model_command(subject, how, "offloop", SHOWN_PORT);
 	if (command_of(subject, how, found, SHOWN_PORT, &argv, &folder) == 0)
-		line = line_of(argv);
+		line = lab_line_of(argv);
 	free(argv);
 	lab_folder_free(folder);
 	return line;

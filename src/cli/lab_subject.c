@@ -21,7 +21,7 @@
 static const struct lab_subject models[] = {
 	{ .name = "hybrid", .what = "As declared: async handlers on the loop, sync ones on a thread of a bounded pool, "
 		"as FastAPI and Starlette do.", .threads = "a loop for each CPU, pool of 40",
-		.options = "--model hybrid --pool 40" },
+		.options = "--model hybrid --pool 40", .pool = 40 },
 	{ .name = "asgi", .what = "Every handler on the loop, whatever it does: a pure ASGI app.",
 		.threads = "a loop for each CPU", .options = "--model asgi" },
 	{ .name = "tornado", .what = "Every handler on the loop, with a pool that a handler may offload to: what is "
@@ -29,17 +29,17 @@ static const struct lab_subject models[] = {
 		.options = "--model tornado --pool 40" },
 	{ .name = "wsgi", .what = "Every handler on a thread of a bounded pool: Flask under gunicorn's threaded "
 		"workers.",
-		.threads = "pool of 40", .options = "--model wsgi --pool 40" },
+		.threads = "pool of 40", .options = "--model wsgi --pool 40", .pool = 40 },
 	{ .name = "wsgi-sync", .what = "A process does one request at a time and closes the connection: gunicorn's "
 		"sync workers.", .threads = "one request a process", .options = "--model wsgi-sync", .many = true },
 	{ .name = "tornado+offload", .what = "tornado with its handlers rewritten: what blocks is offloaded in the "
 		"handler (ol_offload), as with Tornado's run_in_executor.",
 		.threads = "a loop for each CPU, pool of 40 to offload to", .options = "--model tornado --pool 40",
-		.as = "tornado", .only = "block10,block50,mixed", .offloads = true },
+		.as = "tornado", .only = "block10,block50,mixed", .pool = 40, .offloads = true },
 	{ .name = "hybrid+guard", .what = "hybrid with --guard demote: an async handler that has blocked its loop four "
 		"times goes to the pool.", .threads = "a loop for each CPU, pool of 40",
 		.options = "--model hybrid --pool 40 --guard demote", .as = "hybrid", .only = "wrong-lane",
-		.settle_ms = 500 },
+		.pool = 40, .settle_ms = 500 },
 };
 
 enum { MODELS = sizeof(models) / sizeof(models[0]) };

@@ -261,6 +261,37 @@ def test_arguments_that_are_no_utf8_do_not_cost_the_run(tmp_path):
     assert report["command"].endswith("--json ?.json")
 
 
+def test_a_run_says_at_its_start_how_long_it_takes(lab):
+    run = lab("--rounds", 2, "--secs", 0.05, "--only", "hybrid", "--workloads", "trivial,cpu")
+    run.end()
+    first = run.said.splitlines()[0]
+    assert first.startswith("offloop lab: 2 cells, each 2 rounds of 0.05 s: about ") and first.endswith(" s")
+
+
+def test_a_peer_can_be_laid_out_to_be_started_by_hand(tmp_path):
+    def peer(*args):
+        return subprocess.run([program_path("offloop"), "lab", "peer", *args], capture_output=True, text=True,
+                              timeout=PATIENCE, cwd=tmp_path, check=False)
+
+    done = peer("node", "here")
+    if "not installed" in done.stderr:
+        assert done.returncode == 1 and not list(tmp_path.iterdir())
+        return
+    assert done.returncode == 0 and done.stdout.startswith("cd here && ") and "app_node.js 8000" in done.stdout
+    assert [f.name for f in (tmp_path / "here").iterdir()] == ["app_node.js"]
+    again = peer("node", "here")
+    assert again.returncode == 1 and "File exists" in again.stderr
+
+
+@pytest.mark.parametrize("args, why", [([], "expected NAME and DIR"), (["nod", "x"], "did you mean node?"),
+                                       (["zzzzzzzz", "x"], "there are fastapi")])
+def test_a_peer_that_is_not_known_is_refused_in_one_line(args, why, tmp_path):
+    done = subprocess.run([program_path("offloop"), "lab", "peer", *args], capture_output=True, text=True,
+                          timeout=PATIENCE, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and why in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_app_can_be_run_by_hand(serve):
     app = serve(["offloop", "lab", "serve"], "--model", "asgi")
     for path in ("/", "/sync", "/block10", "/offload10", "/block50", "/offload50", "/wrong50"):

@@ -1,6 +1,6 @@
 /* labpage.c: the page of a report that was written by hand, or kept.  labpage REPORT.json PAGE.html
  *
- * Verdicts are made when the report has none.  So tests of the page need no run of the lab.
+ * Verdicts are made anew.  So tests of the page need no run of the lab.
  */
 #include "cli/lab_report.h"
 #include "cli/lab_verdict.h"
@@ -22,9 +22,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "labpage: %s:%d: %s\n", argv[1], error.line, error.text);
 		return 1;
 	}
-	rc = json_object_get(report, "verdicts") ? 0 : json_object_set_new(report, "verdicts", lab_verdicts(report));
-	if (rc == 0)
-		rc = json_object_set_new(report, "limits", lab_limits());
+	rc = lab_judge(report);
 	if (rc == 0)
 		rc = lab_report_write(report, argv[2]);
 	json_decref(report);

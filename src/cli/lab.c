@@ -260,10 +260,7 @@ static int measure(struct lab_run *run)
 	json_object_set_new(run->report, "seconds",
 		json_real((double)((clock_now_ns() - run->began_ns) / NS_PER_MS) / 1000));
 	json_object_set_new(run->report, "stopped", json_boolean(lab_stopped()));
-	if (rc == 0 && (json_object_set_new(run->report, "verdicts", lab_verdicts(run->report)) ||
-		json_object_set_new(run->report, "limits", lab_limits())))
-		rc = -ENOMEM;
-	return rc;
+	return rc ? rc : lab_judge(run->report);
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------------- */

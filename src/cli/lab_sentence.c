@@ -1,7 +1,8 @@
 /* lab_sentence.c: figures of a report, and sentences made of them.
  *
  * A figure is a cell's median with the least and the most of its rounds: of the clean ones, or of all where none is
- * clean.  A single round has no spread: a tenth either way is taken for it.  What is missing or has the wrong type is
+ * clean.  A single round has no spread: a tenth either way is taken for it, and no spread is taken for less than a
+ * few percent, since no machine repeats itself better.  What is missing or has the wrong type is
  * not known.
  *
  * A sentence is text that grows.  It is made by many small calls, so a want of memory is kept in it and told once, at
@@ -82,6 +83,16 @@ void sentence_mb(struct sentence *t, double kb)
 	sentence_say(t, "%.*f MB", kb < 102400 ? 1 : 0, kb / 1024);
 }
 
+void sentence_percent(struct sentence *t, double part)
+{
+	double percent = 100 * part;
+
+	if (percent < 0.01)
+		sentence_say(t, "less than 0.01 %%");
+	else
+		sentence_say(t, "%.*f %%", percent < 1 ? 2 : percent < 9.95 ? 1 : 0, percent);
+}
+
 /* ---- figures ----------------------------------------------------------------------------------------------------- */
 
 /* A number of an object by "name" or "group.name"; false when it has none. */
@@ -136,15 +147,29 @@ struct figure figure_of(const json_t *cell, const char *path)
 		f.rounds++;
 	}
 	if (f.rounds < 2) {
-		f.low = 0.9 * f.mid;
-		f.high = 1.1 * f.mid;
+		f.low = (1 - FIGURES_ALIKE_ONE / 2) * f.mid;
+		f.high = (1 + FIGURES_ALIKE_ONE / 2) * f.mid;
 	}
 	return f;
 }
 
+static double low_end(const struct figure *f)
+{
+	double least = f->mid * (1 - FIGURES_ALIKE / 2);
+
+	return f->low < least ? f->low : least;
+}
+
+static double high_end(const struct figure *f)
+{
+	double most = f->mid * (1 + FIGURES_ALIKE / 2);
+
+	return f->high > most ? f->high : most;
+}
+
 bool figures_overlap(const struct figure *a, const struct figure *b)
 {
-	return a->low <= b->high && b->low <= a->high;
+	return low_end(a) <= high_end(b) && low_end(b) <= high_end(a);
 }
 
 /* "(178,000 to 185,000)", when there was more than one round and the ends do not read the same. */

@@ -6,6 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Figures that differ by less than this part are alike, whatever their spreads, and those of one round by this. */
+#define FIGURES_ALIKE 0.03
+#define FIGURES_ALIKE_ONE 0.2
+
 /* A cell's figure: its median, and how far its rounds lie apart. */
 struct figure {
 	bool known;
@@ -40,6 +44,7 @@ void sentence_count(struct sentence *t, double value);
 void sentence_ms(struct sentence *t, double ms);
 void sentence_us(struct sentence *t, double us);
 void sentence_mb(struct sentence *t, double kb);
+void sentence_percent(struct sentence *t, double part);
 
 /* " (178,000 to 185,000)", when there was more than one round and the ends do not read the same. */
 void sentence_spread(struct sentence *t, const struct figure *f, void (*one)(struct sentence *, double));

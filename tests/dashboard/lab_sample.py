@@ -24,12 +24,15 @@ SUBJECTS = [
     ("tornado", "model", 1, "1 loop, pool of 40 to offload to", 5.7, 40, 6.3),
     ("wsgi", "model", 1, "pool of 40", 9.9, 40, 7.4),
     ("wsgi-sync", "model", 3, "1 request a process", 31.0, 3, 14.9),
+    ("tornado+offload", "model", 1, "1 loop, pool of 40 to offload to", 5.7, 40, 6.3),
+    ("hybrid+guard", "model", 1, "1 loop, pool of 40", 5.6, 40, 6.1),
     ("fastapi", "peer", 1, "1 loop, limit of 40 threads", 141.0, 40, 51.0),
     ("flask-gthread", "peer", 1, "40 threads", 402.0, 40, 33.0),
     ("node", "peer", 1, "1 loop", 28.0, 64, 62.0),
     (HOSTILE, "peer", 1, "1 loop", 60.0, 1, 20.0),
     ("nginx", "peer", 1, "1 loop", 7.0, 0, 2.5),
 ]
+VARIANTS = {"tornado+offload": ("tornado", ["block10", "block50", "mixed"]), "hybrid+guard": ("hybrid", ["wrong-lane"])}
 LOOPS = {"asgi", HOSTILE}                   # who blocks its loop
 ABSENT = {
     ("wsgi-sync", "idle"): ("cannot", "a process has one connection at a time, so there are no idle ones to hold"),
@@ -53,7 +56,7 @@ def sample(subject, workload, n):
     if wait:
         rps = min(rps, 1000 / wait * min(together, connections))
     rps *= shake
-    fast_hurt = what in ("mixed", "wrong-lane") and (name in LOOPS or what == "wrong-lane" and "loop" in subject[3])
+    fast_hurt = what in ("mixed", "wrong-lane") and (name in LOOPS or what == "wrong-lane" and "loop" in subject[3] and name != "hybrid+guard")
     p50 = 1000 * connections / rps
     out = {"rps": round(rps, 1), "requests": int(rps * 0.7), "errors": 12 if (name, what) == ("node", "cpu") else 0,
            **times(p50, 1.8), "cpu_us": round(cost * shake, 2), "memory_kb": int(memory * 1024 * (1.4 if what == "idle" else 1)),
@@ -65,6 +68,8 @@ def sample(subject, workload, n):
         out["idle"] = {"held": 10000, "bytes_each": 310 if name == "hybrid" else 9000}
     if (name, n) == ("tornado", 1):
         out.update(dirty=True, foreign=0.41, rps=round(rps * 0.6, 1))
+    if (name, what) == ("wsgi", "trivial"):
+        out.update(dirty=True, foreign=0.25)
     return out
 
 
@@ -80,7 +85,9 @@ def middle(rounds):
 
 
 def cell(subject, workload):
-    head = {"subject": subject[0], "workload": workload[0]}
+    head = {"subject": subject[0], "workload": workload[0], "path": workload[3]}
+    if subject[0] == "tornado+offload":
+        head["path"] = workload[3].replace("/block", "/offload")
     status, why = ABSENT.get((subject[0], workload[0]), ("measured", None))
     if subject[0] == "nginx":
         status, why = "missing", "there is no program nginx in PATH"
@@ -101,11 +108,13 @@ def report():
         "subjects": [{"name": name, "kind": kind, "what": f"What {name} does, in one sentence.", "version": "1.2.3",
                       "processes": processes, "threads": threads, "command": f"{name} --port PORT",
                       "installed": name != "nginx",
-                      "why": "there is no program nginx in PATH" if name == "nginx" else None}
+                      "why": "there is no program nginx in PATH" if name == "nginx" else None,
+                      **({"as": VARIANTS[name][0], "workloads": VARIANTS[name][1]} if name in VARIANTS else {})}
                      for name, kind, processes, threads, *_ in SUBJECTS],
-        "workloads": [{"name": name, "what": what, "connections": n, "measures": measures}
+        "workloads": [{"name": name, "what": what, "connections": n, "measures": measures,
+                       **({"no_memory": "Memory is not compared here."} if name == "slow" else {})}
                       for name, what, n, measures in WORKLOADS],
-        "cells": [cell(s, w) for w in WORKLOADS for s in SUBJECTS],
+        "cells": [cell(s, w) for w in WORKLOADS for s in SUBJECTS if s[0] not in VARIANTS or w[0] in VARIANTS[s[0]][1]],
     }
 
 

@@ -137,10 +137,20 @@ function range(column, spread) {
 	return low === high ? null : `${low}–${high}`;
 }
 
+/* What an object of the verdict has of a subject; "" for nothing. */
+function of(all, subject) {
+	return all && Object.hasOwn(all, subject.name) ? String(all[subject.name]) : "";
+}
+
+/* A word with its mark, dashed where the verdict says that it is in doubt. */
 function grade(verdict, subject) {
-	const suits = verdict.suits && Object.hasOwn(verdict.suits, subject.name) ? verdict.suits[subject.name] : "";
+	const suits = of(verdict.suits, subject), doubt = of(verdict.doubt, subject);
 	const [className, shown] = Object.hasOwn(GRADES, suits) ? GRADES[suits] : ["none", NONE];
-	return element("span", `grade ${className}`, namesOf(verdict.best).includes(subject.name) ? `${shown} ★` : shown);
+	const star = namesOf(verdict.best).includes(subject.name) ? " ★" : "";
+	const chip = element("span", `grade ${className}${doubt ? " doubt" : ""}`, shown + star + (doubt ? " ?" : ""));
+	if (doubt)
+		chip.title = `In doubt: ${doubt}.`;
+	return chip;
 }
 
 /* Where a variant does not differ from its model. */
@@ -182,18 +192,42 @@ function fillMatrix(report) {
 		return element("tr", "", rowHead(link), ...report.subjects.map(s => element("td", "",
 			report.runners(workload).includes(s) ? grade(verdict, s) : same(s))));
 	}));
-	byId("matrix").append(headRow([["Workload"], ...report.subjects.map(s => [text(s.name)])]), body);
+	const heads = report.subjects.map((s, i) => {
+		const link = element("a", "", text(s.name));
+		link.href = `#subject-${i}`;
+		link.title = text(s.what);
+		return [link];
+	});
+	byId("matrix").append(headRow([["Workload"], ...heads]), body);
 	byId("kinds").hidden = !report.subjects.some(s => s.kind === "peer");
+	byId("same-mark").hidden = byId("same-said").hidden = !report.subjects.some(s => s.as);
+	fillPairs("models", report.subjects.map(s => [text(s.name), s.what]));
+}
+
+function fillConclusion(report) {
+	const lines = rows(report.json.conclusion);
+	fillPairs("conclusion", lines.map(line => [text(line.for), line.text]));
+	byId("conclusions").hidden = lines.length === 0;
 }
 
 /* What the grades mean, with the limits they were given by; nothing of a report that does not tell them. */
-function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, failed }) {
-	byId("limits").append(element("b", "", "Yes"), `: at least ${rate.yes} of the best one's requests per second; `,
-		element("b", "", "fair"), `: at least ${rate.fair}, or a p99 of over ${tail} times the best one's. Of fast requests ` +
-		`beside others: at least ${left.yes} of the subject's own rate in the trivial workload, and a p99 of at most ` +
-		`${times.yes} times what it is there, or ${more.yes} ms above; fair: ${left.fair}, and ${times.fair} times or ` +
-		`${more.fair} ms. Beside idle connections: ${rate.yes} of its own trivial rate; fair: ${rate.fair}. Requests that ` +
-		`failed make it fair at best, and over ${100 * failed} % of them `, element("b", "", "no"), ".");
+function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, failed, alike, alike_one: one }) {
+	const percent = part => `${digits(100 * part, 0)} %`;
+	const rules = [
+		`Rates: at least ${percent(rate.yes)} of the best one's is yes, at least ${percent(rate.fair)} fair. ` +
+			`A p99 of over ${tail} times the best one's, with spreads that do not overlap, is only fair.`,
+		`Fast requests beside others (mixed, slow, wrong-lane) go by their p99: at most ${times.yes} times what the subject has ` +
+			`in trivial, or ${more.yes} ms above it, is yes; ${times.fair} times or ${more.fair} ms is fair. Of its rate in ` +
+			`trivial at least ${percent(left.yes)} must be left, ${percent(left.fair)} for fair. When trivial was not run the ` +
+			"best one's p99 is what is compared, and the rate is not.",
+		`Idle connections go by memory: at most ${digits(1 / rate.yes, 2)} times the least is yes, ${digits(1 / rate.fair, 2)} ` +
+			`times fair. With less than ${percent(rate.fair)} of its rate in trivial left, and spreads that do not overlap, ` +
+			"it is only fair.",
+		`Requests that failed make it fair at best, over ${percent(failed)} of them no.`,
+		`Not told apart are those whose spreads overlap, or who differ by less than ${percent(alike)}; of one clean round, by ` +
+			`less than ${percent(one)}. Ranks follow the medians: behind one who is set apart nobody has a ★.`,
+	];
+	byId("limits").append(...rules.map(rule => element("li", "", rule)));
 }
 
 function namesOf(names) {
@@ -207,7 +241,8 @@ function reasons(report, workload) {
 		element("tbody", "", ...report.runners(workload).map(s => {
 			const known = verdict.reason && Object.hasOwn(verdict.reason, s.name);
 			return element("tr", "", rowHead(text(s.name)), element("td", "", grade(verdict, s)),
-				element("td", "sentence", known ? text(verdict.reason[s.name]) : sentence(report.cell(s, workload))));
+				element("td", "sentence", (known ? text(verdict.reason[s.name]) : sentence(report.cell(s, workload))) +
+					(of(verdict.doubt, s) ? `; in doubt: ${of(verdict.doubt, s)}` : "")));
 		})));
 	return scrolling(table, `Verdict on ${workload.name}`);
 }
@@ -215,7 +250,7 @@ function reasons(report, workload) {
 function columnsOf(report, workload) {
 	const medians = report.runners(workload).map(s => report.cell(s, workload)).filter(measured).map(c => c.median);
 	const has = column => medians.some(m => get(m, column.key) !== null);
-	return [RPS, ...LATENCIES, CPU, MEMORY, ...FAST, ...IDLE].filter(has);
+	return [...FAST, ...IDLE, RPS, ...LATENCIES, CPU, workload.no_memory ? null : MEMORY].filter(c => c && has(c));
 }
 
 function figureCell(column, of, spread) {
@@ -317,7 +352,8 @@ function plots(report, workload, columns) {
 		all.push(plotMarks(report, workload, "fast.latency", FAST.slice(1), "Latency of the fast requests",
 			"less is better; below: p99 by round"));
 	all.push(plotBars(report, workload, CPU, "CPU", "less is better", "microseconds of CPU a request"));
-	all.push(plotBars(report, workload, MEMORY, "Memory", "less is better", "megabytes, all processes"));
+	if (!workload.no_memory)
+		all.push(plotBars(report, workload, MEMORY, "Memory", "less is better", "megabytes, all processes"));
 	return columns.length ? element("div", "plots", ...all) : null;
 }
 
@@ -343,13 +379,14 @@ function otherPaths(report, workload) {
 function workloadSection(report, workload, i) {
 	const verdict = report.verdict(workload), title = element("h2", "", text(workload.name));
 	const columns = columnsOf(report, workload), best = namesOf(verdict.best);
-	const load = [workload.measures, ...otherPaths(report, workload), isNumber(workload.connections) ? `${count(workload.connections)} connections` : null,
+	const load = [workload.measures, ...otherPaths(report, workload),
+		isNumber(workload.connections) ? `${count(workload.connections)} connections` : null,
 		isNumber(workload.beside) ? `${count(workload.beside)} beside them` : null,
 		isNumber(workload.idle) ? `${count(workload.idle)} idle` : null].filter(Boolean).join("; ");
 	const section = element("section", "workload", title, element("p", "", text(workload.what)),
 		element("p", "quiet", load),
-		element("p", "best", element("b", "", best.length ? "Best: " : "Best of all: nobody. "), text(verdict.why)),
-		absences(report, workload), plots(report, workload, columns), reasons(report, workload),
+		element("p", "best", element("b", "", best.length ? "Best: " : "Nobody suits well: "), text(verdict.why)),
+		workload.no_memory ? element("p", "quiet", text(workload.no_memory)) : null, absences(report, workload), plots(report, workload, columns), reasons(report, workload),
 		columns.length ? numbers(report, workload, columns) : null,
 		columns.length ? eachRound(report, workload, columns) : null);
 
@@ -360,14 +397,21 @@ function workloadSection(report, workload, i) {
 	return section;
 }
 
+function subjectRow(s, i) {
+	const kind = s.as ? `${text(s.kind)}, variant of ${text(s.as)}` : text(s.kind);
+	const row = element("tr", "", rowHead(text(s.name)), element("td", "", kind),
+		element("td", "sentence", text(s.what)),
+		element("td", "", s.installed === false ? `not installed${s.why ? `: ${s.why}` : ""}` : text(s.version)),
+		element("td", "number", text(s.processes)), element("td", "", text(s.threads)),
+		element("td", "sentence", element("code", "", text(s.command))));
+	row.id = `subject-${i}`;
+	return row;
+}
+
 function fillSubjects(report) {
 	byId("subjects").append(
 		headRow([["Subject"], ["Kind"], ["What it is"], ["Version"], ["Processes", true], ["Threads"], ["Command"]]),
-		element("tbody", "", ...report.subjects.map(s => element("tr", "", rowHead(text(s.name)),
-			element("td", "", text(s.kind)), element("td", "sentence", text(s.what)),
-			element("td", "", s.installed === false ? `not installed${s.why ? `: ${s.why}` : ""}` : text(s.version)),
-			element("td", "number", text(s.processes)), element("td", "", text(s.threads)),
-			element("td", "sentence", element("code", "", text(s.command)))))));
+		element("tbody", "", ...report.subjects.map(subjectRow)));
 }
 
 function fillPairs(id, pairs) {
@@ -392,19 +436,24 @@ function fillMachine(report) {
 	byId("command").textContent = text(command);
 }
 
+function plural(n, what) {
+	return `${isNumber(n) ? count(n) : text(n)} ${what}${n === 1 ? "" : "s"}`;
+}
+
 function fillHead(report) {
 	const machine = report.json.machine || {}, plan = report.json.plan || {};
-	const n = report.subjects.length, contents = element("ul", "");
+	const contents = element("ul", "");
 
-	byId("about").textContent = `${n} ways to serve, ${report.workloads.length} workloads, ${text(plan.rounds)} rounds of ` +
-		`${text(plan.secs)} s each, on ${text(machine.cpus)} CPUs (${text(machine.cpu)}), ${text(report.json.started)}.`;
+	byId("about").textContent = `${plural(report.subjects.length, "way")} to serve, ${plural(report.workloads.length, "workload")}, ` +
+		`${plural(plan.rounds, "round")} of ${text(plan.secs)} s each, on ${plural(machine.cpus, "CPU")} (${text(machine.cpu)}), ` +
+		`${text(report.json.started)}.`;
 	if (report.json.stopped === true)
 		byId("about").after(element("p", "note", "The run was stopped before its end."));
 	const rounds = rows(report.json.cells).flatMap(cell => rows(cell.rounds));
 	const dirty = rounds.filter(round => round.dirty === true).length;
 	if (dirty)
-		byId("about").after(element("p", "note", `${count(dirty)} of ${count(rounds.length)} rounds were disturbed by other ` +
-			"processes. Where there are clean rounds the disturbed ones are left out; where there are none, doubt the figures."));
+		byId("about").after(element("p", "note", `Of ${plural(rounds.length, "round")} other processes disturbed ${count(dirty)}. ` +
+			"Where there are clean ones the disturbed are left out; where there are none the grade has a ? and a dashed line."));
 	for (const [i, workload] of report.workloads.entries()) {
 		const link = element("a", "", text(workload.name));
 		link.href = `#workload-${i}`;
@@ -422,6 +471,7 @@ function show() {
 	const source = byId("data").textContent, report = new Report(JSON.parse(source));
 
 	fillHead(report);
+	fillConclusion(report);
 	fillMatrix(report);
 	if (report.json.limits)
 		fillLimits(report.json.limits);

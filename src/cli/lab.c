@@ -72,7 +72,8 @@ static void catch_signals(void)
 
 /* ---- what the report begins with --------------------------------------------------------------------------------- */
 
-/* Somebody's text as JSON, which takes UTF-8 alone: what is none, or steers a terminal, becomes '?'.  NULL: no memory. */
+/* Somebody's text as JSON, which takes UTF-8 alone: what is none, or steers a terminal, becomes '?'.  NULL: no
+ * memory. */
 static json_t *text_json(const char *text)
 {
 	char *safe = strdup(text), *to = safe;
@@ -188,15 +189,29 @@ static int begin_report(struct lab_run *run, int argc, char **argv)
 
 /* ---- the run ----------------------------------------------------------------------------------------------------- */
 
+/* A program that hangs is asked once, not for each of its peers. */
 static int find_peers(struct lab_run *run)
 {
+	const struct lab_peer *hangs = NULL;
+	const char *why = NULL;
 	int rc = 0;
 
 	for (size_t i = 0; i < lab_nsubjects() && rc == 0; i++) {
 		const struct lab_subject s = lab_subject(i);
+		struct lab_found *found = &run->found[i];
 
-		if (s.peer && (run->plan.subjects >> i & 1))
-			rc = lab_peer_find(s.peer, &run->found[i]);
+		if (!s.peer || !(run->plan.subjects >> i & 1))
+			continue;
+		if (hangs && lab_peers_share(s.peer, hangs)) {
+			found->why = strdup(why);
+			rc = found->why ? 0 : -ENOMEM;
+			continue;
+		}
+		rc = lab_peer_find(s.peer, found);
+		if (rc == 0 && found->hangs) {
+			hangs = s.peer;
+			why = found->why;
+		}
 	}
 	return rc;
 }
@@ -279,7 +294,8 @@ static int check_files(const struct lab_plan *p)
 	free(json);
 	free(page);
 	if (same)
-		fprintf(stderr, "offloop lab: --json %s and --out %s are one file; give each its own\n", p->json, p->out);
+		fprintf(stderr, "offloop lab: --json %s and --out %s are one file; give each its own\n", p->json,
+			p->out);
 	return same ? 2 : 0;
 }
 
@@ -296,7 +312,8 @@ static int write_json(const json_t *report, const char *path)
 
 static int write_files(const struct lab_run *run)
 {
-	int json = write_json(run->report, run->plan.json), page = lab_report_write(run->report, run->plan.out);
+	int json = write_json(run->report, run->plan.json);
+	int page = lab_report_write(run->report, run->plan.out);
 
 	if (json == 0 && page == 0)
 		fprintf(stderr, "offloop lab: %s and %s are written\n", run->plan.out, run->plan.json);
@@ -325,7 +342,8 @@ static int lab(struct lab_run *run, int argc, char **argv)
 	if (rc == 0)
 		rc = measure(run);
 	if (rc)
-		fprintf(stderr, "offloop lab: %s\n", strerror(-rc));
+		fprintf(stderr, "offloop lab: %s\n",
+			rc == -EINTR ? "stopped before anything was measured" : strerror(-rc));
 	else
 		rc = write_files(run);
 	if (stop_signal)

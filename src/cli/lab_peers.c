@@ -9,13 +9,16 @@
  * Nothing is installed, and nothing is asked of the network: a peer that is not here is told of as missing.  Whether it
  * is here is asked of its program, in a process that starts in the root folder, so that no Python file of the folder
  * the lab was started in is taken for a package.  Packages are asked for their versions, not imported: that is ten
- * times quicker, and what cannot be imported fails, with a message, when it is started.
+ * times quicker, and what cannot be imported fails, with a message, when it is started.  That process has a session of
+ * its own, which is killed when it has told, or did not in time: nothing that it has started is left.
  *
  * Any thread; nothing is kept.
  */
 #include "cli/lab_peers.h"
 #include "base/clock.h"
+#include "cli/lab.h"
 #include "cli/lab_files.h"
+#include "cli/lab_guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +32,7 @@
 #include <unistd.h>
 
 #define PATIENCE_NS (5 * NS_PER_S)
+#define LOOK_MS 20
 #define SAID_MAX 512
 #define PATHS_MORE ":/usr/local/sbin:/usr/sbin:/sbin"
 #define ARGS 24
@@ -185,6 +189,8 @@ static void __attribute__((noreturn)) become(char **argv, int fd)
 {
 	int none = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
+	setsid();
+	lab_guard_join();
 	if (none < 0 || dup2(none, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 ||
 		chdir("/"))
 		_exit(126);
@@ -192,20 +198,23 @@ static void __attribute__((noreturn)) become(char **argv, int fd)
 	_exit(127);
 }
 
-/* Reads into said until the end or the deadline: 0, -ETIMEDOUT or -errno.  What does not fit is dropped. */
+/* Reads into said until the end or the deadline: 0, -ETIMEDOUT, -EINTR when the lab is stopped, or -errno.  What does
+ * not fit is dropped. */
 static int hear(int fd, uint64_t deadline, char said[SAID_MAX])
 {
 	char piece[SAID_MAX];
 	size_t n = 0;
 
-	for (;;) {
-		uint64_t now = clock_now_ns();
+	while (!lab_stopped()) {
 		struct pollfd ready = { fd, POLLIN, 0 };
-		int rc = now < deadline ? poll(&ready, 1, (int)((deadline - now) / NS_PER_MS) + 1) : 0;
+		/* Never for long: a signal may come before the wait. */
+		int rc = poll(&ready, 1, LOOK_MS);
 		ssize_t got;
 
-		if (rc == 0)
+		if (rc == 0 && clock_now_ns() >= deadline)
 			return -ETIMEDOUT;
+		if (rc == 0)
+			continue;
 		got = rc < 0 ? -1 : read(fd, piece, sizeof(piece));
 		if (got < 0 && errno != EINTR)
 			return -errno;
@@ -215,7 +224,39 @@ static int hear(int fd, uint64_t deadline, char said[SAID_MAX])
 		}
 		for (ssize_t i = 0; i < got && n < SAID_MAX - 1; i++)
 			said[n++] = piece[i];
+		if (clock_now_ns() >= deadline)
+			return -ETIMEDOUT;
 	}
+	return -EINTR;
+}
+
+/* Waits until the process has ended, which is left to be waited for: 0, -ETIMEDOUT or -EINTR. */
+static int await(pid_t pid, uint64_t deadline)
+{
+	const struct timespec pause = clock_timespec(NS_PER_MS);
+	siginfo_t ended = { .si_pid = 0 };
+
+	while (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid == 0) {
+		if (lab_stopped())
+			return -EINTR;
+		if (clock_now_ns() >= deadline)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+/* Ends it and all it has started; until it is waited for its number is its own. */
+static int end(pid_t pid)
+{
+	int status = 0;
+
+	kill(pid, SIGKILL);     /* it may not have its group yet */
+	kill(-pid, SIGKILL);
+	lab_guard_leave(pid);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
 }
 
 /* Runs argv and keeps what it said: its exit status, 256 when a signal ended it, or -errno. */
@@ -232,14 +273,22 @@ static int converse(char **argv, char said[SAID_MAX])
 	rc = pid < 0 ? -errno : 0;
 	close(ends[1]);
 	if (pid > 0) {
-		rc = hear(ends[0], clock_now_ns() + PATIENCE_NS, said);
-		if (rc)
-			kill(pid, SIGKILL);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
+		uint64_t deadline = clock_now_ns() + PATIENCE_NS;
+
+		rc = hear(ends[0], deadline, said);
+		if (rc == 0)
+			rc = await(pid, deadline);
+		status = end(pid);
 	}
 	close(ends[0]);
 	return rc ? rc : WIFEXITED(status) ? WEXITSTATUS(status) : 256;
+}
+
+static void printable(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
 }
 
 /* Its last line, as text that any terminal or file can hold. */
@@ -252,9 +301,7 @@ static char *last_line(char said[SAID_MAX])
 		said[--n] = 0;
 	line = strrchr(said, '\n');
 	line = line ? line + 1 : said;
-	for (char *p = line; *p; p++)
-		if (*p < ' ' || *p > '~')
-			*p = '?';
+	printable(line);
 	return line;
 }
 
@@ -335,6 +382,7 @@ static int settle(const struct lab_peer *peer, struct lab_found *found, int rc, 
 	const char *line = rc >= 0 ? last_line(said) : "";
 	int n;
 
+	found->hangs = rc == -ETIMEDOUT;
 	if (rc == 0 && line[0]) {
 		const char *version = strncmp(line, "nginx version: nginx/", 21) == 0 ? line + 21 : NULL;
 
@@ -351,7 +399,10 @@ static int settle(const struct lab_peer *peer, struct lab_found *found, int rc, 
 		n = asprintf(&found->why, "%s does not tell which version of %s it is", found->program, peer->name);
 	free(found->program);
 	found->program = NULL;
-	return n < 0 ? -ENOMEM : 0;
+	if (n < 0)
+		return -ENOMEM;
+	printable(found->why);
+	return 0;
 }
 
 int lab_peer_find(const struct lab_peer *peer, struct lab_found *found)
@@ -377,12 +428,19 @@ int lab_peer_find(const struct lab_peer *peer, struct lab_found *found)
 	return rc;
 }
 
+bool lab_peers_share(const struct lab_peer *a, const struct lab_peer *b)
+{
+	const char *const *programs = a->recipe->programs, *const *others = b->recipe->programs;
+
+	return programs[0] && others[0] ? strcmp(programs[0], others[0]) == 0 : !programs[0] && !others[0];
+}
+
 void lab_found_fini(struct lab_found *found)
 {
 	free(found->program);
 	free(found->version);
 	free(found->why);
-	*found = (struct lab_found){ NULL, NULL, NULL };
+	*found = (struct lab_found){ .program = NULL };
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */

@@ -24,12 +24,16 @@ struct lab_found {
 	char *program;                  /* NULL when it is not here */
 	char *version;                  /* "fastapi 0.92.0, uvicorn 0.17.6, python 3.11.2"; NULL when it is not here */
 	char *why;                      /* a sentence when it is not here, else NULL */
+	bool hangs;                     /* its program was asked, and did not answer in time */
 };
 
 /* Looks whether a peer is here, by asking its program for its version: 0, also when it is not here, or -errno.  Python
  * is $PYTHON, /usr/bin/python3 without that; other programs are looked for in PATH and where servers are.  Waits for
- * the program, five seconds at most. */
+ * the program, five seconds at most, and no longer than until lab_stopped(), which is -EINTR; nothing of it is left. */
 CHECKED int lab_peer_find(const struct lab_peer *peer, struct lab_found *found);
+
+/* Whether the same program is asked for both: where it hangs for the one it hangs for the other. */
+bool lab_peers_share(const struct lab_peer *a, const struct lab_peer *b);
 
 void lab_found_fini(struct lab_found *found);
 

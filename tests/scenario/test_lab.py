@@ -252,6 +252,20 @@ def test_a_file_may_have_the_longest_name_there_is(lab, tmp_path):
     assert sorted(f.name for f in tmp_path.iterdir()) == ["lab.json", "n" * 255]
 
 
+def test_a_lab_that_asks_for_versions_can_be_stopped(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho >>$0.asked\nsleep 1000\n")
+    python.chmod(0o700)
+    run = subprocess.Popen([program_path("offloop"), "lab", "--peers"], stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+                           env={**os.environ, "PYTHON": str(python)})
+    wait_until(lambda: (tmp_path / "python.asked").exists())
+    run.terminate()
+    said = run.communicate(timeout=4)[1]    # less than the five seconds that a program has
+    assert run.returncode == 128 + signal.SIGTERM and "stopped before anything was measured" in said, said
+    assert not SANITIZER.search(said)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["python", "python.asked"]
+
+
 def test_arguments_that_are_no_utf8_do_not_cost_the_run(tmp_path):
     done = subprocess.run([program_path("offloop"), "lab", "--rounds", "1", "--secs", "0.05", "--only", "asgi",
                            "--workloads", "trivial", "--backend", BACKEND, "--json", b"\xe9.json"],

@@ -1,9 +1,13 @@
 /* test_lab_peers.c: other makers' servers are found or told of as missing, and started from files of the lab's own. */
+#include "cli/lab.h"
 #include "cli/lab_files.h"
 #include "cli/lab_peers.h"
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +15,12 @@
 #include <unistd.h>
 
 static char *folder;
+static bool stopped;
+
+bool lab_stopped(void)
+{
+	return stopped;
+}
 
 static void setup(void)
 {
@@ -204,6 +214,48 @@ START_TEST(a_program_that_says_nothing_or_dies_is_not_here)
 }
 END_TEST
 
+START_TEST(a_stopped_lab_waits_for_no_version)
+{
+	struct lab_found found;
+
+	write_program("python", "#!/bin/sh\nsleep 1000\n");
+	setenv("PYTHON", path("python"), 1);
+	stopped = true;
+	ck_assert_int_eq(lab_peer_find(peer("fastapi"), &found), -EINTR);
+	ck_assert_ptr_null(found.program);
+	stopped = false;
+}
+END_TEST
+
+START_TEST(nothing_that_a_program_started_outlives_its_answer)
+{
+	struct lab_found found;
+	struct pollfd end;
+	int lives[2];
+
+	ck_assert_int_eq(pipe2(lives, O_CLOEXEC), 0);
+	ck_assert_int_ge(dup2(lives[1], 9), 0);
+	close(lives[1]);
+	write_program("python", "#!/bin/sh\nsleep 1000 >/dev/null 2>&1 &\necho python 3\n");
+	setenv("PYTHON", path("python"), 1);
+	ck_assert_int_eq(lab_peer_find(peer("fastapi"), &found), 0);
+	close(9);
+	ck_assert_str_eq(found.version, "python 3");
+	end = (struct pollfd){ lives[0], POLLIN, 0 };
+	ck_assert_int_eq(poll(&end, 1, 50000), 1);
+	lab_found_fini(&found);
+}
+END_TEST
+
+START_TEST(peers_of_python_share_their_program)
+{
+	ck_assert(lab_peers_share(peer("fastapi"), peer("tornado-py")));
+	ck_assert(lab_peers_share(peer("node"), peer("node")));
+	ck_assert(!lab_peers_share(peer("node"), peer("nginx")));
+	ck_assert(!lab_peers_share(peer("fastapi"), peer("nginx")));
+}
+END_TEST
+
 START_TEST(a_program_that_is_in_no_folder_is_missed)
 {
 	struct lab_found found;
@@ -273,6 +325,9 @@ int main(void)
 	tcase_add_test(c, a_peer_that_tells_its_version_is_here);
 	tcase_add_test(c, a_peer_whose_package_is_missing_says_which);
 	tcase_add_test(c, a_program_that_says_nothing_or_dies_is_not_here);
+	tcase_add_test(c, a_stopped_lab_waits_for_no_version);
+	tcase_add_test(c, nothing_that_a_program_started_outlives_its_answer);
+	tcase_add_test(c, peers_of_python_share_their_program);
 	tcase_add_test(c, a_program_that_is_in_no_folder_is_missed);
 	tcase_add_test(c, a_program_of_the_folder_we_are_in_is_not_found_by_its_name);
 	tcase_add_test(c, a_folder_goes_with_all_that_is_in_it_and_nothing_else);

@@ -57,6 +57,7 @@ struct lab_group {
 	const char *path_offloaded;     /* where a subject offloads itself; NULL: the same */
 	unsigned connections;
 	int kind;                       /* of enum load_kind */
+	unsigned blocks_ms;             /* that a request blocks whoever runs it */
 };
 
 struct lab_workload {

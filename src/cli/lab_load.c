@@ -86,7 +86,8 @@ struct load {
 	size_t nconns;
 	struct conn **again;    /* to be opened after this turn: a failure must not recur into another */
 	size_t nagain;
-	size_t asked;           /* of LOAD_ASK: requests without their reply */
+	size_t asked, askers;   /* of LOAD_ASK: requests without their reply, and clients */
+	uint64_t replied_ns;    /* when the last reply came; before one, when all began */
 	size_t next;            /* LOAD_REST: none before it has yet to be opened */
 	size_t unsettled;       /* LOAD_REST: connections that do not rest yet and have not failed */
 	int rc;                 /* what made it give up */
@@ -246,6 +247,7 @@ static void answered(struct load *l, struct conn *c, uint64_t now)
 {
 	struct load_group *g = c->group;
 
+	l->replied_ns = now;
 	if (c->reply.status == 200) {
 		g->requests++;
 		histogram_add(&g->times, (now - c->since) / NS_PER_US);
@@ -406,21 +408,33 @@ static void count_ages(struct load *l, uint64_t now)
 	}
 }
 
-int load_drain(struct load *l, uint64_t ns)
+int load_wait(struct load *l, uint64_t ns)
 {
-	uint64_t end = clock_now_ns() + ns, now;
+	uint64_t end = clock_now_ns() + ns;
 
 	l->draining = true;
 	while (l->rc == 0 && l->asked > 0 && clock_now_ns() < end && !lab_stopped())
 		turn(l, end);
-	now = clock_now_ns();
+	return l->rc;
+}
+
+bool load_silent(const struct load *l, uint64_t ns)
+{
+	return l->askers > 0 && l->asked == l->askers && clock_now_ns() - l->replied_ns > ns;
+}
+
+int load_drain(struct load *l, uint64_t ns)
+{
+	int rc = load_wait(l, ns);
+	uint64_t now = clock_now_ns();
+
 	for (size_t i = 0; i < l->nconns; i++) {
 		struct conn *c = &l->conns[i];
 
 		c->group->unanswered += is_asked(c);
 	}
 	count_ages(l, now);
-	return l->rc;
+	return rc;
 }
 
 unsigned load_held(struct load *l)
@@ -486,6 +500,9 @@ int load_new(struct load **out, unsigned port, struct load_group *groups, size_t
 	l->ngroups = ngroups;
 	for (size_t i = 0; i < ngroups; i++)
 		l->nconns += groups[i].connections;
+	for (size_t i = 0; i < ngroups; i++)
+		l->askers += groups[i].kind == LOAD_ASK ? groups[i].connections : 0;
+	l->replied_ns = clock_now_ns();
 	l->conns = calloc(l->nconns, sizeof(*l->conns));
 	l->again = calloc(l->nconns, sizeof(struct conn *));
 	l->requests = calloc(ngroups, sizeof(*l->requests));

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "cli/lab_stats.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,8 +45,14 @@ CHECKED int load_run(struct load *l, uint64_t ns);
 /* Counts anew from now on. */
 void load_reset(struct load *l);
 
-/* Lets what has been asked be answered, for at most so long, and sends nothing new.  What is then left is counted as
- * unanswered, and its age is among the times when it is longer than all of them: it would be longer still. */
+/* Lets what has been asked be answered, for at most so long, and sends nothing new.  0 or -errno. */
+CHECKED int load_wait(struct load *l, uint64_t ns);
+
+/* Whether all clients of LOAD_ASK wait for a reply, and nobody has had one for so long. */
+bool load_silent(const struct load *l, uint64_t ns);
+
+/* The same for the last time: what is then left is counted as unanswered, and its age is among the times when it is
+ * longer than all of them: it would be longer still. */
 CHECKED int load_drain(struct load *l, uint64_t ns);
 
 /* Connections of LOAD_REST that rest and are open at both ends. */

@@ -12,6 +12,10 @@
  * Where so few replies came that the clients have not had one each, the time runs on for up to 2.5 s until they have: a
  * loop that is blocked forty times in a row sends forty replies at once, and any shorter look would see none or all.
  *
+ * A server that stops in the middle of a sample has a rate, that of before, and no time that tells of it.  So where at
+ * the end all that ask wait, and nobody has had a reply for longer than half the sample and than all requests block one
+ * after the other, the server gets another second, and without a reply in that it has failed.
+ *
  * Connections that rest are made before: each has had one reply and stays, as a browser's would.  A server that does
  * not keep them cannot be measured so; how many it kept is what we say.
  */
@@ -28,31 +32,32 @@
 #define MORE_NS (5 * NS_PER_S / 2)
 #define SLICE_NS (20 * NS_PER_MS)
 #define DRAIN_NS (300 * NS_PER_MS)
+#define GRACE_NS NS_PER_S
 #define REST_NS (8 * NS_PER_S)
 #define PROBES 200
 #define BIG "/big"
 
-#define BLOCKING(ms, n) { "/block" ms, "/offload" ms, n, LOAD_ASK }
-#define ASK(path, n) { path, NULL, n, LOAD_ASK }
+#define BLOCKING(ms, n) { "/block" #ms, "/offload" #ms, n, LOAD_ASK, ms }
+#define ASK(path, n) { path, NULL, n, LOAD_ASK, 0 }
 
 const struct lab_workload lab_workloads[] = {
 	{ "trivial", "A handler that replies at once, in async code: what the server itself costs.", ASK("/", 64),
 		.all = true },
 	{ "block10", "A handler that waits 10 ms in a blocking call, as on a database.",
-		BLOCKING("10", 64), .all = true },
-	{ "block50", "A handler that waits 50 ms in a blocking call.", BLOCKING("50", 44), .all = true },
+		BLOCKING(10, 64), .all = true },
+	{ "block50", "A handler that waits 50 ms in a blocking call.", BLOCKING(50, 44), .all = true },
 	{ "cpu", "A handler that computes for about a millisecond.", ASK("/cpu", 16), .all = true },
 	{ "mixed", "Eight clients of a fast handler, beside 16 of one that blocks for 50 ms.",
-		ASK("/", 8), BLOCKING("50", 16), .all = true },
+		ASK("/", 8), BLOCKING(50, 16), .all = true },
 	{ "slow", "Sixteen clients of a fast handler, beside 32 that send eight bytes at a time and 32 that read "
-		"1 MiB slowly.", ASK("/", 16), { "/upload", NULL, 32, LOAD_TRICKLE }, .all = false,
+		"1 MiB slowly.", ASK("/", 16), { "/upload", NULL, 32, LOAD_TRICKLE, 0 }, .all = false,
 		.no_memory = "Memory is not compared here: while pieces come faster than a loop gets to read "
 			"them its ring of receive buffers grows, up to 4 MiB, and stays so.  Whether that has "
 			"happened is chance." },
 	{ "idle", "Clients of a fast handler, while many connections are open and silent.", ASK("/", 64),
 		.all = true, .idle = 10000 },
 	{ "wrong-lane", "Sixteen clients of a fast handler, beside one of a handler that is declared async and blocks "
-		"for 50 ms.", ASK("/", 16), ASK("/wrong50", 1), .all = true },
+		"for 50 ms.", ASK("/", 16), { "/wrong50", NULL, 1, LOAD_ASK, 50 }, .all = true },
 };
 
 const size_t lab_nworkloads = sizeof(lab_workloads) / sizeof(lab_workloads[0]);
@@ -70,6 +75,7 @@ struct sample {
 	uint64_t in_time[GROUPS];       /* requests answered while the time ran */
 	double secs, foreign;
 	uint64_t cpu_ns;
+	bool silent;                    /* it answered nobody any more */
 	bool cpu_known;                 /* no process took what it had used with it */
 	struct proc_use before, after;  /* the time ran */
 	double rest_bytes;              /* memory of a connection that rests */
@@ -189,6 +195,27 @@ static int let_time_run(struct sample *t, const struct lab_plan *p, const struct
 	return rc;
 }
 
+/* How long there may be no reply at all while a server works. */
+static uint64_t patience_ns(const struct sample *t, const struct lab_plan *p)
+{
+	const struct lab_group *fast = &t->workload->fast, *beside = &t->workload->beside;
+	uint64_t blocks = (fast->connections * fast->blocks_ms + beside->connections * beside->blocks_ms) * NS_PER_MS;
+	uint64_t half = (uint64_t)(p->secs * (double)NS_PER_S / 2);
+
+	return blocks > half ? blocks : half;
+}
+
+static int await_replies(struct sample *t, const struct lab_plan *p)
+{
+	int rc = load_wait(t->load, DRAIN_NS);
+
+	if (rc == 0 && load_silent(t->load, patience_ns(t, p))) {
+		rc = load_wait(t->load, GRACE_NS);
+		t->silent = load_silent(t->load, GRACE_NS);
+	}
+	return rc ? rc : load_drain(t->load, 0);
+}
+
 static int take(struct sample *t, const struct lab_plan *p, const struct lab_machine *m, struct lab_server *s)
 {
 	int rc = load_new(&t->load, s->port, t->groups, t->ngroups);
@@ -196,7 +223,7 @@ static int take(struct sample *t, const struct lab_plan *p, const struct lab_mac
 	if (rc == 0)
 		rc = let_time_run(t, p, m, s);
 	if (rc == 0)
-		rc = load_drain(t->load, DRAIN_NS);
+		rc = await_replies(t, p);
 	if (rc == 0 && t->rest)
 		t->held = load_held(t->rest);
 	return rc;
@@ -304,6 +331,10 @@ static enum lab_outcome judge(struct sample *t, const struct lab_plan *p, struct
 	if (!lab_server_runs(s)) {
 		lab_server_said(s, said, sizeof(said));
 		snprintf(why, n, "it ended under the load%s%s", *said ? ": " : "", said);
+		return LAB_FAILED;
+	}
+	if (t->silent) {
+		snprintf(why, n, "it stopped answering: at the end of a sample all its clients waited");
 		return LAB_FAILED;
 	}
 	if (t->groups[FAST].times.n == 0) {

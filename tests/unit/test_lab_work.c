@@ -18,6 +18,7 @@
 
 static struct lab_server server;
 static struct timespec thought; /* of the server's, before a reply */
+static uint64_t stops_ns, stopped_ns;   /* how long after its start it stops once, and for how long */
 static json_t *sample;
 
 bool lab_stopped(void)
@@ -43,9 +44,16 @@ static bool reply(int fd)
 static void serve(int listener)
 {
 	struct pollfd fds[CONNS] = { { listener, POLLIN, 0 } };
+	uint64_t stop = stops_ns ? clock_now_ns() + stops_ns : UINT64_MAX;
 	nfds_t n = 1;
 
 	while (poll(fds, n, -1) >= 0) {
+		if (clock_now_ns() >= stop) {
+			const struct timespec pause = clock_timespec(stopped_ns);
+
+			nanosleep(&pause, NULL);
+			stop = UINT64_MAX;
+		}
 		for (nfds_t i = n; i-- > 1;)
 			if (fds[i].revents && !reply(fds[i].fd)) {
 				close(fds[i].fd);
@@ -108,19 +116,25 @@ static void start(bool computes)
 	close(ready[0]);
 }
 
-static void take(const char *workload, double secs)
+static enum lab_outcome try(const char *workload, double secs, char why[400])
 {
 	const struct lab_plan plan = { .rounds = 1, .secs = secs, .guard = 1024 };
 	struct lab_machine machine = { .cpus = 1 };
 	const struct lab_workload *w = lab_workloads;
-	char why[400] = "";
 	double foreign;
 
 	while (strcmp(w->name, workload) != 0)
 		w++;
 	CPU_ZERO(&machine.all);
-	ck_assert_msg(lab_sample(&plan, &machine, w, &server, &sample, &foreign, why, sizeof(why)) == LAB_MEASURED,
-		"%s", why);
+	*why = 0;
+	return lab_sample(&plan, &machine, w, &server, &sample, &foreign, why, 400);
+}
+
+static void take(const char *workload, double secs)
+{
+	char why[400];
+
+	ck_assert_msg(try(workload, secs, why) == LAB_MEASURED, "%s", why);
 }
 
 static void teardown(void)
@@ -163,6 +177,27 @@ START_TEST(cpu_time_that_a_process_took_with_it_is_not_known)
 }
 END_TEST
 
+START_TEST(a_server_that_stops_answering_has_failed)
+{
+	char why[400];
+
+	stops_ns = 200 * NS_PER_MS;
+	stopped_ns = 1000 * NS_PER_S;
+	start(false);
+	ck_assert_int_eq(try("trivial", 0.3, why), LAB_FAILED);
+	ck_assert_ptr_nonnull(strstr(why, "it stopped answering"));
+}
+END_TEST
+
+START_TEST(a_server_that_goes_on_is_measured)
+{
+	stops_ns = 200 * NS_PER_MS;
+	stopped_ns = 700 * NS_PER_MS;   /* beyond the sample's end, and what is waited for without doubts */
+	start(false);
+	take("trivial", 0.2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("lab_work");
@@ -174,6 +209,8 @@ int main(void)
 	tcase_add_checked_fixture(c, NULL, teardown);
 	tcase_add_test(c, errors_are_counted_where_the_requests_are);
 	tcase_add_test(c, cpu_time_that_a_process_took_with_it_is_not_known);
+	tcase_add_test(c, a_server_that_stops_answering_has_failed);
+	tcase_add_test(c, a_server_that_goes_on_is_measured);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

@@ -139,20 +139,20 @@ static bool own_times(void *arg, uint64_t *cpu_ns, uint64_t *waited_ns)
 	return m->self && capture_thread_times(m->self, cpu_ns, waited_ns) == 0;
 }
 
-/* What loops go by that judge holds themselves; due_ns: see watch_shared.  Relaxed, all: numbers, for their own sake.
- */
+/* What loops go by that judge holds themselves; due_ns: see watch_shared.  First what was lost; the other two with
+ * release, so that who sees one of them sees that as well (watch_may_be_lost). */
 static void publish(struct monitor *m, uint64_t due_ns)
 {
 	struct watch_shared *s = m->conf.shared;
 
-	atomic_store_explicit(&s->tick_ns, m->late.looked_ns, memory_order_relaxed);
 	atomic_store_explicit(&s->lost_ns, m->late.doubt_ns, memory_order_relaxed);
-	atomic_store_explicit(&s->due_ns, due_ns, memory_order_relaxed);
+	atomic_store_explicit(&s->tick_ns, m->late.looked_ns, memory_order_release);
+	atomic_store_explicit(&s->due_ns, due_ns, memory_order_release);
 }
 
 static void look_at_clock(struct monitor *m)
 {
-	/* Relaxed: as in publish.  Earlier than what was published: who woke it has set that. */
+	/* Relaxed: a number, for its own sake.  Earlier than what was published: who woke it has set that. */
 	uint64_t due = atomic_load_explicit(&m->conf.shared->due_ns, memory_order_relaxed);
 
 	if (due < m->late.due_ns)

@@ -150,7 +150,7 @@ static inline bool watch_leave(struct watch_loop *w, uint64_t now_ns)
 }
 
 /* How long the machine has stood still by now_ns, at most, as far as the monitor has noticed (watch_lost), or is late
- * and may yet notice (watch_may_be_lost): then perhaps ever since it last looked.  Relaxed: numbers, for their own
+ * and may yet notice (watch_may_be_lost): then perhaps ever since it last looked.  Relaxed: a number, for its own
  * sake. */
 static inline uint64_t watch_lost(const struct watch_loop *w)
 {
@@ -159,11 +159,16 @@ static inline uint64_t watch_lost(const struct watch_loop *w)
 
 static inline uint64_t watch_may_be_lost(const struct watch_loop *w, uint64_t now_ns)
 {
-	uint64_t due = w ? atomic_load_explicit(&w->shared->due_ns, memory_order_relaxed) : NEVER;
+	uint64_t tick, due;
 
-	if (now_ns <= due)
-		return watch_lost(w);
-	return watch_lost(w) + now_ns - atomic_load_explicit(&w->shared->tick_ns, memory_order_relaxed);
+	if (!w)
+		return 0;
+	/* The monitor may look at this moment.  Acquire, both, and lost_ns after them: a look of which either is seen
+	 * has told by then what was lost before it (publish); of one that is not seen all the time since the one before
+	 * counts.  tick_ns can be later than now_ns, beside what was due before that look. */
+	tick = atomic_load_explicit(&w->shared->tick_ns, memory_order_acquire);
+	due = atomic_load_explicit(&w->shared->due_ns, memory_order_acquire);
+	return watch_lost(w) + (now_ns > due && now_ns > tick ? now_ns - tick : 0);
 }
 
 /* Whether requests that come to the loop now may have waited behind a long hold. */

@@ -328,6 +328,21 @@ START_TEST(a_monitor_that_is_late_may_have_missed_that_the_machine_stood_still)
 }
 END_TEST
 
+/* It has looked, and told what was lost, between the end of a hold and the loop's question, which may still find what
+ * was due before. */
+START_TEST(a_look_just_made_leaves_only_what_was_lost_before_it)
+{
+	struct watch_shared *s = loop->shared;
+
+	atomic_store(&s->lost_ns, 3 * MS);
+	atomic_store(&s->tick_ns, 30 * MS);
+	atomic_store(&s->due_ns, 20 * MS);
+	ck_assert_uint_eq(watch_may_be_lost(loop, 24 * MS), 3 * MS);
+	ck_assert_uint_eq(watch_may_be_lost(loop, 30 * MS), 3 * MS);
+	ck_assert_uint_eq(watch_may_be_lost(loop, 31 * MS), 4 * MS);
+}
+END_TEST
+
 START_TEST(what_the_ring_has_no_room_for_is_counted)
 {
 	for (uint64_t i = 0; i < WATCH_LONG + 3; i++)
@@ -653,6 +668,7 @@ static Suite *suite(void)
 	tcase_add_test(c, a_hold_over_the_limit_is_left_for_the_monitor);
 	tcase_add_test(c, a_hold_is_claimed_by_one_of_both);
 	tcase_add_test(c, a_monitor_that_is_late_may_have_missed_that_the_machine_stood_still);
+	tcase_add_test(c, a_look_just_made_leaves_only_what_was_lost_before_it);
 	tcase_add_test(c, what_the_ring_has_no_room_for_is_counted);
 	tcase_add_test(c, victims_are_those_that_were_there_while_it_lasted);
 	tcase_add_test(c, who_waited_behind_two_holds_is_a_victim_of_both);

@@ -39,6 +39,8 @@
 #define BESIDE_YES_MS 5
 #define BESIDE_FAIR 10
 #define BESIDE_FAIR_MS 25
+/* p99s that differ by no more are alike: so much a scheduler does to one and not to the other. */
+#define BESIDE_ALIKE_MS 0.5
 /* More names than so many are told of together. */
 #define NAMED_MAX 3
 /* Who is as fast as the best but has so many times his p99 is fair. */
@@ -215,13 +217,20 @@ static struct runner *best_left(struct contest *c)
 	return best;
 }
 
+static bool alike(const struct contest *c, const struct figure *a, const struct figure *b)
+{
+	double apart = a->mid < b->mid ? b->mid - a->mid : a->mid - b->mid;
+
+	return figures_overlap(a, b) || (c->rule->beside && apart <= BESIDE_ALIKE_MS);
+}
+
 /* When all are graded: marks the best, and all that nothing sets apart from it. */
 static void mark_best(struct contest *c)
 {
 	const struct runner *top = NULL;
 	struct runner *r;
 
-	while ((r = best_left(c)) && (!top || figures_overlap(&r->deciding, &top->deciding))) {
+	while ((r = best_left(c)) && (!top || alike(c, &r->deciding, &top->deciding))) {
 		r->best = true;
 		top = top ? top : r;
 		c->nbest++;
@@ -701,9 +710,9 @@ json_t *lab_verdicts(const json_t *report)
 
 json_t *lab_limits(void)
 {
-	return json_pack("{s:{s:f, s:f}, s:{s:f, s:f}, s:{s:i, s:i}, s:{s:i, s:i}, s:i, s:f, s:f, s:f}",
+	return json_pack("{s:{s:f, s:f}, s:{s:f, s:f}, s:{s:i, s:i}, s:{s:i, s:i}, s:i, s:f, s:f, s:f, s:f}",
 		"rate", "yes", RATE_YES, "fair", RATE_FAIR, "left", "yes", LEFT_YES, "fair", LEFT_FAIR,
 		"p99_times", "yes", BESIDE_YES, "fair", BESIDE_FAIR, "p99_more_ms", "yes", BESIDE_YES_MS, "fair",
 		BESIDE_FAIR_MS, "tail", TAIL, "failed", ERRORS_NO, "alike", FIGURES_ALIKE, "alike_one",
-		FIGURES_ALIKE_ONE);
+		FIGURES_ALIKE_ONE, "alike_ms", BESIDE_ALIKE_MS);
 }

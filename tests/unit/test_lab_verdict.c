@@ -344,6 +344,18 @@ START_TEST(without_the_figure_alone_the_best_one_is_the_measure)
 }
 END_TEST
 
+START_TEST(half_a_millisecond_sets_no_fast_requests_apart)
+{
+	mixed();
+	subject("wsgi");
+	MEASURED("hybrid", "mixed", BESIDE(800, 0.15), BESIDE(800, 0.15));
+	MEASURED("asgi", "mixed", BESIDE(800, 0.6), BESIDE(800, 0.6));
+	MEASURED("wsgi", "trivial", ROUND(1000, 2, 5), ROUND(1000, 2, 5));
+	MEASURED("wsgi", "mixed", BESIDE(800, 0.7), BESIDE(800, 0.7));
+	best_is("mixed", "[\"hybrid\",\"asgi\"]");
+}
+END_TEST
+
 START_TEST(a_variant_is_judged_where_it_runs_and_by_what_its_model_is_alone)
 {
 	mixed();
@@ -642,6 +654,7 @@ int main(void)
 	tcase_add_test(c, a_good_p99_of_few_requests_is_not_enough);
 	tcase_add_test(c, fast_requests_that_got_no_answer_are_not_the_fastest);
 	tcase_add_test(c, without_the_figure_alone_the_best_one_is_the_measure);
+	tcase_add_test(c, half_a_millisecond_sets_no_fast_requests_apart);
 	tcase_add_test(c, a_variant_is_judged_where_it_runs_and_by_what_its_model_is_alone);
 	tcase_add_test(c, a_measured_cell_without_the_figure_that_decides_is_not_judged);
 	tcase_add_test(c, idle_connections_are_judged_by_memory_and_by_what_they_leave);

@@ -163,6 +163,11 @@ function same(subject) {
 
 /* ---- tables ---- */
 
+/* A name that may go on in a new line behind each '+'. */
+function breakable(name) {
+	return text(name).split("+").flatMap((part, i) => i ? ["+", element("wbr", ""), part] : [part]);
+}
+
 function headRow(heads) {
 	return element("thead", "", element("tr", "", ...heads.map(([name, number]) => {
 		const th = element("th", number ? "number" : "", name);
@@ -193,7 +198,7 @@ function fillMatrix(report) {
 			report.runners(workload).includes(s) ? grade(verdict, s) : same(s))));
 	}));
 	const heads = report.subjects.map((s, i) => {
-		const link = element("a", "", text(s.name));
+		const link = element("a", "", ...breakable(s.name));
 		link.href = `#subject-${i}`;
 		link.title = text(s.what);
 		return [link];
@@ -211,7 +216,7 @@ function fillConclusion(report) {
 }
 
 /* What the grades mean, with the limits they were given by; nothing of a report that does not tell them. */
-function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, failed, alike, alike_one: one }) {
+function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, failed, alike, alike_one: one, alike_ms: near }) {
 	const percent = part => `${digits(100 * part, 0)} %`;
 	const rules = [
 		`Rates: at least ${percent(rate.yes)} of the best one's is yes, at least ${percent(rate.fair)} fair. ` +
@@ -225,7 +230,7 @@ function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, fai
 			"it is only fair.",
 		`Requests that failed make it fair at best, over ${percent(failed)} of them no.`,
 		`Not told apart are those whose spreads overlap, or who differ by less than ${percent(alike)}; of one clean round, by ` +
-			`less than ${percent(one)}. Ranks follow the medians: behind one who is set apart nobody has a ★.`,
+			`less than ${percent(one)}; p99s of fast requests by no more than ${near} ms. Ranks follow the medians: behind one who is set apart nobody has a ★.`,
 	];
 	byId("limits").append(...rules.map(rule => element("li", "", rule)));
 }
@@ -240,7 +245,7 @@ function reasons(report, workload) {
 		headRow([["Subject"], ["Suits"], ["Why"]]),
 		element("tbody", "", ...report.runners(workload).map(s => {
 			const known = verdict.reason && Object.hasOwn(verdict.reason, s.name);
-			return element("tr", "", rowHead(text(s.name)), element("td", "", grade(verdict, s)),
+			return element("tr", "", rowHead(...breakable(s.name)), element("td", "", grade(verdict, s)),
 				element("td", "sentence", (known ? text(verdict.reason[s.name]) : sentence(report.cell(s, workload))) +
 					(of(verdict.doubt, s) ? `; in doubt: ${of(verdict.doubt, s)}` : "")));
 		})));
@@ -269,7 +274,7 @@ function dirtyOf(cell) {
 }
 
 function numberRow(report, subject, workload, columns) {
-	const cell = report.cell(subject, workload), head = rowHead(text(subject.name));
+	const cell = report.cell(subject, workload), head = rowHead(...breakable(subject.name));
 	if (!measured(cell)) {
 		const said = element("td", "absent", sentence(cell));
 		said.colSpan = columns.length + 2;
@@ -291,7 +296,7 @@ function eachRound(report, workload, columns) {
 	const body = element("tbody", "");
 	for (const subject of report.runners(workload))
 		rows(report.cell(subject, workload).rounds).forEach((round, i) => body.append(element("tr", "",
-			rowHead(text(subject.name)), element("td", "number", String(i + 1)),
+			rowHead(...breakable(subject.name)), element("td", "number", String(i + 1)),
 			...columns.map(c => figureCell(c, round)),
 			...["requests", "errors"].map(key => figureCell({ key, text: count }, round)),
 			figureCell({ key: "foreign", text: v => digits(v, 2) }, round),
@@ -399,7 +404,7 @@ function workloadSection(report, workload, i) {
 
 function subjectRow(s, i) {
 	const kind = s.as ? `${text(s.kind)}, variant of ${text(s.as)}` : text(s.kind);
-	const row = element("tr", "", rowHead(text(s.name)), element("td", "", kind),
+	const row = element("tr", "", rowHead(...breakable(s.name)), element("td", "", kind),
 		element("td", "sentence", text(s.what)),
 		element("td", "", s.installed === false ? `not installed${s.why ? `: ${s.why}` : ""}` : text(s.version)),
 		element("td", "number", text(s.processes)), element("td", "", text(s.threads)),

@@ -29,17 +29,10 @@ static const struct kind {
 	{ "A handler in the wrong lane", { "wrong-lane" } },
 };
 
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
-}
-
 static const json_t *find(const json_t *array, const char *key, const char *value)
 {
 	for (size_t i = 0; i < json_array_size(array); i++)
-		if (strcmp(text_of(json_array_get(array, i), key), value) == 0)
+		if (strcmp(report_text(json_array_get(array, i), key), value) == 0)
 			return json_array_get(array, i);
 	return NULL;
 }
@@ -67,7 +60,7 @@ enum standing { NOTHING, FAIR, SUITS, BEST };
 
 static enum standing standing_in(const json_t *verdict, const char *name)
 {
-	const char *suits = text_of(json_object_get(verdict, "suits"), name);
+	const char *suits = report_text(json_object_get(verdict, "suits"), name);
 
 	if (among(json_object_get(verdict, "best"), name))
 		return BEST;
@@ -100,7 +93,7 @@ static size_t say_who(struct sentence *t, const json_t *report, const struct kin
 	bool doubt;
 
 	for (size_t i = 0; i < json_array_size(subjects); i++) {
-		const char *name = text_of(json_array_get(subjects, i), "name");
+		const char *name = report_text(json_array_get(subjects, i), "name");
 
 		if (standing_of(report, kind, name, &doubt) == standing)
 			sentence_say(t, "%s%s%s", n++ == 0 ? before : ", ", name, doubt ? " (?)" : "");
@@ -144,7 +137,7 @@ static json_t *line_on(const json_t *report, const struct kind *kind)
 
 static bool is_model(const json_t *subject)
 {
-	return strcmp(text_of(subject, "kind"), "model") == 0 && !json_object_get(subject, "as");
+	return strcmp(report_text(subject, "kind"), "model") == 0 && !json_object_get(subject, "as");
 }
 
 static size_t yeses(const json_t *report, const char *name)
@@ -164,8 +157,8 @@ static void say_variants(struct sentence *t, const json_t *report, const json_t 
 	for (size_t i = 0; i < json_array_size(subjects); i++) {
 		const json_t *s = json_array_get(subjects, i);
 
-		if (strcmp(text_of(s, "as"), name) == 0 && standing_in(verdict, text_of(s, "name")) >= SUITS)
-			sentence_say(t, " (%s suits)", text_of(s, "name"));
+		if (strcmp(report_text(s, "as"), name) == 0 && standing_in(verdict, report_text(s, "name")) >= SUITS)
+			sentence_say(t, " (%s suits)", report_text(s, "name"));
 	}
 }
 
@@ -177,11 +170,11 @@ static void say_but(struct sentence *t, const json_t *report, const char *name)
 
 	for (size_t i = 0; i < json_array_size(verdicts); i++) {
 		const json_t *verdict = json_array_get(verdicts, i);
-		const char *suits = text_of(json_object_get(verdict, "suits"), name);
+		const char *suits = report_text(json_object_get(verdict, "suits"), name);
 
 		if (standing_in(verdict, name) >= SUITS)
 			continue;
-		sentence_say(t, "%s%s: %s", n++ == 0 ? "; " : ", ", text_of(verdict, "workload"),
+		sentence_say(t, "%s%s: %s", n++ == 0 ? "; " : ", ", report_text(verdict, "workload"),
 			suits[0] ? suits : "not measured");
 		say_variants(t, report, verdict, name);
 	}
@@ -195,13 +188,13 @@ static json_t *line_on_all(const json_t *report)
 
 	for (size_t i = 0; i < json_array_size(subjects); i++) {
 		const json_t *s = json_array_get(subjects, i);
-		size_t yes = is_model(s) ? yeses(report, text_of(s, "name")) : 0;
+		size_t yes = is_model(s) ? yeses(report, report_text(s, "name")) : 0;
 
 		most = yes > most ? yes : most;
 	}
 	for (size_t i = 0; most > 0 && i < json_array_size(subjects); i++) {
 		const json_t *s = json_array_get(subjects, i);
-		const char *name = text_of(s, "name");
+		const char *name = report_text(s, "name");
 
 		if (!is_model(s) || yeses(report, name) < most)
 			continue;
@@ -232,16 +225,11 @@ json_t *lab_conclusion(const json_t *report)
 	return NULL;
 }
 
-static int put(json_t *report, const char *key, json_t *value)
-{
-	return value && json_object_set_new(report, key, value) == 0 ? 0 : -ENOMEM;
-}
-
 int lab_judge(json_t *report)
 {
-	int rc = put(report, "verdicts", lab_verdicts(report));
+	int rc = report_put(report, "verdicts", lab_verdicts(report));
 
 	if (rc == 0)
-		rc = put(report, "limits", lab_limits());
-	return rc ? rc : put(report, "conclusion", lab_conclusion(report));
+		rc = report_put(report, "limits", lab_limits());
+	return rc ? rc : report_put(report, "conclusion", lab_conclusion(report));
 }

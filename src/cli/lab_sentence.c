@@ -1,4 +1,4 @@
-/* lab_sentence.c: figures of a report, and sentences made of them.
+/* lab_sentence.c: texts and figures of a report, and sentences made of them.
  *
  * A figure is a cell's median with the least and the most of its rounds: of the clean ones, or of all where none is
  * clean.  A single round has no spread: a tenth either way is taken for it, and no spread is taken for less than a
@@ -12,6 +12,7 @@
  */
 #include "cli/lab_sentence.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,34 @@ void sentence_percent(struct sentence *t, double part)
 		sentence_say(t, "%.*f %%", percent < 1 ? 2 : percent < 9.95 ? 1 : 0, percent);
 }
 
+/* ---- the report -------------------------------------------------------------------------------------------------- */
+
+const char *report_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+const json_t *report_cell(const json_t *report, const char *subject, const char *workload)
+{
+	const json_t *cells = json_object_get(report, "cells");
+
+	for (size_t i = 0; i < json_array_size(cells); i++) {
+		const json_t *cell = json_array_get(cells, i);
+
+		if (strcmp(report_text(cell, "subject"), subject) == 0 &&
+			strcmp(report_text(cell, "workload"), workload) == 0)
+			return cell;
+	}
+	return NULL;
+}
+
+int report_put(json_t *object, const char *key, json_t *value)
+{
+	return value && json_object_set_new(object, key, value) == 0 ? 0 : -ENOMEM;
+}
+
 /* ---- figures ----------------------------------------------------------------------------------------------------- */
 
 /* A number of an object by "name" or "group.name"; false when it has none. */
@@ -124,6 +153,16 @@ size_t rounds_dirty(const json_t *rounds)
 	for (size_t i = 0; i < json_array_size(rounds); i++)
 		n += round_dirty(json_array_get(rounds, i));
 	return n;
+}
+
+double rounds_sum(const json_t *rounds, const char *key)
+{
+	double all = 0, value;
+
+	for (size_t i = 0; i < json_array_size(rounds); i++)
+		if (figure_number(json_array_get(rounds, i), key, &value))
+			all += value;
+	return all;
 }
 
 /* The median as the report has it, and how far the rounds it was made from lie apart: the clean ones, or all when all

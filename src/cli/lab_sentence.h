@@ -1,7 +1,8 @@
-/* lab_sentence.h: figures of a report, and sentences made of them. */
+/* lab_sentence.h: texts and figures of a report, and sentences made of them. */
 #ifndef OL_CLI_LAB_SENTENCE_H
 #define OL_CLI_LAB_SENTENCE_H
 
+#include "base/checked.h"
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,16 @@ struct figure figure_of(const json_t *cell, const char *path);
 
 /* Whether nothing sets them apart. */
 bool figures_overlap(const struct figure *a, const struct figure *b);
+
+/* A text; "" when there is none.  A subject's cell of a workload; NULL when there is none. */
+const char *report_text(const json_t *object, const char *key);
+const json_t *report_cell(const json_t *report, const char *subject, const char *workload);
+
+/* Sets a member to a new value, NULL when there was no memory for it: 0 or -ENOMEM. */
+CHECKED int report_put(json_t *object, const char *key, json_t *value);
+
+/* A figure's sum over the rounds that have it. */
+double rounds_sum(const json_t *rounds, const char *key);
 
 /* Whether others disturbed a round, and how many of these they did. */
 bool round_dirty(const json_t *round);

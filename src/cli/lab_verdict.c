@@ -101,40 +101,9 @@ struct contest {
 	size_t nbest;                   /* that suit, and are told apart by nothing */
 };
 
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
-}
-
-static const json_t *find_cell(const json_t *report, const char *subject, const char *workload)
-{
-	const json_t *cells = json_object_get(report, "cells");
-
-	for (size_t i = 0; i < json_array_size(cells); i++) {
-		const json_t *cell = json_array_get(cells, i);
-
-		if (strcmp(text_of(cell, "subject"), subject) == 0 && strcmp(text_of(cell, "workload"), workload) == 0)
-			return cell;
-	}
-	return NULL;
-}
-
-static double sum(const json_t *cell, const char *key)
-{
-	const json_t *rounds = json_object_get(cell, "rounds");
-	double all = 0, value;
-
-	for (size_t i = 0; i < json_array_size(rounds); i++)
-		if (figure_number(json_array_get(rounds, i), key, &value))
-			all += value;
-	return all;
-}
-
 static bool ran(const json_t *cell)
 {
-	return strcmp(text_of(cell, "status"), "measured") == 0;
+	return strcmp(report_text(cell, "status"), "measured") == 0;
 }
 
 /* A variant is measured only where it differs from its model. */
@@ -154,14 +123,14 @@ static bool takes_part(const json_t *subject, const char *workload)
 /* Its trivial cell; a variant's is its model's. */
 static const json_t *find_alone(const json_t *report, const json_t *subject)
 {
-	return find_cell(report, text_of(subject, takes_part(subject, ALONE) ? "name" : "as"), ALONE);
+	return report_cell(report, report_text(subject, takes_part(subject, ALONE) ? "name" : "as"), ALONE);
 }
 
 static struct runner runner(const json_t *report, const json_t *subject, const char *workload, const struct rule *rule)
 {
-	const char *name = text_of(subject, "name");
-	const json_t *cell = find_cell(report, name, workload), *alone = find_alone(report, subject);
-	struct runner r = { .name = name, .cell = cell, .status = text_of(cell, "status"), .alone = alone };
+	const char *name = report_text(subject, "name");
+	const json_t *cell = report_cell(report, name, workload), *alone = find_alone(report, subject);
+	struct runner r = { .name = name, .cell = cell, .status = report_text(cell, "status"), .alone = alone };
 	struct figure fast = figure_of(cell, "fast.rps");
 
 	r.deciding = figure_of(cell, rule->path);
@@ -169,8 +138,8 @@ static struct runner runner(const json_t *report, const json_t *subject, const c
 	r.p99 = figure_of(cell, "p99_ms");
 	r.cpu_us = figure_of(cell, "cpu_us");
 	r.pool = json_number_value(json_object_get(subject, "pool"));
-	r.requests = sum(cell, "requests");
-	r.errors = sum(cell, "errors");
+	r.requests = rounds_sum(json_object_get(cell, "rounds"), "requests");
+	r.errors = rounds_sum(json_object_get(cell, "rounds"), "errors");
 	r.figures = ran(cell) && r.deciding.known && r.rps.known && (fast.known || !rule->beside);
 	r.measured = r.figures && r.rps.mid > 0 && (fast.mid > 0 || !rule->beside);
 	if (ran(alone)) {
@@ -451,15 +420,10 @@ static enum grade judge(const struct contest *c, const struct runner *r, struct 
 
 /* ---- the verdict ------------------------------------------------------------------------------------------------- */
 
-static int put(json_t *object, const char *key, json_t *value)
-{
-	return value && json_object_set_new(object, key, value) == 0 ? 0 : -ENOMEM;
-}
-
 /* Its grade and the reason. */
 static void judge_runner(const struct contest *c, struct runner *r)
 {
-	const char *why = text_of(r->cell, "why");
+	const char *why = report_text(r->cell, "why");
 
 	if (r->figures)
 		r->grade = judge(c, r, &r->reason);
@@ -626,15 +590,15 @@ static int put_runner(const struct contest *c, struct runner *r, json_t *out)
 {
 	static const char *const names[] = { [NO] = "no", [FAIR] = "fair", [YES] = "yes" };
 	struct sentence doubt = { NULL, 0, false };
-	int rc = put(json_object_get(out, "reason"), r->name, sentence_json(&r->reason));
+	int rc = report_put(json_object_get(out, "reason"), r->name, sentence_json(&r->reason));
 
 	say_doubt(c, r, &doubt);
 	if (rc == 0 && graded(r))
-		rc = put(json_object_get(out, "suits"), r->name, json_string(names[r->grade]));
+		rc = report_put(json_object_get(out, "suits"), r->name, json_string(names[r->grade]));
 	if (rc == 0 && r->best)
 		rc = json_array_append_new(json_object_get(out, "best"), json_string(r->name)) ? -ENOMEM : 0;
 	if (rc == 0 && (doubt.n > 0 || doubt.failed))
-		return put(json_object_get(out, "doubt"), r->name, sentence_json(&doubt));
+		return report_put(json_object_get(out, "doubt"), r->name, sentence_json(&doubt));
 	free(doubt.p);
 	return rc;
 }
@@ -651,7 +615,7 @@ static json_t *verdict(struct contest *c, const char *workload)
 	for (size_t i = 0; rc == 0 && i < c->n; i++)
 		rc = put_runner(c, &c->runners[i], out);
 	if (rc == 0)
-		rc = put(out, "why", why_best(c));
+		rc = report_put(out, "why", why_best(c));
 	for (size_t i = 0; i < c->n; i++)
 		free(c->runners[i].reason.p);
 	if (rc == 0)
@@ -678,7 +642,7 @@ static double wait_of(const char *workload)
 static json_t *judge_workload(const json_t *report, const json_t *workload)
 {
 	const json_t *subjects = json_object_get(report, "subjects");
-	const char *name = text_of(workload, "name");
+	const char *name = report_text(workload, "name");
 	struct contest *c = calloc(1, sizeof(*c));
 	json_t *out;
 

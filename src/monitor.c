@@ -1,8 +1,8 @@
 /* monitor.c: one thread that looks at all loops, every few milliseconds while they work, and finds what holds them.
  *
- * It detects by wall time: a loop's line shows the same seq, and its start is older than the limit.  It judges by CPU
- * time: the loop's thread is asked for its times when a hold is first seen, and asks itself at the end of a long one.
- * What is looked at counts only if seq has not moved meanwhile; so a route can never be named for what another one did.
+ * It detects by wall time: a loop's line shows the same seq, and its start is older than the limit.  It judges by the
+ * thread's times, and whether it sleeps, at every look, and by its times at the end of a long hold (account.c).  What
+ * is looked at counts only if seq has not moved meanwhile; so a route can never be named for what another one did.
  * A hold whose cause is its route's own is recorded as soon as it has reached the limit, with a look at the thread's
  * stack and system call; one that could merely not get a CPU is recorded when it is over and that is certain.  Holds
  * that the monitor never saw, being late itself, come by the loops' rings; nobody is blamed for those.  Who acts on a
@@ -25,6 +25,7 @@
  * path, so it goes on when all of them are stuck.
  */
 #include "monitor.h"
+#include "account.h"
 #include "base/clock.h"
 #include "base/futex.h"
 #include "capture.h"
@@ -56,13 +57,12 @@ enum asked { NOT_ASKED, WAITS_FOR_STACK, HAS_STACK };
 /* A hold that was seen. */
 struct sight {
 	uint64_t seq;                   /* 0: none */
-	uint64_t start_ns, first_ns;
-	uint64_t cpu_ns, waited_ns;     /* the thread's, when it was first seen */
-	uint64_t lost_ns;               /* the monitor's, by then */
+	uint64_t start_ns;
+	struct account account;         /* of its time, if `timed` */
+	uint64_t lost_ns;               /* the monitor's, when it was first seen */
 	uint64_t unseen_ns;             /* of what went by before, so much may have been lost */
 	uint64_t margin_ns, hidden_ns;  /* and of what went by since, besides what is known: see lateness.h */
-	uint64_t asleep_ns;             /* that it has been without a CPU and in the kernel, as far as was seen */
-	bool timed;                     /* the times are known */
+	bool timed;                     /* the thread's times were read while it lasted */
 	bool counted, blamed;           /* and told to who acts on it */
 	uint32_t counted_route;         /* as what it was counted */
 	enum stall_cause counted_cause;
@@ -76,6 +76,7 @@ struct monitored {
 	struct watch_loop *loop;
 	uint64_t seq;                   /* at the last look */
 	uint64_t lost;                  /* holds its ring had no room for, counted so far */
+	struct account_times times;     /* its thread's, at the last look; not known: at_ns is 0 */
 	struct sight now;
 	struct sight over[WATCH_LONG];  /* what was seen of the holds in its ring */
 };
@@ -176,33 +177,53 @@ static bool still(const struct watch_line *line, uint64_t seq)
 	return atomic_load_explicit(&line->seq, memory_order_acquire) == seq;
 }
 
-static bool read_times(struct watch_loop *l, uint64_t *cpu, uint64_t *waited)
+/* The clock is read with the times, for a look may have begun long before: waits that the thread has had since then
+ * would be missing from what was watched, and look as if it had slept. */
+static struct account_times read_times(struct watch_loop *l)
 {
-	bool known;
+	struct account_times t = { .at_ns = 0 };
 
 	pthread_mutex_lock(&l->looking);
-	known = l->thread && capture_thread_times(l->thread, cpu, waited) == 0;
+	if (l->thread && capture_thread_times(l->thread, &t.cpu_ns, &t.waited_ns) == 0)
+		t.at_ns = clock_now_ns();
 	pthread_mutex_unlock(&l->looking);
-	return known;
+	return t;
 }
 
-static void first_sight(struct monitor *m, struct monitored *l, const struct watch_view *v)
+/* Counts only if the hold is still the same. */
+static bool is_asleep(struct watch_loop *l, uint64_t seq)
 {
-	lateness_note(&m->late);
-	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns, .first_ns = m->late.looked_ns,
-		.lost_ns = m->late.lost_ns };
-	l->now.unseen_ns = lateness_unseen(&m->late, v->start_ns, m->period_ns);
-	l->now.timed = read_times(l->loop, &l->now.cpu_ns, &l->now.waited_ns);
+	struct capture_where where = { .seq = &l->line.seq, .expected = seq };
+	struct capture c = { .state = CAPTURE_UNKNOWN };
+	int rc = -ENOENT;
+
+	pthread_mutex_lock(&l->looking);
+	if (l->thread)
+		rc = capture_glance(l->thread, &where, &c);
+	pthread_mutex_unlock(&l->looking);
+	return rc == 0 && c.state == CAPTURE_SLEEPING;
 }
 
-static struct stall_parts parts_of(struct monitor *m, const struct sight *s, uint64_t end_ns, uint64_t cpu,
-	uint64_t waited)
+/* Times that were read when the hold was over already are greater than those at its end: they do not count. */
+static void first_sight(struct monitor *m, struct monitored *l, const struct watch_view *v,
+	const struct account_times *before)
+{
+	bool asleep = is_asleep(l->loop, v->seq);
+
+	lateness_note(&m->late);
+	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns, .lost_ns = m->late.lost_ns };
+	l->now.unseen_ns = lateness_unseen(&m->late, v->start_ns, m->period_ns);
+	l->now.timed = l->times.at_ns && still(&l->loop->line, v->seq);
+	if (l->now.timed)
+		account_begin(&l->now.account, v->start_ns, before, &l->times, asleep);
+}
+
+static struct stall_parts parts_of(struct monitor *m, const struct sight *s, const struct account_times *now)
 {
 	struct stall_parts p;
 
 	lateness_note(&m->late);
-	p = stall_divide(end_ns - s->start_ns, end_ns > s->first_ns ? end_ns - s->first_ns : 0, cpu - s->cpu_ns,
-		waited - s->waited_ns, m->late.lost_ns - s->lost_ns + s->unseen_ns + s->margin_ns);
+	p = account_parts(&s->account, now, m->late.lost_ns - s->lost_ns + s->unseen_ns + s->margin_ns);
 	p.hidden = s->hidden_ns < p.blocked ? s->hidden_ns : p.blocked;
 	return p;
 }
@@ -272,18 +293,6 @@ static int look_at_thread(struct monitor *m, struct monitored *l, const struct w
 	return rc;
 }
 
-/* Time that is neither a CPU's nor accounted as a wait for one was spent asleep only if the thread was seen asleep: a
- * wait that goes on is not accounted yet. */
-static void correct(struct sight *s, struct stall_parts *p, enum capture_state state)
-{
-	if (state != CAPTURE_RUNNING && p->blocked > s->asleep_ns)
-		s->asleep_ns = p->blocked;
-	if (p->blocked > s->asleep_ns) {
-		p->waited += p->blocked - s->asleep_ns;
-		p->blocked = s->asleep_ns;
-	}
-}
-
 /* Counts it and tells of it while it goes on, at an age that doubles. */
 static void tell_ongoing(struct monitor *m, struct monitored *l)
 {
@@ -317,18 +326,17 @@ static void goes_on(struct monitor *m, struct monitored *l, const struct watch_v
 	char call[SYSCALL_TEXT_MAX] = "";
 	bool frames = s->asked != HAS_STACK;
 	struct stall_parts parts;
-	uint64_t cpu, waited;
 	int rc;
 
-	if (!s->timed || !read_times(l->loop, &cpu, &waited))
+	if (!s->timed || !l->times.at_ns)
 		return;                 /* its end will tell */
 	rc = look_at_thread(m, l, v, frames, &c);
 	if (frames && rc == 0)
 		syscall_format(m->capturer, &c, call, sizeof(call));
-	parts = parts_of(m, s, clock_now_ns(), cpu, waited);
 	if (rc == -ESTALE || !still(&l->loop->line, v->seq))
 		return;
-	correct(s, &parts, c.state);
+	account_look(&s->account, &l->times, c.state == CAPTURE_SLEEPING);
+	parts = parts_of(m, s, &l->times);
 	if (rc == -EINPROGRESS)
 		s->asked = WAITS_FOR_STACK;
 	else if (rc != 0 || c.nframes > 0 || parts.wall > m->conf.limit_ns * 2)
@@ -360,7 +368,7 @@ static void divide(struct monitor *m, struct sight *s, const struct watch_long *
 
 	s->parts = (struct stall_parts){ .wall = wall, .lost = wall };
 	if (s->timed && e->cpu_ns)
-		s->parts = parts_of(m, s, e->end_ns, e->cpu_ns, e->waited_ns);
+		s->parts = parts_of(m, s, &(struct account_times){ e->end_ns, e->cpu_ns, e->waited_ns });
 }
 
 /* Tells who acts on it, without waiting for its victims to be known. */
@@ -459,20 +467,33 @@ static bool fetch(struct monitor *m, struct monitored *l)
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
 
+/* A look at a hold that has not reached the limit. */
+static void look_early(struct monitored *l, uint64_t seq)
+{
+	bool asleep = is_asleep(l->loop, seq);
+
+	if (l->now.timed && l->times.at_ns && still(&l->loop->line, seq))
+		account_look(&l->now.account, &l->times, asleep);
+}
+
 /* Looks at one loop; sets *due back to when it is to be looked at again.  Whether there was anything to see. */
 static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 {
 	struct watch_view v = watch_read(&l->loop->line);
 	uint64_t seq = atomic_load_explicit(&l->loop->line.seq, memory_order_relaxed), next = NEVER;
+	const struct account_times before = l->times;
 	bool moved = seq != l->seq;
 
 	l->seq = seq;
+	l->times = read_times(l->loop);
 	l->now.margin_ns = greater(l->now.margin_ns, m->late.margin_ns);
 	l->now.hidden_ns = greater(l->now.hidden_ns, m->late.hidden_ns);
 	if (l->now.seq && l->now.seq != v.seq)
 		is_over(m, l);
 	if (v.seq && l->now.seq != v.seq)
-		first_sight(m, l, &v);
+		first_sight(m, l, &v, &before);
+	else if (v.seq && m->late.looked_ns < v.start_ns + m->conf.limit_ns)
+		look_early(l, v.seq);
 	if (v.seq && m->late.looked_ns >= v.start_ns + m->conf.limit_ns)
 		goes_on(m, l, &v);
 	else if (v.seq)

@@ -44,7 +44,7 @@ find src -name '*.[chS]' -o -name '*.def' | sort | xargs grep -H '^[[:space:]]*#
 		put("2 pool", "pool")
 		put("2 json", "json")
 		put("2 advice", "advice")
-		put("2 watch", "watch crew lateness monitor stall")
+		put("2 watch", "watch account crew lateness monitor stall")
 		put("3 park", "park pipe")
 		put("4 exchange", "after chain exchange hold lane request reply stream events dispatch sync trace wait")
 		put("5 conn", "conn")

@@ -1,4 +1,5 @@
 """The control plane: it answers while all the rest is stuck, to those who may ask, in forms that tools understand."""
+import contextlib
 import json
 import os
 import re
@@ -192,7 +193,8 @@ def test_silent_connections_do_not_keep_others_out_for_long(serve):
     app = serve("testapp", "--loops", "1", "--head-timeout", "3600", "--linger-timeout", "3600")
     crowd = [socket.create_connection(("127.0.0.1", app.control)) for _ in range(90)]
     for s in crowd[::2]:
-        s.sendall(b"GET /li")
+        with contextlib.suppress(ConnectionError):      # the oldest have given way by now
+            s.sendall(b"GET /li")
     assert ask(app, "/livez").status == 200
     for s in crowd:
         s.close()

@@ -67,7 +67,9 @@ static int ask_json(const struct top *t, const char *path, json_t **out, char *e
 	*out = NULL;
 	if (rc)
 		return rc;
-	if (a.status == 200 && !json_is_array(*out = json_loadb(a.body, a.n, 0, NULL))) {
+	if (a.status == 200)
+		*out = json_loadb(a.body, a.n, 0, NULL);
+	if (a.status == 200 && !json_is_array(*out)) {
 		snprintf(err, ERROR, "what %s answers for %s is no list: is it a control plane?", t->address, path);
 		rc = -EPROTO;
 	}

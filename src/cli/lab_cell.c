@@ -134,7 +134,7 @@ static void start(struct lab_run *run, struct cell *c, struct lab_server *server
 		conclude(c, "failed", why);
 }
 
-/* The machine's io_uring, as the first model that starts has found it. */
+/* The machine's io_uring, as the first model that is measured has found it. */
 static void note_uring(struct lab_run *run, const struct lab_server *server)
 {
 	json_t *machine = json_object_get(run->report, "machine");
@@ -148,15 +148,13 @@ static void note_uring(struct lab_run *run, const struct lab_server *server)
 	json_object_set_new(machine, "io_uring_why", *why ? json_string(why) : json_null());
 }
 
-static void await(struct lab_run *run, struct cell *c, struct lab_server *server)
+static void await(struct cell *c, struct lab_server *server)
 {
 	char why[400] = "";
 
 	if (!c->open)
 		return;
-	if (lab_server_ready(server, why, sizeof(why)) == 0)
-		note_uring(run, server);
-	else if (!lab_stopped())
+	if (lab_server_ready(server, why, sizeof(why)) && !lab_stopped())
 		conclude(c, "failed", why);
 }
 
@@ -188,10 +186,12 @@ static void take_round(struct lab_run *run, struct cell *c, struct lab_server *s
 			break;
 		run->repeats_ns -= took; /* the next one will take about as long */
 	}
-	if (best)
+	if (best) {
 		json_array_append_new(c->rounds, best);
-	else if (!lab_stopped())
+		note_uring(run, server); /* by now its log has been written */
+	} else if (!lab_stopped()) {
 		conclude(c, outcome == LAB_CANNOT ? "cannot" : "failed", why);
+	}
 }
 
 /* Round after round for all, whoever is left. */
@@ -206,7 +206,7 @@ static void take_rounds(struct lab_run *run, struct cell *cells, struct lab_serv
 			if (w->idle && r > 0) {
 				lab_servers_stop(&servers[i], 1);
 				start(run, &cells[i], &servers[i], i);
-				await(run, &cells[i], &servers[i]);
+				await(&cells[i], &servers[i]);
 			}
 			if (cells[i].open && !lab_stopped())
 				take_round(run, &cells[i], &servers[i], w);
@@ -255,7 +255,7 @@ int lab_cells(struct lab_run *run, unsigned workload)
 			start(run, &cells[i], &servers[i], i);
 	}
 	for (size_t i = 0; i < lab_nsubjects() && rc == 0 && !lab_stopped(); i++)
-		await(run, &cells[i], &servers[i]);
+		await(&cells[i], &servers[i]);
 	if (rc == 0)
 		take_rounds(run, cells, servers, w);
 	lab_servers_stop(servers, lab_nsubjects());

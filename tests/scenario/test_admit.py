@@ -39,6 +39,7 @@ def test_tokens_come_back(serve):
 def test_a_rate_that_cannot_be_is_refused(serve):
     app = serve("tests/examples/ratelimit", "--rate", "0", wait=False)
     app.wait_log("--rate must be above 0")
+    app.terminated = True       # it ends by itself
     app.stop(expect=1)
 
 

@@ -41,17 +41,18 @@ static const struct lab_peer *find(const char *name)
 }
 
 /* 0 or -errno, after a line. */
-static int lay_out(const struct lab_peer *peer, const struct lab_found *found, const char *folder)
+static int lay_out(const struct lab_peer *peer, const char *program, char *folder)
 {
 	struct lab_machine machine;
-	char *enter[] = { "cd", (char *)folder, NULL }, **argv = NULL, *line = NULL, *cd = lab_line_of(enter);
+	char *enter[] = { "cd", folder, NULL }, **argv = NULL, *line = NULL, *cd = lab_line_of(enter);
 	int rc = cd ? lab_machine_init(&machine) : -ENOMEM;
 
 	if (rc == 0 && mkdir(folder, 0777) && errno != EEXIST)
 		rc = -errno;
 	if (rc == 0)
-		rc = lab_peer_prepare(peer, found, folder, PORT, machine.server_cpus, &argv);
-	if (rc == 0 && !(line = lab_line_of(argv)))
+		rc = lab_peer_write(peer, folder, PORT, machine.server_cpus);
+	if (rc == 0 && (!(argv = lab_peer_command(peer, program, PORT, machine.server_cpus)) ||
+		!(line = lab_line_of(argv))))
 		rc = -ENOMEM;
 	if (rc)
 		fprintf(stderr, "offloop lab peer: %s: %s\n", folder, strerror(-rc));
@@ -80,7 +81,7 @@ int lab_peer(int argc, char **argv)
 		return 1;
 	}
 	if (found.program)
-		rc = lay_out(peer, &found, argv[2]);
+		rc = lay_out(peer, found.program, argv[2]);
 	else
 		fprintf(stderr, "offloop lab peer: %s is not installed: %s\n", peer->name, found.why);
 	rc = rc || !found.program;

@@ -445,86 +445,104 @@ void lab_found_fini(struct lab_found *found)
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
-struct hole {
-	const char *name;
-	const char *value;
+/* What stands for the holes of a command or a file. */
+struct filling {
+	char port[16], processes[16];
+	const char *program;
 };
 
-/* Appends text with its holes filled, and a NUL, to out; counts only, when out is NULL.  How many bytes that is. */
-static size_t fill(const char *text, size_t text_n, const struct hole *holes, size_t nholes, char *out)
+static struct filling filling(const struct lab_peer *peer, const char *program, unsigned port, unsigned cpus)
 {
-	size_t n = 0;
+	struct filling f = { .program = program };
 
-	for (size_t at = 0; at < text_n;) {
-		const char *piece = text + at;
-		size_t piece_n = 1, skip = 1;
+	snprintf(f.port, sizeof(f.port), "%u", port);
+	snprintf(f.processes, sizeof(f.processes), "%u", lab_peer_processes(peer, cpus));
+	return f;
+}
 
-		for (size_t i = 0; i < nholes; i++) {
-			size_t name_n = strlen(holes[i].name);
+/* What a hole at the start of the text stands for, with how long its name is; NULL: there is none. */
+static const char *hole_at(struct slice text, const struct filling *f, size_t *name_n)
+{
+	const struct {
+		struct slice name;
+		const char *value;
+	} holes[] = { { SLICE("{program}"), f->program }, { SLICE("{port}"), f->port },
+		{ SLICE("{processes}"), f->processes } };
 
-			if (name_n <= text_n - at && memcmp(text + at, holes[i].name, name_n) == 0) {
-				piece = holes[i].value;
-				piece_n = strlen(piece);
-				skip = name_n;
-				break;
-			}
+	for (size_t i = 0; i < sizeof(holes) / sizeof(holes[0]); i++)
+		if (holes[i].name.n <= text.n && memcmp(text.p, holes[i].name.p, holes[i].name.n) == 0) {
+			*name_n = holes[i].name.n;
+			return holes[i].value;
 		}
+	return NULL;
+}
+
+/* Writes text with its holes filled, and a NUL, to out; counts only, when out is NULL.  How many bytes that is. */
+static size_t fill(struct slice text, const struct filling *f, char *out)
+{
+	size_t n = 0, skip;
+
+	for (; text.n > 0; text.p += skip, text.n -= skip) {
+		const char *value = hole_at(text, f, &skip);
+		struct slice piece = value ? slice_of(value) : (struct slice){ text.p, 1 };
+
+		skip = value ? skip : 1;
 		if (out)
-			memcpy(out + n, piece, piece_n);
-		n += piece_n;
-		at += skip;
+			memcpy(out + n, piece.p, piece.n);
+		n += piece.n;
 	}
 	if (out)
 		out[n] = 0;
 	return n + 1;
 }
 
-static int write_files(const struct lab_recipe *recipe, const char *folder, const struct hole *holes, size_t nholes)
+static int write_filled(const char *folder, const char *name, const struct filling *f)
 {
+	struct slice file = lab_file(name);
+	size_t n = fill(file, f, NULL);
+	char *text = malloc(n);
+	int rc;
+
+	if (!text)
+		return -ENOMEM;
+	fill(file, f, text);
+	rc = lab_folder_write(folder, name, text, n - 1);
+	free(text);
+	return rc;
+}
+
+int lab_peer_write(const struct lab_peer *peer, const char *folder, unsigned port, unsigned cpus)
+{
+	const struct filling f = filling(peer, "", port, cpus);
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && recipe->files[i]; i++) {
-		struct slice file = lab_file(recipe->files[i]);
-		/* A script has braces of its own; only the configuration has holes. */
-		size_t holes_here = strstr(recipe->files[i], ".conf") ? nholes : 0;
-		size_t n = fill(file.p, file.n, holes, holes_here, NULL);
-		char *text = malloc(n);
+	for (size_t i = 0; rc == 0 && peer->recipe->files[i]; i++) {
+		const char *name = peer->recipe->files[i];
+		struct slice file = lab_file(name);
 
-		if (!text)
-			return -ENOMEM;
-		fill(file.p, file.n, holes, holes_here, text);
-		rc = lab_folder_write(folder, recipe->files[i], text, n - 1);
-		free(text);
+		/* A script has braces of its own; only the configuration has holes. */
+		rc = strstr(name, ".conf") ? write_filled(folder, name, &f) :
+			lab_folder_write(folder, name, file.p, file.n);
 	}
 	return rc;
 }
 
-int lab_peer_prepare(const struct lab_peer *peer, const struct lab_found *found, const char *folder, unsigned port,
-	unsigned cpus, char ***argv)
+char **lab_peer_command(const struct lab_peer *peer, const char *program, unsigned port, unsigned cpus)
 {
-	char port_text[16], processes[16];
-	const struct hole holes[] = { { "{program}", found->program }, { "{port}", port_text },
-		{ "{processes}", processes } };
-	const size_t nholes = sizeof(holes) / sizeof(holes[0]);
-	const struct lab_recipe *recipe = peer->recipe;
+	const struct filling f = filling(peer, program, port, cpus);
+	const char *const *words = peer->recipe->argv;
 	size_t n = 0, bytes = 0;
-	char **out, *text;
-	int rc;
+	char **argv, *text;
 
-	snprintf(port_text, sizeof(port_text), "%u", port);
-	snprintf(processes, sizeof(processes), "%u", lab_peer_processes(peer, cpus));
-	if ((rc = write_files(recipe, folder, holes, nholes)))
-		return rc;
-	for (; recipe->argv[n]; n++)
-		bytes += fill(recipe->argv[n], strlen(recipe->argv[n]), holes, nholes, NULL);
-	if (!(out = malloc((n + 1) * sizeof(*out) + bytes)))
-		return -ENOMEM;
-	text = (char *)(out + n + 1);
+	for (; words[n]; n++)
+		bytes += fill(slice_of(words[n]), &f, NULL);
+	if (!(argv = malloc((n + 1) * sizeof(*argv) + bytes)))
+		return NULL;
+	text = (char *)(argv + n + 1);
 	for (size_t i = 0; i < n; i++) {
-		out[i] = text;
-		text += fill(recipe->argv[i], strlen(recipe->argv[i]), holes, nholes, text);
+		argv[i] = text;
+		text += fill(slice_of(words[i]), &f, text);
 	}
-	out[n] = NULL;
-	*argv = out;
-	return 0;
+	argv[n] = NULL;
+	return argv;
 }

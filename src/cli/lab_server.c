@@ -74,34 +74,27 @@ char *lab_line_of(char **argv)
 	return line;
 }
 
-/* The command, in one allocation; *folder: of a peer, where it runs.  0 or -errno. */
-static int command_of(const struct lab_subject *subject, const struct lab_setting *how, const struct lab_found *found,
-	unsigned port, char ***argv, char **folder)
+/* Its command, in one allocation; NULL: no memory.  `self` is the program that runs models. */
+static char **command_of(const struct lab_subject *subject, const struct lab_setting *how,
+	const struct lab_found *found, const char *self, unsigned port)
 {
-	char *line;
+	char *line, **argv;
 
-	*folder = NULL;
-	if (subject->peer && !(*folder = lab_folder_new()))
-		return -errno;
 	if (subject->peer)
-		return lab_peer_prepare(subject->peer, found, *folder, port, how->cpus, argv);
-	line = lab_model_command(subject, how, "/proc/self/exe", port);
-	*argv = line ? words_of(line) : NULL;
+		return lab_peer_command(subject->peer, found->program, port, how->cpus);
+	line = lab_model_command(subject, how, self, port);
+	argv = line ? words_of(line) : NULL;
 	free(line);
-	return *argv ? 0 : -ENOMEM;
+	return argv;
 }
 
 char *lab_server_command(const struct lab_subject *subject, const struct lab_setting *how,
 	const struct lab_found *found)
 {
-	char **argv = NULL, *folder, *line = NULL;
+	char **argv = command_of(subject, how, found, "offloop", SHOWN_PORT);
+	char *line = argv ? lab_line_of(argv) : NULL;
 
-	if (!subject->peer)
-		return lab_model_command(subject, how, "offloop", SHOWN_PORT);
-	if (command_of(subject, how, found, SHOWN_PORT, &argv, &folder) == 0)
-		line = lab_line_of(argv);
 	free(argv);
-	lab_folder_free(folder);
 	return line;
 }
 
@@ -160,18 +153,24 @@ static void become(char **argv, char **env, const char *folder, const cpu_set_t 
 	_exit(127);
 }
 
+/* A peer's files, in a folder of its own. */
+static int lay_out(struct lab_server *s, const struct lab_setting *how)
+{
+	s->folder = lab_folder_new();
+	return s->folder ? lab_peer_write(s->subject.peer, s->folder, s->port, how->cpus) : -errno;
+}
+
 int lab_server_start(struct lab_server *s, const struct lab_subject *subject, const struct lab_setting *how,
 	const struct lab_found *found, const cpu_set_t *cpus, char *why, size_t n)
 {
-	char **argv = NULL, **env = clean_environment();
 	unsigned port = free_port();
+	char **argv = command_of(subject, how, found, "/proc/self/exe", port), **env = clean_environment();
 	pid_t lab = getpid();
-	int rc;
+	int rc = port == 0 ? -EADDRNOTAVAIL : argv && env ? 0 : -ENOMEM;
 
 	*s = (struct lab_server){ .subject = *subject, .port = port, .log = -1 };
-	rc = port == 0 ? -EADDRNOTAVAIL : env ? 0 : -ENOMEM;
-	if (rc == 0)
-		rc = command_of(subject, how, found, port, &argv, &s->folder);
+	if (rc == 0 && subject->peer)
+		rc = lay_out(s, how);
 	if (rc == 0 && ((s->log = memfd_create("lab", MFD_CLOEXEC)) < 0 || (s->pid = fork()) < 0)) {
 		rc = -errno;
 		s->pid = 0;

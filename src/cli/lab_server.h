@@ -41,7 +41,7 @@ void lab_servers_stop(struct lab_server *servers, size_t n);
 /* Words as a line, in quotes where one has a blank; the caller's.  NULL: no memory. */
 CHECKED char *lab_line_of(char **argv);
 
-/* What it is started with, as one line, at port 8000; the caller's.  NULL: no memory, or no room for its files. */
+/* What it is started with, as one line, at port 8000; the caller's.  NULL: no memory. */
 CHECKED char *lab_server_command(const struct lab_subject *subject, const struct lab_setting *how,
 	const struct lab_found *found);
 

@@ -88,15 +88,13 @@ START_TEST(no_two_subjects_have_one_name)
 }
 END_TEST
 
-START_TEST(a_command_has_its_holes_filled_and_its_files_beside_it)
+START_TEST(a_command_has_its_holes_filled)
 {
 	for (size_t i = 0; i < lab_npeers; i++) {
-		struct lab_found found = { .program = (char[]){ "/some where/program" } };
-		char *home = lab_folder_new(), **argv;
+		char **argv = lab_peer_command(&lab_peers[i], "/some where/program", 43210, 2);
 		bool port = false;
 
-		ck_assert_ptr_nonnull(home);
-		ck_assert_int_eq(lab_peer_prepare(&lab_peers[i], &found, home, 43210, 2, &argv), 0);
+		ck_assert_ptr_nonnull(argv);
 		ck_assert_str_eq(argv[0], "/some where/program");
 		for (char **arg = argv; *arg; arg++) {
 			ck_assert_msg(!strchr(*arg, '{'), "%s: %s", lab_peers[i].name, *arg);
@@ -104,18 +102,15 @@ START_TEST(a_command_has_its_holes_filled_and_its_files_beside_it)
 		}
 		ck_assert(port || strcmp(lab_peers[i].name, "nginx") == 0);
 		free(argv);
-		lab_folder_free(home);
 	}
 }
 END_TEST
 
 START_TEST(a_configuration_has_its_holes_filled_and_keeps_its_own_braces)
 {
-	struct lab_found found = { .program = (char[]){ "/nginx" } };
-	char **argv, text[4096];
+	char text[4096];
 
-	ck_assert_int_eq(lab_peer_prepare(peer("nginx"), &found, folder, 43210, 3, &argv), 0);
-	free(argv);
+	ck_assert_int_eq(lab_peer_write(peer("nginx"), folder, 43210, 3), 0);
 	slurp("nginx.conf", text, sizeof(text));
 	ck_assert_ptr_nonnull(strstr(text, "listen 127.0.0.1:43210 "));
 	ck_assert_ptr_nonnull(strstr(text, "worker_processes 3;"));
@@ -126,12 +121,10 @@ END_TEST
 
 START_TEST(a_script_arrives_as_it_is)
 {
-	struct lab_found found = { .program = (char[]){ "/node" } };
 	struct slice file = lab_file("app_node.js");
-	char **argv, text[8192];
+	char text[8192];
 
-	ck_assert_int_eq(lab_peer_prepare(peer("node"), &found, folder, 43210, 1, &argv), 0);
-	free(argv);
+	ck_assert_int_eq(lab_peer_write(peer("node"), folder, 43210, 1), 0);
 	slurp("app_node.js", text, sizeof(text));
 	ck_assert(slice_eq(slice_of(text), file));
 }
@@ -139,11 +132,8 @@ END_TEST
 
 START_TEST(a_folder_that_is_not_empty_is_not_written_over)
 {
-	struct lab_found found = { .program = (char[]){ "/node" } };
-	char **argv;
-
 	ck_assert_int_eq(symlink("/dev/null", path("app_node.js")), 0);
-	ck_assert_int_eq(lab_peer_prepare(peer("node"), &found, folder, 43210, 1, &argv), -EEXIST);
+	ck_assert_int_eq(lab_peer_write(peer("node"), folder, 43210, 1), -EEXIST);
 }
 END_TEST
 
@@ -316,7 +306,7 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, no_two_subjects_have_one_name);
-	tcase_add_test(c, a_command_has_its_holes_filled_and_its_files_beside_it);
+	tcase_add_test(c, a_command_has_its_holes_filled);
 	tcase_add_test(c, a_configuration_has_its_holes_filled_and_keeps_its_own_braces);
 	tcase_add_test(c, a_script_arrives_as_it_is);
 	tcase_add_test(c, a_folder_that_is_not_empty_is_not_written_over);

@@ -7,8 +7,8 @@
  *
  * Everything stays on the loopback, is bounded in time, and ends: SIGINT, SIGTERM and SIGHUP set a flag that every wait
  * looks at, the servers are ended, and what there is by then is written, marked as stopped; when the lab is killed a
- * guardian ends them.  The files are tried before anything is measured, so that no run is lost to a misspelt folder,
- * and at the end both are written, whatever becomes of the first.
+ * guardian ends them, and removes what they ran.  Both files are tried before anything is measured, so that no run is
+ * lost to a misspelt folder, and at the end both are written, whatever becomes of the first.
  *
  * Exit status: 0; 1 when nothing could be measured or written; 2 for wrong options; 128 and the signal's number when
  * one stopped it.
@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/lab_cell.h"
+#include "cli/lab_files.h"
 #include "cli/lab_guard.h"
 #include "cli/lab_out.h"
 #include "cli/lab_report.h"
@@ -250,14 +251,15 @@ static int prepare(struct lab_run *run, int argc, char **argv)
 	if (rc == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		rc = -errno;
 	if (rc == 0)
-		rc = lab_guard_start();
+		rc = lab_guard_start(run->folder);
 	if (rc == 0)
 		rc = find_peers(run);
 	if (rc)
 		return rc;
 	fit_idle(run);
 	run->how = (struct lab_setting){ .cpus = run->machine.server_cpus,
-		.connections = run->plan.idle + FILES_BESIDE_IDLE, .backend = run->plan.backend };
+		.connections = run->plan.idle + FILES_BESIDE_IDLE, .backend = run->plan.backend,
+		.folder = run->folder };
 	run->cells = count_cells(&run->plan);
 	run->repeats_ns = (uint64_t)(run->cells * run->plan.rounds * run->plan.secs * (double)NS_PER_S / 8);
 	run->began_ns = run->told_ns = clock_now_ns();
@@ -322,9 +324,23 @@ static int write_files(const struct lab_run *run)
 	return json ? json : page;
 }
 
+/* 0 or -errno, after a line. */
+static int make_folder(struct lab_run *run)
+{
+	int rc;
+
+	if (!run->plan.peers || (run->folder = lab_folder_new(NULL)))
+		return 0;
+	rc = -errno;
+	fprintf(stderr, "offloop lab: there is no folder for the files of --peers: %s (TMPDIR names another place)\n",
+		strerror(-rc));
+	return rc;
+}
+
 static void fini(struct lab_run *run)
 {
 	lab_guard_stop();
+	lab_folder_free(run->folder);
 	for (size_t i = 0; i < LAB_SUBJECTS_MAX; i++)
 		lab_found_fini(&run->found[i]);
 	json_decref(run->report);
@@ -338,6 +354,8 @@ static int lab(struct lab_run *run, int argc, char **argv)
 	if (rc)
 		return rc;
 	catch_signals();
+	if (make_folder(run))
+		return 1;
 	rc = prepare(run, argc, argv);
 	if (rc == 0)
 		rc = measure(run);

@@ -41,6 +41,7 @@ struct lab_setting {
 	unsigned cpus;                  /* that servers have */
 	unsigned connections;           /* that one must take */
 	const char *backend;            /* of the models' loops */
+	const char *folder;             /* in which peers have theirs; NULL: none is to run */
 };
 
 /* Processes that serve, where a subject is run so. */

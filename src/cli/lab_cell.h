@@ -10,6 +10,7 @@ struct lab_run {
 	struct lab_plan plan;
 	struct lab_machine machine;
 	struct lab_setting how;
+	char *folder;                           /* of the peers' files; NULL: none is to run */
 	struct lab_found found[LAB_SUBJECTS_MAX];       /* of peers */
 	uint64_t repeats_ns;                    /* how long dirty samples may still be taken again */
 	unsigned cells, cells_done;

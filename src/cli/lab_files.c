@@ -3,8 +3,9 @@
  * The report's template and the peers' scripts stand in src/cli/lab/ and are part of the program (lab_embed.S), so the
  * lab needs nothing but the program.  What an interpreter must find as a file is written into a folder that mkdtemp
  * made: nobody else can put anything there, and each file is made anew (O_EXCL), so nothing is written through a link.
+ * A run has one such folder, and in it each peer that runs has its own.
  *
- * The folder goes with everything in it, what the peers left there too, depth first and without following links.
+ * A folder goes with everything in it, what the peers left there too, depth first and without following links.
  * What cannot be removed stays; the folder's name says whose it was.
  *
  * Any thread; the files never change.
@@ -89,9 +90,9 @@ int lab_folder_write(const char *folder, const char *name, const char *p, size_t
 	return rc;
 }
 
-char *lab_folder_new(void)
+char *lab_folder_new(const char *in)
 {
-	const char *where = getenv("TMPDIR");
+	const char *where = in ? in : getenv("TMPDIR");
 	char *path;
 
 	if (asprintf(&path, "%s/offloop-lab-XXXXXX", where && where[0] == '/' ? where : "/tmp") < 0)
@@ -111,9 +112,15 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 	return 0;
 }
 
+bool lab_folder_remove(const char *folder)
+{
+	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	return access(folder, F_OK) != 0;
+}
+
 void lab_folder_free(char *folder)
 {
 	if (folder)
-		nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+		lab_folder_remove(folder);
 	free(folder);
 }

@@ -1,9 +1,10 @@
-/* lab_guard.c: who ends the servers when the lab cannot.
+/* lab_guard.c: who ends the servers when the lab cannot, and clears up.
  *
  * A lab that is killed (SIGKILL, or for want of memory) ends nobody.  PR_SET_PDEATHSIG reaches a server's first process
  * alone: it is not inherited, and the workers that nginx or gunicorn fork would serve on.  So the lab has a guardian, a
  * process that does nothing but read from a pipe to which only the lab holds the other end.  The end of file, which
- * comes however the lab ends, makes it kill the process groups it was told of.
+ * comes however the lab ends, makes it kill the process groups it was told of, and then remove the folder in which they
+ * had their files.
  *
  * A server's process tells of itself, before it becomes the server: it holds the pipe's end until then, so there is no
  * moment at which the lab may die and a server that can fork is unknown.  The lab tells when a group is gone, before it
@@ -15,7 +16,9 @@
  * One thread each.  A guardian that is killed itself leaves what PR_SET_PDEATHSIG does.
  */
 #include "cli/lab_guard.h"
+#include "base/clock.h"
 #include "cli/lab.h"
+#include "cli/lab_files.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -25,6 +28,9 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define TRIES 100
+#define PAUSE_NS (20 * NS_PER_MS)
 
 static struct {
 	pid_t pid;              /* 0: there is none */
@@ -45,7 +51,16 @@ static void note(pid_t *groups, pid_t said)
 	assert(said < 0);       /* it ended before it could join; no more run at once than there are subjects */
 }
 
-static void be_guardian(int heard)
+/* What a killed process was about to make may come after its folder was looked through. */
+static void clear(const char *folder)
+{
+	const struct timespec pause = clock_timespec(PAUSE_NS);
+
+	for (unsigned tries = 0; tries < TRIES && !lab_folder_remove(folder); tries++)
+		nanosleep(&pause, NULL);
+}
+
+static void be_guardian(int heard, const char *folder)
 {
 	pid_t groups[LAB_SUBJECTS_MAX] = { 0 }, said;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -63,12 +78,14 @@ static void be_guardian(int heard)
 	for (size_t i = 0; i < LAB_SUBJECTS_MAX; i++)
 		if (groups[i] > 0)
 			kill(-groups[i], SIGKILL);
+	if (folder)
+		clear(folder);
 	_exit(0);
 }
 
 /* ---- the lab ----------------------------------------------------------------------------------------------------- */
 
-int lab_guard_start(void)
+int lab_guard_start(const char *folder)
 {
 	int ends[2];
 
@@ -85,7 +102,7 @@ int lab_guard_start(void)
 	}
 	if (guard.pid == 0) {
 		close(ends[1]);
-		be_guardian(ends[0]);
+		be_guardian(ends[0], folder);
 	}
 	close(ends[0]);
 	guard.tell = ends[1];

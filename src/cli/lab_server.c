@@ -156,7 +156,7 @@ static void become(char **argv, char **env, const char *folder, const cpu_set_t 
 /* A peer's files, in a folder of its own. */
 static int lay_out(struct lab_server *s, const struct lab_setting *how)
 {
-	s->folder = lab_folder_new();
+	s->folder = lab_folder_new(how->folder);
 	return s->folder ? lab_peer_write(s->subject.peer, s->folder, s->port, how->cpus) : -errno;
 }
 

@@ -160,6 +160,31 @@ def test_servers_do_not_outlive_a_lab_that_is_killed(lab):
     wait_until(lambda: not any(map(runs, servers)))
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_neither_peers_nor_their_files_outlive_the_lab(how, lab, tmp_path, monkeypatch):
+    """The peer is a shell that tells a version, and then does nothing, in two processes."""
+    python, folders, pids = tmp_path / "python", tmp_path / "folders", tmp_path / "python.pids"
+    folders.mkdir()
+    python.write_text("#!/bin/sh\n[ $2 = -c ] && exec echo flask 9, gunicorn 9\nsleep 1000 &\necho $! $$ >$0.pids\nwait\n")
+    python.chmod(0o700)
+    monkeypatch.setenv("PYTHON", str(python))
+    monkeypatch.setenv("TMPDIR", str(folders))
+    run = lab("--peers", "--only", "flask-sync", "--workloads", "trivial")
+    wait_until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+    assert list(folders.glob("*/*/app_flask.py"))
+    run.process.send_signal(how)
+    run.process.communicate(timeout=PATIENCE)
+    wait_until(lambda: not any(map(runs, pids.read_text().split())) and not list(folders.iterdir()))
+
+
+def test_without_room_for_peers_files_nothing_is_measured(tmp_path):
+    done = subprocess.run([program_path("offloop"), "lab", "--peers"], capture_output=True, text=True, timeout=PATIENCE,
+                          cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "none")}, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "no folder for the files of --peers: No such file" in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def without_uring(lab, backend, *args, prefix=()):
     """A run where io_uring is forbidden, as in a container."""
     deny = program_path("tests/deny_uring")

@@ -1,4 +1,5 @@
-/* test_lab_guard.c: what a server has forked ends with a lab that is killed; what has left lives on. */
+/* test_lab_guard.c: what a server has forked ends with a lab that is killed, and its files go; who has left lives on. */
+#include "cli/lab_files.h"
 #include "cli/lab_guard.h"
 
 #include <check.h>
@@ -9,10 +10,12 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The worker holds the first; closing the second ends it. */
 static int lives[2], may_live[2];
+static char *folder;    /* of a file */
 
 /* Becomes a server that forks a worker, says so, and is ended with the lab, as a server's first process is.  The worker
  * inherits the shell's 8, which is lives, and reads from 9, which is may_live. */
@@ -37,7 +40,7 @@ static void be_lab(bool leaves)
 	char byte;
 	pid_t server;
 
-	if (lab_guard_start() || pipe2(ready, O_CLOEXEC))
+	if (lab_guard_start(folder) || pipe2(ready, O_CLOEXEC))
 		_exit(3);
 	server = fork();
 	if (server == 0)
@@ -57,6 +60,9 @@ static void kill_a_lab(bool leaves)
 
 	ck_assert_int_eq(pipe2(lives, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(may_live, O_CLOEXEC), 0);
+	folder = lab_folder_new(NULL);
+	ck_assert_ptr_nonnull(folder);
+	ck_assert_int_eq(lab_folder_write(folder, "file", "x", 1), 0);
 	lab = fork();
 	ck_assert_int_ge(lab, 0);
 	if (lab == 0)
@@ -74,11 +80,22 @@ static bool worker_ended(int ms)
 	return poll(&end, 1, ms) == 1 && (end.revents & POLLHUP);
 }
 
+/* The guardian's last act. */
+static void await_folders_end(void)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+
+	while (access(folder, F_OK) == 0)
+		nanosleep(&pause, NULL);
+	free(folder);
+}
+
 START_TEST(what_a_server_has_forked_ends_with_a_lab_that_is_killed)
 {
 	kill_a_lab(false);
 	ck_assert(worker_ended(50000));
 	close(may_live[1]);
+	await_folders_end();
 }
 END_TEST
 
@@ -88,12 +105,13 @@ START_TEST(who_has_left_is_left_alone)
 	ck_assert(!worker_ended(100));
 	close(may_live[1]);
 	ck_assert(worker_ended(50000));
+	await_folders_end();
 }
 END_TEST
 
 START_TEST(a_guardian_ends_when_it_is_told_to)
 {
-	ck_assert_int_eq(lab_guard_start(), 0);
+	ck_assert_int_eq(lab_guard_start(NULL), 0);
 	lab_guard_stop();
 	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
 	lab_guard_stop();

@@ -24,7 +24,7 @@ bool lab_stopped(void)
 
 static void setup(void)
 {
-	folder = lab_folder_new();
+	folder = lab_folder_new(NULL);
 	ck_assert_ptr_nonnull(folder);
 }
 
@@ -277,7 +277,7 @@ END_TEST
 
 START_TEST(a_folder_goes_with_all_that_is_in_it_and_nothing_else)
 {
-	char *other = lab_folder_new();
+	char *other = lab_folder_new(NULL);
 	char link[512], kept[512], name[512];
 
 	ck_assert_ptr_nonnull(other);

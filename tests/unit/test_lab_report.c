@@ -21,7 +21,7 @@ static struct buf page;
 
 static void setup(void)
 {
-	folder = lab_folder_new();
+	folder = lab_folder_new(NULL);
 	ck_assert_ptr_nonnull(folder);
 }
 

@@ -46,8 +46,8 @@ unsigned lab_peer_processes(const struct lab_peer *peer, unsigned cpus);
 /* Writes the peer's files into folder, in which none of them may be yet.  0 or -errno. */
 CHECKED int lab_peer_write(const struct lab_peer *peer, const char *folder, unsigned port, unsigned cpus);
 
-/* The command that starts the peer, whose program was found, on 127.0.0.1:port.  It is for execv and wants the folder of
- * its files as working directory and a process group of its own, since some peers start more processes than one:
+/* The command that starts the peer, whose program was found, on 127.0.0.1:port.  It is for execv and wants the folder
+ * of its files as working directory and a process group of its own, since some peers start more processes than one:
  * SIGTERM to the group ends them all.  One allocation, the caller's, that ends with NULL.  NULL: no memory. */
 CHECKED char **lab_peer_command(const struct lab_peer *peer, const char *program, unsigned port, unsigned cpus);
 

@@ -1,4 +1,4 @@
-/* test_lab_guard.c: what a server has forked ends with a lab that is killed, and its files go; who has left lives on. */
+/* test_lab_guard.c: what a server has forked ends with a killed lab, its files go, and who has left lives on. */
 #include "cli/lab_files.h"
 #include "cli/lab_guard.h"
 

@@ -19,7 +19,7 @@
 static struct lab_server server;
 static struct timespec thought; /* of the server's, before a reply */
 static uint64_t stops_ns, stopped_ns;   /* how long after its start it stops once, and for how long */
-static json_t *sample;
+static json_t *sample;  /* the last that was taken; NULL: none */
 
 bool lab_stopped(void)
 {
@@ -127,6 +127,8 @@ static enum lab_outcome try(const char *workload, double secs, char why[400])
 		w++;
 	CPU_ZERO(&machine.all);
 	*why = 0;
+	json_decref(sample);
+	sample = NULL;
 	return lab_sample(&plan, &machine, w, &server, &sample, &foreign, why, 400);
 }
 
@@ -137,11 +139,22 @@ static void take(const char *workload, double secs)
 	ck_assert_msg(try(workload, secs, why) == LAB_MEASURED, "%s", why);
 }
 
+/* Tests may run in one process, one after the other. */
+static void setup(void)
+{
+	thought = (struct timespec){ 0 };
+	stops_ns = stopped_ns = 0;
+	server.pid = 0;
+}
+
 static void teardown(void)
 {
-	kill(-server.pid, SIGKILL);
-	waitpid(server.pid, NULL, 0);
+	if (server.pid > 0) {
+		kill(-server.pid, SIGKILL);
+		waitpid(server.pid, NULL, 0);
+	}
 	json_decref(sample);
+	sample = NULL;
 }
 
 /* ---- tests ------------------------------------------------------------------------------------------------------- */
@@ -150,14 +163,12 @@ START_TEST(errors_are_counted_where_the_requests_are)
 {
 	start(false);
 	/* On a busy machine once may not be enough for slow clients to fail. */
-	do {
-		json_decref(sample);
+	do
 		take("slow", 0.1);
-	} while (json_integer_value(json_object_get(json_object_get(sample, "sipping"), "errors")) == 0);
+	while (json_integer_value(json_object_get(json_object_get(sample, "sipping"), "errors")) == 0);
 	ck_assert_int_gt(json_integer_value(json_object_get(sample, "requests")), 0);
 	ck_assert_int_eq(json_integer_value(json_object_get(sample, "errors")), 0);
 	ck_assert_uint_eq(json_object_size(json_object_get(sample, "error_kinds")), 0);
-	json_decref(sample);
 	take("mixed", 0.1);
 	ck_assert_int_gt(json_integer_value(json_object_get(sample, "errors")), 0);
 	ck_assert_int_gt(json_integer_value(json_object_get(json_object_get(sample, "error_kinds"), "status")), 0);
@@ -206,7 +217,7 @@ int main(void)
 	int failed;
 
 	tcase_set_timeout(c, 60);
-	tcase_add_checked_fixture(c, NULL, teardown);
+	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, errors_are_counted_where_the_requests_are);
 	tcase_add_test(c, cpu_time_that_a_process_took_with_it_is_not_known);
 	tcase_add_test(c, a_server_that_stops_answering_has_failed);

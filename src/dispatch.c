@@ -540,6 +540,7 @@ static void push_body(struct ol_req *r, struct slice data)
 static void buffer_body(struct ol_req *r, struct slice data)
 {
 	struct dispatch_shared *s = r->home->shared;
+	size_t whole = r->head.content_length > 0 ? (size_t)r->head.content_length + 1 : 0; /* with ol_body's '\0' */
 
 	if (r->body_seen > r->endpoint->body_max) {
 		reply_latch(r, 413);
@@ -547,7 +548,7 @@ static void buffer_body(struct ol_req *r, struct slice data)
 	} else if (!dispatch_body_room(s, data.n)) {
 		r->reply.close = true;
 		dispatch_shed(r, "Too many request bodies are being buffered");
-	} else if (buf_append(&r->body, data.p, data.n) < 0) {
+	} else if (buf_append_towards(&r->body, data.p, data.n, whole) < 0) {
 		dispatch_body_free(s, data.n);
 		dispatch_shed(r, "Out of memory");
 	}

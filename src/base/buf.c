@@ -2,7 +2,9 @@
  *
  * The content lies in one piece, at p + off.  Room at the end is made by moving the content to the front of the memory
  * when at least half of what is in use has been consumed, else by moving it to twice the memory; so each byte is moved
- * a constant number of times on average, however the two ends are used.
+ * a constant number of times on average, however the two ends are used.  Where the end is known, the memory is made to
+ * measure in a few larger steps, and never far ahead of what has come: whoever announces much and sends little holds
+ * little.
  *
  * Invariant: off + n <= cap, and off is 0 when n is 0.  Memory is never given back before buf_fini; who reads much once
  * and is then idle calls that.  Used by one thread at a time.
@@ -14,25 +16,34 @@
 #include <stdlib.h>
 
 #define CAP_MIN ((size_t)256)
+#define AHEAD_MIN ((size_t)2048)        /* whose end is known gets so much at once, */
+#define AHEAD 8u                        /* or so many times what has come */
 
-/* Moves the content to the start of new memory that has room for n more bytes; 0 or -ENOMEM. */
+/* Moves the content to the start of `cap` bytes of memory, which it must fit; 0 or -ENOMEM. */
+static int move(struct buf *b, size_t cap)
+{
+	char *p = b->off ? malloc(cap) : realloc(b->p, cap); /* of much memory realloc moves pages, not bytes */
+
+	if (!p)
+		return -ENOMEM;
+	if (b->off) {
+		memcpy(p, b->p + b->off, b->n);
+		free(b->p);
+	}
+	*b = (struct buf){ .p = p, .n = b->n, .cap = cap };
+	return 0;
+}
+
+/* Memory with room for n more bytes; 0 or -ENOMEM. */
 static int grow(struct buf *b, size_t n)
 {
 	size_t cap = b->cap < CAP_MIN ? CAP_MIN : b->cap;
-	char *p;
 
 	if (n > PTRDIFF_MAX - b->n)
 		return -ENOMEM;
 	while (cap < b->n + n)
 		cap *= 2;
-	p = malloc(cap);
-	if (!p)
-		return -ENOMEM;
-	if (b->n)
-		memcpy(p, b->p + b->off, b->n);
-	free(b->p);
-	*b = (struct buf){ .p = p, .n = b->n, .cap = cap };
-	return 0;
+	return move(b, cap);
 }
 
 char *buf_reserve(struct buf *b, size_t n)
@@ -59,6 +70,19 @@ int buf_append(struct buf *b, const void *p, size_t n)
 		memcpy(end, p, n);
 	b->n += n;
 	return 0;
+}
+
+int buf_append_towards(struct buf *b, const void *p, size_t n, size_t whole)
+{
+	size_t cap = AHEAD_MIN;
+
+	if (n > b->cap - b->off - b->n && b->n < whole && n <= whole - b->n) {
+		if (b->n + n > cap / AHEAD)
+			cap = b->n + n > whole / AHEAD ? whole : (b->n + n) * AHEAD;
+		if (move(b, cap < whole ? cap : whole) < 0)
+			return -ENOMEM;
+	}
+	return buf_append(b, p, n);
 }
 
 void buf_consume(struct buf *b, size_t n)

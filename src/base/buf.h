@@ -29,6 +29,10 @@ static inline void buf_added(struct buf *b, size_t n)
 /* 0 or -ENOMEM. */
 CHECKED int buf_append(struct buf *b, const void *p, size_t n);
 
+/* As buf_append, for a content that is to have `whole` bytes in the end: it is then moved less often, and has memory of
+ * exactly `whole` bytes.  At most 2 KiB, or eight times what has come, are taken ahead of it. */
+CHECKED int buf_append_towards(struct buf *b, const void *p, size_t n, size_t whole);
+
 /* Drops the first n bytes; when none are left the memory is kept for the next content. */
 void buf_consume(struct buf *b, size_t n);
 

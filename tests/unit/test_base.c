@@ -273,6 +273,54 @@ START_TEST(a_steady_stream_through_a_buf_does_not_grow_it)
 }
 END_TEST
 
+/* `whole` bytes come in pieces of n: how often the memory was made anew, each time no further ahead than promised. */
+static int steps_towards(size_t whole, size_t n)
+{
+	static char piece[4096];
+	struct buf b = { 0 };
+	size_t cap = 0;
+	int steps = 0;
+
+	while (b.n < whole) {
+		size_t take = n < whole - b.n ? n : whole - b.n;
+
+		memset(piece, (int)(b.n % 251), take);
+		ck_assert_int_eq(buf_append_towards(&b, piece, take, whole), 0);
+		steps += b.cap != cap;
+		cap = b.cap;
+		ck_assert_uint_le(cap, whole);
+		ck_assert_uint_le(cap, b.n * 8 > 2048 ? b.n * 8 : 2048);
+	}
+	ck_assert_uint_eq(cap, whole);
+	for (size_t i = 0; i < whole; i++)
+		ck_assert_int_eq((unsigned char)b.p[i], i / n * n % 251);
+	buf_fini(&b);
+	return steps;
+}
+
+START_TEST(a_buf_whose_end_is_known_gets_there_in_few_steps)
+{
+	ck_assert_int_eq(steps_towards(1, 1), 1);
+	ck_assert_int_eq(steps_towards(100, 1), 1);
+	ck_assert_int_eq(steps_towards(16384, 7), 2);
+	ck_assert_int_eq(steps_towards(((size_t)1 << 20) + 1, 4096), 3);
+}
+END_TEST
+
+START_TEST(a_buf_that_gets_more_than_was_announced_takes_it)
+{
+	struct buf b = { 0 };
+
+	ck_assert_int_eq(buf_append_towards(&b, "abc", 3, 4), 0);
+	ck_assert_int_eq(buf_append_towards(&b, "defg", 4, 4), 0);
+	ck_assert_int_eq(buf_append_towards(&b, "h", 1, 0), 0);
+	ck_assert(slice_eq(buf_slice(&b), SLICE("abcdefgh")));
+	ck_assert_int_eq(buf_append_towards(&b, "", SIZE_MAX - 2, SIZE_MAX), -ENOMEM);
+	ck_assert(slice_eq(buf_slice(&b), SLICE("abcdefgh")));
+	buf_fini(&b);
+}
+END_TEST
+
 START_TEST(a_buf_refuses_sizes_that_cannot_be_and_keeps_its_content)
 {
 	struct buf b = { 0 };
@@ -465,6 +513,8 @@ static TCase *buf_case(void)
 	tcase_add_test(t, a_buf_starts_at_256_bytes_and_doubles);
 	tcase_add_test(t, an_emptied_buf_keeps_its_memory);
 	tcase_add_test(t, a_steady_stream_through_a_buf_does_not_grow_it);
+	tcase_add_test(t, a_buf_whose_end_is_known_gets_there_in_few_steps);
+	tcase_add_test(t, a_buf_that_gets_more_than_was_announced_takes_it);
 	tcase_add_test(t, a_buf_refuses_sizes_that_cannot_be_and_keeps_its_content);
 	return t;
 }

@@ -12,8 +12,8 @@
  * counts as not measured.  NULL: no memory. */
 CHECKED json_t *lab_verdicts(const json_t *report);
 
-/* The report's "limits", by which subjects are graded, new: {"rate", "left", "p99_times", "p99_more_ms": {"yes",
- * "fair"}, "tail", "failed", "alike", "alike_one", "alike_ms"}.  NULL: no memory. */
+/* The report's "limits", by which subjects are graded (lab_grade.c), new: {"rate", "left", "p99_times", "p99_more_ms":
+ * {"yes", "fair"}, "tail", "failed", "alike", "alike_one", "alike_ms"}.  NULL: no memory. */
 CHECKED json_t *lab_limits(void);
 
 /* The report's "conclusion", from its verdicts (lab_conclude.c): a new array of {"for", "workloads": [...], "text"}, a

@@ -1,0 +1,80 @@
+/* lab_contest.h: who ran a workload, and who did it best: what verdicts are made of. */
+#ifndef OL_CLI_LAB_CONTEST_H
+#define OL_CLI_LAB_CONTEST_H
+
+#include "base/checked.h"
+#include "cli/lab_sentence.h"
+
+/* p99s of fast requests that differ by no more are alike: so much a scheduler does to one and not to the other. */
+#define BESIDE_ALIKE_MS 0.5
+/* Who fails a greater part of his requests does not suit. */
+#define ERRORS_NO 0.01
+/* The workload that shows what a subject does when nothing is beside its requests. */
+#define ALONE "trivial"
+
+enum { CONTEST_MAX = 64 };
+
+enum grade { NO, FAIR, YES };
+
+/* What decides a workload. */
+struct rule {
+	const char *workload;           /* NULL: any other */
+	const char *path;               /* of the figure that decides */
+	bool least;                     /* the smaller the better */
+	const char *unit;               /* behind it */
+	void (*say)(struct sentence *, double);
+	const char *beside;             /* beside what the fast requests were */
+};
+
+struct runner {
+	const char *name;
+	const char *status;
+	const json_t *cell;             /* NULL: there is none */
+	struct figure deciding, rps, p99, cpu_us;
+	double requests, errors;        /* of all rounds */
+	double pool;                    /* requests that can block at once; 0: not known */
+	bool figures;                   /* has those it is judged by, */
+	bool measured;                  /* and requests were answered */
+	enum grade grade;
+	struct sentence reason;
+	bool best;
+	const json_t *alone;            /* its trivial cell */
+	struct figure alone_rps, alone_p99;
+};
+
+struct contest {
+	const struct rule *rule;
+	double wait_ms;                 /* each request waits so long */
+	struct runner runners[CONTEST_MAX];
+	size_t n;
+	const struct runner *first;     /* whose deciding figure is the best; NULL: nobody was measured */
+	size_t nbest;                   /* that suit, and are told apart by nothing */
+};
+
+/* Who ran the workload, with their figures; nobody is graded yet.  NULL: no memory. */
+CHECKED struct contest *contest_new(const json_t *report, const char *workload);
+
+void contest_free(struct contest *c);
+
+/* When all are graded: marks the best, and all that nothing sets apart from it. */
+void contest_rank(struct contest *c);
+
+/* The best of those that are not among the best; NULL: there is none. */
+const struct runner *contest_next(const struct contest *c);
+
+/* Whether a cell was measured. */
+bool cell_ran(const json_t *cell);
+
+/* The part of its requests that failed. */
+double runner_failing(const struct runner *r);
+
+/* Whether all that can block at once did, but for the moments between two requests. */
+bool runner_fills_pool(const struct contest *c, const struct runner *r);
+
+/* lab_grade.c: its grade, and the reason in a sentence. */
+void runner_judge(const struct contest *c, struct runner *r);
+
+/* What limits those who fill a pool of so many threads. */
+void say_pool_limit(struct sentence *t, const struct contest *c, double pool);
+
+#endif

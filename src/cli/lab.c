@@ -113,8 +113,9 @@ static json_t *plan_json(const struct lab_run *run)
 	const struct lab_plan *p = &run->plan;
 	const struct lab_machine *m = &run->machine;
 
-	return json_pack("{s:i, s:f, s:s, s:s, s:b, s:f, s:i, s:i}", "rounds", (int)p->rounds, "secs", p->secs,
-		"server_cpus", m->server_list, "load_cpus", m->load_list, "pinned", m->split, "guard", p->guard, "idle",
+	return json_pack("{s:i, s:f, s:s, s:i, s:s, s:b, s:f, s:i, s:i}", "rounds", (int)p->rounds, "secs", p->secs,
+		"server_cpus", m->server_list, "server_cpu_count", (int)m->server_cpus, "load_cpus", m->load_list,
+		"pinned", m->split, "guard", p->guard, "idle",
 		(int)p->idle, "idle_asked", (int)p->idle_asked);
 }
 

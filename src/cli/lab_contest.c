@@ -9,6 +9,9 @@
  * spreads overlap that one's, up to the first that is set apart.  Between them nothing has been shown, so they are not
  * ranked.  A wide spread alone makes nobody one of them.
  *
+ * The load is one thread.  Where that was busy all the time, and the server was not, the figures are what the load can
+ * do, and the server can do more.
+ *
  * Pure: no clock, no files, nothing kept.  What is missing in the report or has the wrong type was not measured.
  */
 #include "cli/lab_contest.h"
@@ -68,6 +71,8 @@ static struct runner runner(const json_t *report, const json_t *subject, const c
 	r.rps = figure_of(cell, "rps");
 	r.p99 = figure_of(cell, "p99_ms");
 	r.cpu_us = figure_of(cell, "cpu_us");
+	r.cpus = figure_of(cell, "cpus");
+	r.load_cpus = figure_of(cell, "load_cpus");
 	r.pool = json_number_value(json_object_get(subject, "pool"));
 	r.requests = rounds_sum(json_object_get(cell, "rounds"), "requests");
 	r.errors = rounds_sum(json_object_get(cell, "rounds"), "errors");
@@ -172,6 +177,12 @@ bool runner_fills_pool(const struct contest *c, const struct runner *r)
 	return c->wait_ms > 0 && r->pool > 0 && r->rps.mid * c->wait_ms / 1000 >= POOL_FULL * r->pool;
 }
 
+bool runner_outran_load(const struct contest *c, const struct runner *r)
+{
+	return r->cpus.known && r->load_cpus.known && r->load_cpus.mid >= LOAD_BUSY &&
+		r->cpus.mid <= (1 - SERVER_LEFT) * c->server_cpus;
+}
+
 struct contest *contest_new(const json_t *report, const char *workload)
 {
 	const json_t *subjects = json_object_get(report, "subjects");
@@ -181,6 +192,7 @@ struct contest *contest_new(const json_t *report, const char *workload)
 		return NULL;
 	c->rule = rule_of(workload);
 	c->wait_ms = wait_of(workload);
+	figure_number(json_object_get(report, "plan"), "server_cpu_count", &c->server_cpus);
 	for (size_t i = 0; i < json_array_size(subjects) && c->n < CONTEST_MAX; i++)
 		if (takes_part(json_array_get(subjects, i), workload))
 			c->runners[c->n++] = runner(report, json_array_get(subjects, i), workload, c->rule);

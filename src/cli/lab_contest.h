@@ -9,6 +9,10 @@
 #define BESIDE_ALIKE_MS 0.5
 /* Who fails a greater part of his requests does not suit. */
 #define ERRORS_NO 0.01
+/* The load can do no more when its thread is busy for such a part of the time, nor a server when it leaves less than
+ * this of its CPUs. */
+#define LOAD_BUSY 0.95
+#define SERVER_LEFT 0.1
 /* The workload that shows what a subject does when nothing is beside its requests. */
 #define ALONE "trivial"
 
@@ -31,6 +35,7 @@ struct runner {
 	const char *status;
 	const json_t *cell;             /* NULL: there is none */
 	struct figure deciding, rps, p99, cpu_us;
+	struct figure cpus, load_cpus;  /* that it, and the load, kept busy */
 	double requests, errors;        /* of all rounds */
 	double pool;                    /* requests that can block at once; 0: not known */
 	bool figures;                   /* has those it is judged by, */
@@ -45,6 +50,7 @@ struct runner {
 struct contest {
 	const struct rule *rule;
 	double wait_ms;                 /* each request waits so long */
+	double server_cpus;             /* that each of them has; 0: not known */
 	struct runner runners[CONTEST_MAX];
 	size_t n;
 	const struct runner *first;     /* whose deciding figure is the best; NULL: nobody was measured */
@@ -70,6 +76,9 @@ double runner_failing(const struct runner *r);
 
 /* Whether all that can block at once did, but for the moments between two requests. */
 bool runner_fills_pool(const struct contest *c, const struct runner *r);
+
+/* Whether it could have done more, and the load could not. */
+bool runner_outran_load(const struct contest *c, const struct runner *r);
 
 /* lab_grade.c: its grade, and the reason in a sentence. */
 void runner_judge(const struct contest *c, struct runner *r);

@@ -185,6 +185,14 @@ static enum grade judge_idle(const struct contest *c, const struct runner *r, st
 	return left < RATE_FAIR && !figures_overlap(&r->rps, &r->alone_rps) ? worse(grade, FAIR) : grade;
 }
 
+static void say_load_limit(struct sentence *t, const struct contest *c, const struct runner *r)
+{
+	sentence_say(t, "; the load was the limit: its thread was busy ");
+	sentence_percent(t, r->load_cpus.mid);
+	sentence_say(t, " of the time, the server %.2f of its %.0f CPU%s", r->cpus.mid, c->server_cpus,
+		c->server_cpus > 1 ? "s" : "");
+}
+
 static void say_spoilt(struct sentence *t, size_t spoilt, size_t n, double foreign)
 {
 	if (n == 1)
@@ -198,7 +206,7 @@ static void say_spoilt(struct sentence *t, size_t spoilt, size_t n, double forei
 }
 
 /* What makes the numbers less than they seem. */
-static enum grade doubts(const struct runner *r, enum grade grade, struct sentence *t)
+static enum grade doubts(const struct contest *c, const struct runner *r, enum grade grade, struct sentence *t)
 {
 	const json_t *rounds = json_object_get(r->cell, "rounds");
 	size_t spoilt = rounds_dirty(rounds), n = json_array_size(rounds);
@@ -210,6 +218,8 @@ static enum grade doubts(const struct runner *r, enum grade grade, struct senten
 		sentence_say(t, " request%s failed (%.2f %%)", r->errors > 1 ? "s" : "", 100 * runner_failing(r));
 		grade = runner_failing(r) > ERRORS_NO ? NO : worse(grade, FAIR);
 	}
+	if (runner_outran_load(c, r))
+		say_load_limit(t, c, r);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *round = json_array_get(rounds, i);
 
@@ -227,7 +237,7 @@ static enum grade judge(const struct contest *c, const struct runner *r, struct 
 
 	if (!r->measured) {
 		sentence_say(t, "%s requests were answered in time", c->rule->beside ? "none of the fast" : "no");
-		return doubts(r, NO, t);
+		return doubts(c, r, NO, t);
 	}
 	if (c->rule->beside)
 		grade = judge_beside(c, r, t);
@@ -235,7 +245,7 @@ static enum grade judge(const struct contest *c, const struct runner *r, struct 
 		grade = judge_idle(c, r, t);
 	else
 		grade = judge_rate(c, r, t);
-	return doubts(r, grade, t);
+	return doubts(c, r, grade, t);
 }
 
 void runner_judge(const struct contest *c, struct runner *r)
@@ -256,9 +266,9 @@ void runner_judge(const struct contest *c, struct runner *r)
 
 json_t *lab_limits(void)
 {
-	return json_pack("{s:{s:f, s:f}, s:{s:f, s:f}, s:{s:i, s:i}, s:{s:i, s:i}, s:i, s:f, s:f, s:f, s:f}",
+	return json_pack("{s:{s:f, s:f}, s:{s:f, s:f}, s:{s:i, s:i}, s:{s:i, s:i}, s:i, s:f, s:f, s:f, s:f, s:f, s:f}",
 		"rate", "yes", RATE_YES, "fair", RATE_FAIR, "left", "yes", LEFT_YES, "fair", LEFT_FAIR,
 		"p99_times", "yes", BESIDE_YES, "fair", BESIDE_FAIR, "p99_more_ms", "yes", BESIDE_YES_MS, "fair",
 		BESIDE_FAIR_MS, "tail", TAIL, "failed", ERRORS_NO, "alike", FIGURES_ALIKE, "alike_one",
-		FIGURES_ALIKE_ONE, "alike_ms", BESIDE_ALIKE_MS);
+		FIGURES_ALIKE_ONE, "alike_ms", BESIDE_ALIKE_MS, "load_busy", LOAD_BUSY, "server_left", SERVER_LEFT);
 }

@@ -18,8 +18,9 @@
  * and shares nothing with the lab, so that a mistake in the one shows beside the other.  Here replies are read as any
  * client must, for the peers' sake, and slow and resting clients run beside those that are measured.
  *
- * It must cost less than what it measures: a request costs one send and one recv, epoll registrations change only
- * around a connect, and replies are parsed where they were received.  A signal ends a run at the next turn.
+ * It is to cost less than what it measures: a request costs one send and one recv, epoll registrations change only
+ * around a connect, and replies are parsed where they were received.  Where one thread is not enough all the same the
+ * verdict tells (lab_contest.c).  A signal ends a run at the next turn.
  */
 #include "cli/lab_load.h"
 #include "base/clock.h"

@@ -1,7 +1,7 @@
 /* lab_machine.c: where it is measured: CPUs, limits, and what to say of the machine.
  *
  * Server and load must not take CPU from each other, so with two CPUs or more the first half of those this process may
- * use is the servers', and the rest the load's.  With one they share it, and the report says so.
+ * use is the servers', and the rest the load's, which is one thread.  With one they share it, and the report says so.
  *
  * The limit of open files is raised as far as an unprivileged process may, once, before anything is started: servers
  * inherit it.

@@ -118,6 +118,16 @@ static void say_best(struct sentence *t, const struct contest *c)
 	}
 }
 
+/* Of whom among the best the figures are the load's more than theirs. */
+static void say_outran(struct sentence *t, const struct contest *c)
+{
+	size_t nth = 0;
+
+	for (size_t i = 0; i < c->n; i++)
+		if (c->runners[i].best && runner_outran_load(c, &c->runners[i]))
+			sentence_say(t, "%s%s", nth++ == 0 ? "; the load was the limit of " : ", ", c->runners[i].name);
+}
+
 /* Who comes behind the best, or has a better figure and does not suit. */
 static void say_next(struct sentence *t, const struct contest *c)
 {
@@ -146,6 +156,7 @@ static json_t *why_best(const struct contest *c)
 	}
 	sentence_say(&t, "%s", what);
 	say_best(&t, c);
+	say_outran(&t, c);
 	say_next(&t, c);
 	if (c->first->deciding.rounds < 2)
 		sentence_say(&t, "; of one clean round, so differences of less than a fifth are not ranked");

@@ -13,7 +13,8 @@
 CHECKED json_t *lab_verdicts(const json_t *report);
 
 /* The report's "limits", by which subjects are graded (lab_grade.c), new: {"rate", "left", "p99_times", "p99_more_ms":
- * {"yes", "fair"}, "tail", "failed", "alike", "alike_one", "alike_ms"}.  NULL: no memory. */
+ * {"yes", "fair"}, "tail", "failed", "alike", "alike_one", "alike_ms", "load_busy", "server_left"}.  NULL: no
+ * memory. */
 CHECKED json_t *lab_limits(void);
 
 /* The report's "conclusion", from its verdicts (lab_conclude.c): a new array of {"for", "workloads": [...], "text"}, a

@@ -74,7 +74,7 @@ struct sample {
 	struct load *load, *rest;
 	uint64_t in_time[GROUPS];       /* requests answered while the time ran */
 	double secs, foreign;
-	uint64_t cpu_ns;
+	uint64_t cpu_ns, load_ns;       /* CPU time: the server's, and this process's */
 	bool silent;                    /* it answered nobody any more */
 	bool cpu_known;                 /* no process took what it had used with it */
 	struct proc_use before, after;  /* the time ran */
@@ -167,12 +167,12 @@ static bool seen_enough(const struct sample *t)
 
 static int let_time_run(struct sample *t, const struct lab_plan *p, const struct lab_machine *m, struct lab_server *s)
 {
-	uint64_t began, took, busy, own;
+	uint64_t began, took, busy;
 	int rc = load_run(t->load, WARM_NS + s->subject.settle_ms * NS_PER_MS);
 
 	load_reset(t->load);
 	busy = proc_busy_ns(&m->all);
-	own = proc_own_ns();
+	t->load_ns = proc_own_ns();
 	proc_use(s->pid, false, &t->before);
 	began = clock_now_ns();
 	if (rc == 0)
@@ -183,12 +183,12 @@ static int let_time_run(struct sample *t, const struct lab_plan *p, const struct
 	for (size_t i = 0; i < t->ngroups; i++)
 		t->in_time[i] = t->groups[i].requests;
 	proc_use(s->pid, false, &t->after);
-	own = proc_own_ns() - own;
+	t->load_ns = proc_own_ns() - t->load_ns;
 	busy = proc_busy_ns(&m->all) - busy;
 	t->cpu_known = t->after.cpu_ns >= t->before.cpu_ns;
 	t->cpu_ns = t->cpu_known ? t->after.cpu_ns - t->before.cpu_ns : 0;
 	t->secs = (double)took / (double)NS_PER_S;
-	t->foreign = ((double)busy - (double)own - (double)t->cpu_ns) / (double)took;
+	t->foreign = ((double)busy - (double)t->load_ns - (double)t->cpu_ns) / (double)took;
 	t->foreign = t->foreign > 0 ? t->foreign : 0;
 	if (rc == 0)
 		proc_use(s->pid, true, &t->after);
@@ -257,6 +257,12 @@ static json_t *ms(const struct histogram *h, double part)
 	return h->n ? lab_number(histogram_us(h, part) / 1000) : json_null();
 }
 
+/* How many CPUs were busy for that long. */
+static json_t *cpus(const struct sample *t, uint64_t ns)
+{
+	return lab_number((double)ns / (double)NS_PER_S / t->secs);
+}
+
 /* Rate and times of one group, beside its cell's own. */
 static json_t *group_json(const struct sample *t, size_t i)
 {
@@ -267,7 +273,36 @@ static json_t *group_json(const struct sample *t, size_t i)
 		(json_int_t)errors_of(g));
 }
 
-static void add_extras(const struct sample *t, json_t *o)
+static void put_times(json_t *o, const struct histogram *times)
+{
+	json_object_set_new(o, "p50_ms", ms(times, 0.5));
+	json_object_set_new(o, "p90_ms", ms(times, 0.9));
+	json_object_set_new(o, "p99_ms", ms(times, 0.99));
+	json_object_set_new(o, "p999_ms", ms(times, 0.999));
+	json_object_set_new(o, "max_ms", times->n ? lab_number((double)times->max_us / 1000) : json_null());
+}
+
+/* What the server has used for so many requests, all there were. */
+static void put_server(json_t *o, const struct sample *t, uint64_t requests)
+{
+	json_object_set_new(o, "cpu_us", requests && t->cpu_known ?
+		lab_number((double)t->cpu_ns / 1000 / (double)requests) : json_null());
+	json_object_set_new(o, "cpus", t->cpu_known ? cpus(t, t->cpu_ns) : json_null());
+	json_object_set_new(o, "memory_kb", t->after.pss_known ? json_integer((json_int_t)t->after.pss_kb) :
+		json_null());
+	json_object_set_new(o, "processes", json_integer(t->after.processes));
+	json_object_set_new(o, "threads", json_integer(t->after.threads));
+}
+
+/* What the load has used, and others. */
+static void put_rest(json_t *o, const struct sample *t, const struct lab_plan *p)
+{
+	json_object_set_new(o, "load_cpus", cpus(t, t->load_ns));
+	json_object_set_new(o, "foreign", lab_number(t->foreign));
+	json_object_set_new(o, "dirty", json_boolean(t->foreign > p->guard));
+}
+
+static void put_groups(json_t *o, const struct sample *t)
 {
 	if (t->workload->idle)
 		json_object_set_new(o, "idle", json_pack("{s:i, s:i, s:o, s:o}", "wanted", (int)t->resting.connections,
@@ -284,34 +319,30 @@ static void add_extras(const struct sample *t, json_t *o)
 /* NULL: no memory. */
 static json_t *sample_json(const struct sample *t, const struct lab_plan *p)
 {
-	struct histogram *all = calloc(1, sizeof(*all));
+	struct histogram *times = calloc(1, sizeof(*times));
 	uint64_t requests = 0, errors = 0, everything = 0;
 	unsigned unanswered = 0;
 	json_t *o;
 
-	if (!all)
+	if (!times)
 		return NULL;
 	for (size_t i = 0; i < t->ngroups; i++) {
 		everything += t->in_time[i];
 		if (!counts(t, i))
 			continue;
 		errors += errors_of(&t->groups[i]);
-		histogram_merge(all, &t->groups[i].times);
+		histogram_merge(times, &t->groups[i].times);
 		requests += t->in_time[i];
 		unanswered += t->groups[i].unanswered;
 	}
-	o = json_pack("{s:o, s:I, s:I, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:i}", "rps",
-		lab_number((double)requests / t->secs), "requests", (json_int_t)requests, "errors", (json_int_t)errors,
-		"error_kinds", error_kinds(t), "unanswered", (int)unanswered, "p50_ms", ms(all, 0.5), "p90_ms",
-		ms(all, 0.9), "p99_ms", ms(all, 0.99), "p999_ms", ms(all, 0.999), "max_ms",
-		all->n ? lab_number((double)all->max_us / 1000) : json_null(), "cpu_us",
-		everything && t->cpu_known ? lab_number((double)t->cpu_ns / 1000 / (double)everything) : json_null(),
-		"memory_kb", t->after.pss_known ? json_integer((json_int_t)t->after.pss_kb) : json_null(), "foreign",
-		lab_number(t->foreign), "dirty", t->foreign > p->guard, "processes", (int)t->after.processes, "threads",
-		(int)t->after.threads);
-	free(all);
-	if (o)
-		add_extras(t, o);
+	o = json_pack("{s:o, s:I, s:I, s:o, s:i}", "rps", lab_number((double)requests / t->secs), "requests",
+		(json_int_t)requests, "errors", (json_int_t)errors, "error_kinds", error_kinds(t), "unanswered",
+		(int)unanswered);
+	put_times(o, times);
+	put_server(o, t, everything);
+	put_rest(o, t, p);
+	put_groups(o, t);
+	free(times);
 	return o;
 }
 

@@ -70,6 +70,19 @@ def test_the_limits_are_those_of_the_report(lab):
         assert part in said
 
 
+def test_where_the_load_was_the_limit_that_is_said(lab):
+    said = lab.run("""[...document.querySelectorAll('section.workload')].flatMap(s =>
+        [...s.querySelectorAll('table.reasons tbody tr')].filter(tr => tr.textContent.includes('the load was the limit'))
+            .map(tr => [s.dataset.workload, tr.querySelector('th').textContent]))""")
+    assert said == [["trivial", "asgi"]]
+    limits = lab.run("JSON.parse(document.getElementById('data').textContent).limits")
+    assert f"busy for at least {100 * limits['load_busy']:g} %" in lab.run("document.getElementById('limits').textContent")
+
+
+def test_fewer_idle_connections_than_asked_for_are_told_of(lab):
+    assert "10,000 of the 20,000 asked for" in lab.run("document.getElementById('plan').textContent")
+
+
 def test_every_cell_has_its_row_of_numbers(lab):
     rows = lab.run("""[...document.querySelectorAll('table.numbers tbody tr')].map(tr => [
         tr.closest('section').dataset.workload, tr.querySelector('th').textContent, tr.textContent])""")

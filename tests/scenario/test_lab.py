@@ -81,6 +81,7 @@ def test_a_tiny_run_says_what_it_measured(lab):
         assert round_["errors"] == 0 and round_["requests"] > 0 and round_["rps"] > 0
         assert 0 < round_["p50_ms"] <= round_["p90_ms"] <= round_["p99_ms"] <= round_["p999_ms"] <= round_["max_ms"]
         assert round_["cpu_us"] > 0 and round_["memory_kb"] > 500 and round_["foreign"] >= 0
+        assert 0 < round_["cpus"] < report["plan"]["server_cpu_count"] + 0.1 and 0 < round_["load_cpus"] < 1.1
         assert cell["median"]["rps"] == round_["rps"] and cell["spread"]["rps"] == [round_["rps"]] * 2
     # A handler that blocks for 50 ms on the loop holds up everybody beside it.
     assert run.cell("asgi", "wrong-lane")["median"]["fast"]["p99_ms"] >= 40

@@ -278,6 +278,42 @@ START_TEST(a_full_pool_is_told_to_be_the_limit)
 }
 END_TEST
 
+/* Of three rounds: how many CPUs the server and the load kept busy. */
+static void busy(json_t *c, double server, double load)
+{
+	json_t *median = json_object_get(c, "median");
+
+	ck_assert_int_eq(json_object_set_new(median, "cpus", json_real(server)), 0);
+	ck_assert_int_eq(json_object_set_new(median, "load_cpus", json_real(load)), 0);
+}
+
+START_TEST(a_load_that_can_do_no_more_is_told_to_be_the_limit)
+{
+	ck_assert_int_eq(json_object_set_new(report, "plan", json_pack("{si}", "server_cpu_count", 4)), 0);
+	workload("trivial");
+	subject("outran");
+	subject("matched");
+	subject("slow");
+	busy(MEASURED("outran", "trivial", ROUND(1000, 1, 5), ROUND(1000, 1, 5)), 3.1, 0.99);
+	busy(MEASURED("matched", "trivial", ROUND(1000, 1, 5), ROUND(1000, 1, 5)), 3.7, 0.99);
+	busy(MEASURED("slow", "trivial", ROUND(100, 1, 5), ROUND(100, 1, 5)), 2, 0.5);
+	ck_assert_ptr_nonnull(strstr(reason("outran", "trivial"), "; the load was the limit: its thread was busy 99 % "
+		"of the time, the server 3.10 of its 4 CPUs"));
+	ck_assert_ptr_null(strstr(reason("matched", "trivial"), "the load was"));
+	ck_assert_ptr_null(strstr(reason("slow", "trivial"), "the load was"));
+	ck_assert_ptr_nonnull(strstr(why("trivial"), "; the load was the limit of outran; next is slow"));
+}
+END_TEST
+
+START_TEST(of_a_run_that_does_not_tell_its_cpus_no_load_was_the_limit)
+{
+	workload("trivial");
+	subject("hybrid");
+	busy(MEASURED("hybrid", "trivial", ROUND(1000, 1, 5), ROUND(1000, 1, 5)), 0.5, 0.99);
+	ck_assert_ptr_null(strstr(reason("hybrid", "trivial"), "the load was"));
+}
+END_TEST
+
 /* ---- beside others ----------------------------------------------------------------------------------------------- */
 
 #define BESIDE(fast_rps, fast_p99) { 900, 100, 20, fast_rps, fast_p99 }
@@ -650,6 +686,8 @@ int main(void)
 	tcase_add_test(c, who_does_not_suit_is_not_the_best_however_wide_its_spread);
 	tcase_add_test(c, a_few_percent_are_no_difference);
 	tcase_add_test(c, a_full_pool_is_told_to_be_the_limit);
+	tcase_add_test(c, a_load_that_can_do_no_more_is_told_to_be_the_limit);
+	tcase_add_test(c, of_a_run_that_does_not_tell_its_cpus_no_load_was_the_limit);
 	tcase_add_test(c, fast_requests_are_judged_by_how_fast_they_are_alone);
 	tcase_add_test(c, a_good_p99_of_few_requests_is_not_enough);
 	tcase_add_test(c, fast_requests_that_got_no_answer_are_not_the_fastest);

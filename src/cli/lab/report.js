@@ -51,6 +51,10 @@ function tick(v) {
 
 /* What columns and plots show: where it is in a cell's median, how it is written, its unit. */
 const RPS = { key: "rps", head: "Requests/s", text: count };
+const BUSY = [
+	{ key: "cpus", head: "Server: CPUs busy", text: v => digits(v, 2) },
+	{ key: "load_cpus", head: "Load: CPUs busy", text: v => digits(v, 2) },
+];
 const CPU = { key: "cpu_us", head: "CPU, µs a request", text: us };
 const MEMORY = { key: "memory_kb", head: "Memory, MB", text: mb, scale: 1 / 1024 };     /* of the plot, to its unit */
 const LATENCIES = [
@@ -216,7 +220,8 @@ function fillConclusion(report) {
 }
 
 /* What the grades mean, with the limits they were given by; nothing of a report that does not tell them. */
-function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, failed, alike, alike_one: one, alike_ms: near }) {
+function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, failed, alike, alike_one: one, alike_ms: near,
+	load_busy: busy, server_left: spare }) {
 	const percent = part => `${digits(100 * part, 0)} %`;
 	const rules = [
 		`Rates: at least ${percent(rate.yes)} of the best one's is yes, at least ${percent(rate.fair)} fair. ` +
@@ -230,7 +235,10 @@ function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, fai
 			"it is only fair.",
 		`Requests that failed make it fair at best, over ${percent(failed)} of them no.`,
 		`Not told apart are those whose spreads overlap, or who differ by less than ${percent(alike)}; of one clean round, by ` +
-			`less than ${percent(one)}; p99s of fast requests by no more than ${near} ms. Ranks follow the medians: behind one who is set apart nobody has a ★.`,
+			`less than ${percent(one)}; p99s of fast requests by no more than ${near} ms. Ranks follow the medians: behind one ` +
+			"who is set apart nobody has a ★.",
+		`The load is one thread. Where that was busy for at least ${percent(busy)} of the time, and the server left ` +
+			`${percent(spare)} of its CPUs or more, the load was the limit: the server can do more than stands here.`,
 	];
 	byId("limits").append(...rules.map(rule => element("li", "", rule)));
 }
@@ -255,7 +263,7 @@ function reasons(report, workload) {
 function columnsOf(report, workload) {
 	const medians = report.runners(workload).map(s => report.cell(s, workload)).filter(measured).map(c => c.median);
 	const has = column => medians.some(m => get(m, column.key) !== null);
-	return [...FAST, ...IDLE, RPS, ...LATENCIES, CPU, workload.no_memory ? null : MEMORY].filter(c => c && has(c));
+	return [...FAST, ...IDLE, RPS, ...LATENCIES, CPU, ...BUSY, workload.no_memory ? null : MEMORY].filter(c => c && has(c));
 }
 
 function figureCell(column, of, spread) {
@@ -425,6 +433,10 @@ function fillPairs(id, pairs) {
 			byId(id).append(element("dt", "", name), element("dd", "", text(value)));
 }
 
+function idleOf({ idle, idle_asked: asked }) {
+	return !isNumber(idle) ? null : idle < asked ? `${count(idle)} of the ${count(asked)} asked for` : count(idle);
+}
+
 function fillMachine(report) {
 	const { version, started, command } = report.json, machine = report.json.machine || {}, plan = report.json.plan || {};
 	const uring = machine.io_uring === false && machine.io_uring_why ? `no: ${machine.io_uring_why}` : machine.io_uring;
@@ -436,7 +448,8 @@ function fillMachine(report) {
 	fillPairs("plan", [["offloop", version], ["Started", started],
 		["Took", isNumber(report.json.seconds) ? `${count(report.json.seconds)} s` : null], ["Rounds", plan.rounds],
 		["Time of a round", isNumber(plan.secs) ? `${plan.secs} s` : null], ["CPUs of the servers", plan.server_cpus],
-		["CPUs of the load", plan.load_cpus], ["Disturbed from", isNumber(plan.guard) ?
+		["CPUs of the load", plan.pinned === false ? "shared with the servers" : plan.load_cpus],
+		["Idle connections", idleOf(plan)], ["Disturbed from", isNumber(plan.guard) ?
 			`${plan.guard} CPUs used by other processes` : null]]);
 	byId("command").textContent = text(command);
 }

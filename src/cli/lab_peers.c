@@ -3,8 +3,8 @@
  * A peer is a row of the table: how it is looked for (a Python package, or a program), which files of src/cli/lab/ it
  * runs, its command with holes for port and processes, and what it cannot do, each with its reason.  All answer the
  * lab's endpoints as their makers' documentation would have them written: what blocks goes where that framework puts
- * what blocks.  Each has as many serving processes as it has CPUs, since one would leave the others idle; gunicorn's
- * sync workers have the number its documentation gives.
+ * what blocks, and what computes for a millisecond where its users leave that.  Each has as many serving processes as
+ * it has CPUs, since one would leave the others idle; gunicorn's sync workers have the number its documentation gives.
  *
  * Nothing is installed, and nothing is asked of the network: a peer that is not here is told of as missing.  Whether it
  * is here is asked of its program, in a process that starts in the root folder, so that no Python file of the folder
@@ -159,8 +159,9 @@ const struct lab_peer lab_peers[] = {
 		"Flask under gunicorn's sync workers: one request a process at a time, no keep-alive.",
 		"a process: 1 thread", false, &flask_sync },
 	{ "tornado-py",
-		"Tornado itself: handlers on the event loop; those that block or compute are written to hand that to "
-		"an executor (run_in_executor).",
+		"Tornado itself: handlers on the event loop, what computes for a millisecond among them; those that "
+		"block are written to hand that to an executor (run_in_executor), so tornado+offload is the model to "
+		"compare it with there, and tornado elsewhere.",
 		"a process: 1 loop, an executor of 40 threads", true, &tornado },
 	{ "node",
 		"Node's http: one loop; it has no blocking sleep to move elsewhere, so what waits 10 or 50 ms is a "

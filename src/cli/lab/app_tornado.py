@@ -1,5 +1,6 @@
-"""The lab's endpoints for Tornado: handlers run on the loop; /block... stop it, as they would, and /offload..., what
-computes and /sync are handed to an executor of 40 threads.
+"""The lab's endpoints for Tornado: handlers run on the loop.  /block... stop it, as they would; /offload... and /sync are
+handed to an executor of 40 threads.  What computes for a millisecond stays on the loop, as in most handlers: an executor is
+for what blocks, and one of threads would compute no faster, since they share the interpreter's lock.
 
 app_tornado.py PORT PROCESSES
 """
@@ -57,7 +58,7 @@ async def serve(sockets):
         ("/sync", offloaded(executor, hello)),
         ("/block10", inline(block, 10)),
         ("/block50", inline(block, 50)),
-        ("/cpu", offloaded(executor, compute)),
+        ("/cpu", inline(compute)),
         ("/wrong50", inline(block, 50)),
         ("/offload10", offloaded(executor, block, 10)),
         ("/offload50", offloaded(executor, block, 50)),

@@ -196,24 +196,21 @@ static bool holds(const struct adviser *a, uint32_t i, struct advice *advice)
 	struct stall_book *book = watch ? watch_book(watch) : NULL;
 	struct advice_hold in = { .cpus = a->cpus, .call = "",
 		.remedy = model_of(server_setup(a->server)->config->model)->remedy };
-	struct stall *worst;
-	bool found;
+	struct stall_hold worst;
 
 	if (!book || server_route(a->server, i)->pool_name)
 		return false;
 	in.blocked = stall_total(book, i, STALL_BLOCKED);
 	in.cpu = stall_total(book, i, STALL_CPU);
-	if (in.blocked + in.cpu < ADVICE_HOLDS || !(worst = malloc(sizeof(*worst))))
+	if (in.blocked + in.cpu < ADVICE_HOLDS ||
+		!stall_worst(book, i, in.blocked >= in.cpu ? STALL_BLOCKED : STALL_CPU, &worst))
 		return false;
-	found = stall_worst(book, i, in.blocked >= in.cpu ? STALL_BLOCKED : STALL_CPU, worst);
-	in.loop = worst->loop;
-	in.ns = worst->parts.wall;
-	in.call = worst->syscall;
-	in.victims = worst->victims;
+	in.loop = worst.loop;
+	in.ns = worst.ns;
+	in.call = worst.syscall;
+	in.victims = worst.victims;
 	add_lane(server_route(a->server, i), &in);
-	found = found && advice_hold(&in, advice);
-	free(worst);
-	return found;
+	return advice_hold(&in, advice);
 }
 
 /* A .sync route that needs no thread; an .adaptive one finds its way by itself, and what a model has put there is not

@@ -9,9 +9,10 @@
  * the route's, however long it waited besides; the greater of the two names it.
  *
  * The latest stalls are kept in a ring, written by the monitor and copied by who asks, under a mutex that is held for a
- * copy only.  An entry is opened while its stall goes on, and changed as more is known of it.  Counts are atomics with
- * one writer, the monitor, and never limited.  The log is: at most ten lines at once and one a second from then on;
- * those left out are counted, and the next line says how many.
+ * copy only.  An entry is opened while its stall goes on, and changed as more is known of it.  Of those that the ring
+ * drops the worst of each route and cause is remembered, without its stack, so that advice need not be taken back for
+ * want of evidence when others stall.  Counts are atomics with one writer, the monitor, and never limited.  The log is:
+ * at most ten lines at once and one a second from then on; those left out are counted, and the next line says how many.
  *
  * Threads: the monitor's, but for the functions of which stall.h says more.  Nothing here looks at a loop.
  */
@@ -37,6 +38,7 @@ LOCK_ROLE(book_role);
 struct route_stalls {
 	_Atomic uint64_t count[STALL_CAUSES];
 	_Atomic uint64_t victims;
+	struct stall_hold *worst[STALL_CAUSES]; /* of those the ring has dropped; under the mutex.  NULL: none */
 };
 
 struct stall_book {
@@ -212,14 +214,47 @@ void stall_book_free(struct stall_book *b)
 	if (!b)
 		return;
 	pthread_mutex_destroy(&b->mutex);
+	for (uint32_t i = 0; i <= b->nroutes; i++)
+		for (int cause = 0; cause < STALL_CAUSES; cause++)
+			free(b->routes[i].worst[cause]);
 	free(b->routes);
 	free(b);
+}
+
+static double harm(uint64_t ns, uint32_t victims)
+{
+	return (double)ns * ((double)victims + 1);
+}
+
+static void keep_worse(struct stall_hold *worst, const struct stall *s)
+{
+	if (worst->ns > 0 && harm(s->parts.wall, s->victims) <= harm(worst->ns, worst->victims))
+		return;
+	worst->loop = s->loop;
+	worst->ns = s->parts.wall;
+	worst->victims = s->victims;
+	memcpy(worst->syscall, s->syscall, sizeof(worst->syscall));
+}
+
+static void drop(struct stall_book *b, const struct stall *s) REQUIRES(book_role);
+
+/* It is no longer among the latest.  Without memory it is forgotten. */
+static void drop(struct stall_book *b, const struct stall *s)
+{
+	struct stall_hold **worst;
+
+	if (!s->id || s->kind != STALL_LOOP || !stall_blames(s->cause))
+		return;
+	worst = &b->routes[s->route].worst[s->cause];
+	if (*worst || (*worst = calloc(1, sizeof(**worst))))
+		keep_worse(*worst, s);
 }
 
 uint64_t stall_open(struct stall_book *b, struct stall *s)
 {
 	lock(b);
 	s->id = ++b->last_id;
+	drop(b, &b->kept[s->id % STALL_KEPT]);
 	b->kept[s->id % STALL_KEPT] = *s;
 	unlock(b);
 	return s->id;
@@ -230,6 +265,8 @@ void stall_change(struct stall_book *b, const struct stall *s)
 	lock(b);
 	if (b->kept[s->id % STALL_KEPT].id == s->id)
 		b->kept[s->id % STALL_KEPT] = *s;
+	else
+		drop(b, s);
 	unlock(b);
 }
 
@@ -253,27 +290,20 @@ unsigned stall_latest(struct stall_book *b, struct stall *out)
 	return n;
 }
 
-static double harm(const struct stall *s)
+bool stall_worst(struct stall_book *b, uint32_t route, enum stall_cause cause, struct stall_hold *out)
 {
-	return (double)s->parts.wall * ((double)s->victims + 1);
-}
-
-bool stall_worst(struct stall_book *b, uint32_t route, enum stall_cause cause, struct stall *out)
-{
-	const struct stall *worst = NULL;
-
+	*out = (struct stall_hold){ .ns = 0 };
 	lock(b);
+	if (b->routes[route].worst[cause])
+		*out = *b->routes[route].worst[cause];
 	for (unsigned i = 0; i < STALL_KEPT; i++) {
 		const struct stall *s = &b->kept[i];
 
-		if (s->id && s->kind == STALL_LOOP && s->route == route && s->cause == cause &&
-			(!worst || harm(s) > harm(worst)))
-			worst = s;
+		if (s->id && s->kind == STALL_LOOP && s->route == route && s->cause == cause)
+			keep_worse(out, s);
 	}
-	if (worst)
-		*out = *worst;
 	unlock(b);
-	return worst != NULL;
+	return out->ns > 0;
 }
 
 const char *stall_frame(const struct stall *s, unsigned i)

@@ -130,8 +130,14 @@ uint32_t stall_no_route(const struct stall_book *b);
 
 /* Any thread.  The latest, newest first: at most STALL_KEPT into out; how many. */
 unsigned stall_latest(struct stall_book *b, struct stall *out);
-/* The worst among them of a loop, that route and cause, by its length and its victims; false when there is none. */
-CHECKED bool stall_worst(struct stall_book *b, uint32_t route, enum stall_cause cause, struct stall *out);
+/* The worst of all of a loop, that route and cause, by its length and its victims; false when there is none. */
+struct stall_hold {
+	unsigned loop;
+	uint64_t ns;
+	uint32_t victims;
+	char syscall[SYSCALL_TEXT_MAX];
+};
+CHECKED bool stall_worst(struct stall_book *b, uint32_t route, enum stall_cause cause, struct stall_hold *out);
 uint64_t stall_total(const struct stall_book *b, uint32_t route, enum stall_cause cause);
 uint64_t stall_victims(const struct stall_book *b, uint32_t route);
 /* Lines the log was spared. */

@@ -475,6 +475,40 @@ START_TEST(the_latest_stalls_are_kept_newest_first)
 }
 END_TEST
 
+START_TEST(the_worst_of_a_route_is_known_though_many_others_came_after_it)
+{
+	struct stall_book *b = watch_book(watch);
+	struct stall worst = a_stall(0), retracted = a_stall(0), s = a_stall(1);
+	struct stall_hold hold;
+
+	ck_assert(!stall_worst(b, 0, STALL_BLOCKED, &hold));
+	worst.loop = 1;
+	worst.parts.wall = 50 * MS;
+	snprintf(worst.syscall, sizeof(worst.syscall), "fsync");
+	stall_open(b, &worst);
+	retracted.parts.wall = 90 * MS;
+	stall_open(b, &retracted);
+	stall_retract(b, retracted.id);
+	for (int i = 0; i < 3 * STALL_KEPT; i++)
+		stall_open(b, &s);
+	ck_assert(stall_worst(b, 0, STALL_BLOCKED, &hold));
+	ck_assert_uint_eq(hold.ns, 50 * MS);
+	ck_assert_uint_eq(hold.loop, 1);
+	ck_assert_uint_eq(hold.victims, 3);
+	ck_assert_str_eq(hold.syscall, "fsync");
+	ck_assert(!stall_worst(b, 0, STALL_CPU, &hold));
+
+	worst.parts.wall = 70 * MS;             /* it went on, and ends only now */
+	stall_change(b, &worst);
+	ck_assert(stall_worst(b, 0, STALL_BLOCKED, &hold));
+	ck_assert_uint_eq(hold.ns, 70 * MS);
+	s = a_stall(0);
+	stall_open(b, &s);                      /* a later one that was less */
+	ck_assert(stall_worst(b, 0, STALL_BLOCKED, &hold));
+	ck_assert_uint_eq(hold.ns, 70 * MS);
+}
+END_TEST
+
 START_TEST(the_log_is_spared_but_the_counts_are_not)
 {
 	struct stall_book *b = watch_book(watch);
@@ -675,6 +709,7 @@ static Suite *suite(void)
 	tcase_add_test(c, without_a_monitor_nothing_is_written);
 	tcase_add_test(c, a_line_is_never_read_half_of_one_hold_and_half_of_another);
 	tcase_add_test(c, the_latest_stalls_are_kept_newest_first);
+	tcase_add_test(c, the_worst_of_a_route_is_known_though_many_others_came_after_it);
 	tcase_add_test(c, the_log_is_spared_but_the_counts_are_not);
 	tcase_add_test(c, the_log_marks_what_is_only_probable_in_a_stack);
 	tcase_add_test(c, a_loop_that_sleeps_is_found_while_it_does);

@@ -130,7 +130,7 @@ function remember(snap) {
 		history = [];
 		for (const chart of Object.values(charts))
 			chart.clear();
-		pools.clear();
+		dropCards([...pools.values()]);
 	}
 	history.push(snap);
 	while (history.length > 2 && snap.at - history[1].at >= WINDOW)
@@ -512,13 +512,18 @@ class PoolCard {
 	}
 }
 
+/* Of pools, or a process, that are no more. */
+function dropCards(cards) {
+	for (const card of cards) {
+		card.chart.remove();
+		card.node.remove();
+		pools.delete(card.name);
+	}
+}
+
 function showPools(told, now, then) {
 	const names = new Set((told || []).map(p => p.name));
-	for (const [name, card] of pools)
-		if (!names.has(name)) {
-			card.chart.remove();
-			pools.delete(name);
-		}
+	dropCards([...pools.values()].filter(card => !names.has(card.name)));
 	for (const p of told || []) {
 		if (!pools.has(p.name))
 			pools.set(p.name, new PoolCard(p));

@@ -180,9 +180,12 @@ def test_a_lost_server_is_told_of_and_found_again(serve, browser):
     first.stop()
     browser.wait(f"{state} === 'lost'")
     assert "no answer since" in browser.run("document.getElementById('state').textContent")
-    serve("testapp", "--loops", "1", "--control", address)
+    second = serve("testapp", "--loops", "1", "--control", address)
     browser.wait(f"{state} === 'live'")
-    browser.wait("document.querySelectorAll('#pools > *').length > 0")
+    threads = of_pool("second", "[data-size=threads] input[type=number]") + ".value"
+    browser.wait(f"{threads} === '8'")
+    patch(second, "second", threads=11)
+    browser.wait(f"{threads} === '11'")     # its cards are the new process's
 
 
 def test_what_it_keeps_is_bounded(page):

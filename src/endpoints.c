@@ -258,7 +258,7 @@ static int add_lane(struct build *b, struct endpoint *p, const struct ol_route *
 	return p->lane ? 0 : refuse(b, "out of memory");
 }
 
-/* The largest stack that a handler of the app's, or what it offloads, may count on. */
+/* The largest stack that a handler of the app's, or what it offloads or leaves for later, may count on. */
 static size_t largest_stack(const struct endpoints *e, size_t stack)
 {
 	for (unsigned i = 0; i < e->npools; i++)
@@ -267,21 +267,21 @@ static size_t largest_stack(const struct endpoints *e, size_t stack)
 	return stack;
 }
 
-/* Where its handler runs, when that is the model's to say.  It gets at least the stack it would have had. */
+/* Where its handler runs, when that is the model's to say.  It gets at least the stack it would have had, and so does
+ * what it offloads, which runs there too. */
 static void place(struct build *b, struct endpoint *p, const struct ol_route *r)
 {
 	struct endpoints *e = b->e;
-	size_t declared = e->pools[p->pool_index].stack;
+	size_t stack = largest_stack(e, r->stack);
 
 	p->by_model = true;
 	p->pool_index = model_pool(b->model, p->pool_index);
 	if (!p->pooled) {
-		p->stack = largest_stack(e, r->stack);
+		p->stack = stack;
 		return;
 	}
-	declared = r->stack > declared ? r->stack : declared;
-	if (declared > pool_stack_of(e->pools[0].stack))
-		e->pools[0].stack = declared;
+	if (stack > pool_stack_of(e->pools[0].stack))
+		e->pools[0].stack = stack;
 	set_pool(p, r, &e->pools[p->pool_index]);
 }
 

@@ -590,6 +590,24 @@ START_TEST(a_model_has_every_handler_in_its_lane_on_as_much_stack_as_ever)
 }
 END_TEST
 
+/* It runs on the default pool's threads then, and no route may say so. */
+START_TEST(what_is_offloaded_to_a_pool_of_large_stacks_has_one_in_every_model)
+{
+	static const struct ol_route routes[] = { OL_GET("/a", .async = handler) };
+	static const struct ol_pool pools[] = { { .name = "deep", .stack = (size_t)64 << 20 } };
+	static const struct ol_app app = { OL_APP_INIT, OL_ROUTES(routes), OL_POOLS(pools) };
+	struct config c = config;
+
+	c.model = MODEL_WSGI;
+	ck_assert_int_eq(endpoints_build(&built, &app, &c, err, sizeof(err)), 0);
+	ck_assert_uint_eq(built.pools[0].stack, (size_t)64 << 20);
+	c.model = MODEL_ASGI;
+	endpoints_free(&built);
+	ck_assert_int_eq(endpoints_build(&built, &app, &c, err, sizeof(err)), 0);
+	ck_assert_uint_eq(built.all[0].stack, (size_t)64 << 20);
+}
+END_TEST
+
 START_TEST(what_a_route_needs_is_checked_as_declared_in_every_model)
 {
 	static const struct ol_route good[] = { OL_GET("/s", .sync = handler, .needs = { &db }) };
@@ -657,6 +675,7 @@ int main(void)
 	tcase_add_test(one, an_older_apps_routes_are_read_by_its_own_stride);
 	tcase_add_test(one, a_newer_apps_routes_are_read_as_far_as_we_know_them);
 	tcase_add_test(one, a_model_has_every_handler_in_its_lane_on_as_much_stack_as_ever);
+	tcase_add_test(one, what_is_offloaded_to_a_pool_of_large_stacks_has_one_in_every_model);
 	tcase_add_test(one, what_a_route_needs_is_checked_as_declared_in_every_model);
 	tcase_add_test(one, many_routes_find_room);
 	suite_add_tcase(suite, one);

@@ -81,8 +81,8 @@ static inline bool capture_is_probable(const struct capture *c, unsigned frame)
  *   0             *out is whole.
  *   -EINPROGRESS  out->state is RUNNING; the thread has been asked for its frames and answers at its next tick on a CPU
  *                 (1 to 10 ms, as CONFIG_HZ says).  Call again with the same `where` in a millisecond or so: that call
- *                 has the frames, or looks anew if the thread sleeps by now.  After 20 ms without an answer it returns
- *                 0 without frames, as it always does under TSan.
+ *                 has the frames, or looks anew if the thread sleeps by now.  After 100 ms without an answer it
+ *                 returns 0 without frames, as it always does under TSan.
  *   -ESTALE       *seq was no longer as expected, so nothing is known; *out is not to be used.
  * A different `where` withdraws what was asked before. */
 CHECKED int capture_look(struct capturer *c, struct capture_thread *t, const struct capture_where *where,

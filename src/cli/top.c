@@ -220,13 +220,14 @@ static void give_back(struct top *t)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
 }
 
-/* Whether a key was pressed that ends it.  End of input does not: it is then not looked at any more. */
+/* Whether a key was pressed that ends it.  End of input does not, nor input that cannot be read: it is then not looked
+ * at any more. */
 static bool read_keys(struct pollfd *in)
 {
 	char keys[64];
 	ssize_t n = read(STDIN_FILENO, keys, sizeof(keys));
 
-	if (n == 0)
+	if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
 		in->fd = -1;
 	for (ssize_t i = 0; i < n; i++)
 		if (keys[i] == 'q' || keys[i] == 'Q' || keys[i] == 3)

@@ -28,14 +28,15 @@ def run(*args, env=None):
 class Terminal:
     """The command on a terminal of its own; `screen` is what a person would see."""
 
-    def __init__(self, *args, columns=100, lines=40, env=None):
+    def __init__(self, *args, columns=100, lines=40, env=None, stdin=None):
         self.master, slave = pty.openpty()
         self.sized(columns, lines)
         self.before = termios.tcgetattr(slave)
         self.process = subprocess.Popen(
-            [program_path("offloop"), "top", *map(str, args)], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            [program_path("offloop"), "top", *map(str, args)], stdin=slave if stdin is None else stdin, stdout=slave,
+            stderr=slave, start_new_session=True,
             env={**os.environ, "TERM": "xterm", "LANG": "C.UTF-8", "LC_ALL": "", **(env or {})},
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0))
         self.slave, self.seen = slave, b""
 
     def sized(self, columns, lines):
@@ -290,6 +291,18 @@ def test_ctrl_c_and_signals_restore_the_terminal(terminal, control):
         t.wait(lambda s: "ROUTE" in s)
         end(t)
         assert t.end() == 0
+
+
+def test_input_that_cannot_be_read_is_asked_for_once(terminal, control):
+    """It is always ready, so who asks again and again does nothing else."""
+    directory = os.open("/", os.O_RDONLY)
+    t = terminal("-n", 2, control, stdin=directory)
+    os.close(directory)
+    while os.waitid(os.P_PID, t.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        t.read()
+    _, t.process.returncode, used = os.wait4(t.process.pid, 0)
+    assert t.process.returncode == 0
+    assert used.ru_utime + used.ru_stime < 0.4, used    # of the second that it waits
 
 
 @pytest.mark.parametrize("columns, lines", [(30, 10), (60, 20), (80, 24), (200, 60)])

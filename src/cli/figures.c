@@ -1,6 +1,7 @@
 /* figures.c: a page of Prometheus's text, and what two of them say together.
  *
  * The text is cut where it lies: names and labels are NUL-terminated in place, so a page costs its text and an array.
+ * Most samples have a route, and are asked for by it, one route after the other; so they are also kept sorted by that.
  * Counters mean little by themselves, so what is asked for is mostly the difference between two pages, per second.
  * A histogram knows a time only within its bucket; inside it we interpolate, and what lies in the first or behind the
  * last bound is told as "less than" or "more than", never as a number that nobody has measured.
@@ -55,33 +56,6 @@ static bool read_sample(char *line, struct sample *s)
 	return end > value && isfinite(s->value); /* a NaN says that there is nothing to say */
 }
 
-int figures_parse(struct figures *f, char *text, uint64_t at_ns)
-{
-	size_t lines = 1;
-
-	for (const char *at = text; (at = strchr(at, '\n')); at++)
-		lines++;
-	*f = (struct figures){ .text = text, .at_ns = at_ns, .samples = calloc(lines, sizeof(*f->samples)) };
-	if (!f->samples) {
-		figures_fini(f);
-		return -ENOMEM;
-	}
-	for (char *line = text, *next; line; line = next) {
-		next = strchr(line, '\n');
-		if (next)
-			*next++ = 0;
-		f->n += read_sample(line, &f->samples[f->n]);
-	}
-	return 0;
-}
-
-void figures_fini(struct figures *f)
-{
-	free(f->samples);
-	free(f->text);
-	*f = (struct figures){ 0 };
-}
-
 /* Copies a quoted value without its escapes; what stands behind it. */
 static const char *unquote(const char *at, char *dst, size_t n)
 {
@@ -117,6 +91,71 @@ bool sample_label(const struct sample *s, const char *label, char *dst, size_t n
 	return false;
 }
 
+static int by_route(const void *a, const void *b)
+{
+	const struct sample *const *x = a, *const *y = b;
+
+	return strcmp((*x)->route, (*y)->route);
+}
+
+/* room: for all routes, which take less than the text they are in. */
+static int index_routes(struct figures *f, size_t room)
+{
+	char *at = f->routes = malloc(room);
+
+	f->by_route = calloc(f->n + 1, sizeof(*f->by_route));
+	if (!at || !f->by_route)
+		return -ENOMEM;
+	for (size_t i = 0; i < f->n; i++) {
+		struct sample *s = &f->samples[i];
+		size_t n;
+
+		if (!sample_label(s, "route", at, room))
+			continue;
+		s->route = at;
+		f->by_route[f->nrouted++] = s;
+		n = strlen(at) + 1;
+		at += n;
+		room -= n;
+	}
+	qsort(f->by_route, f->nrouted, sizeof(*f->by_route), by_route);
+	return 0;
+}
+
+int figures_parse(struct figures *f, char *text, uint64_t at_ns)
+{
+	size_t lines = 1, n = strlen(text) + 1;
+
+	for (const char *at = text; (at = strchr(at, '\n')); at++)
+		lines++;
+	*f = (struct figures){ .text = text, .at_ns = at_ns, .samples = calloc(lines, sizeof(*f->samples)) };
+	if (!f->samples) {
+		figures_fini(f);
+		return -ENOMEM;
+	}
+	for (char *line = text, *next; line; line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = 0;
+		f->n += read_sample(line, &f->samples[f->n]);
+	}
+	if (index_routes(f, n) == 0)
+		return 0;
+	figures_fini(f);
+	return -ENOMEM;
+}
+
+void figures_fini(struct figures *f)
+{
+	free(f->by_route);
+	free(f->routes);
+	free(f->samples);
+	free(f->text);
+	*f = (struct figures){ 0 };
+}
+
+/* ---- which samples ----------------------------------------------------------------------------------------------- */
+
 static bool is_meant(const struct sample *s, struct where where)
 {
 	char value[512];
@@ -124,18 +163,62 @@ static bool is_meant(const struct sample *s, struct where where)
 	return !where.label || (sample_label(s, where.label, value, sizeof(value)) && strcmp(value, where.value) == 0);
 }
 
+/* How many of those that have a route come before it, or with `too` before the next one. */
+static size_t before_route(const struct figures *f, const char *route, bool too)
+{
+	size_t low = 0, high = f->nrouted;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(f->by_route[middle]->route, route) < too)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* A walk over those that are meant. */
+struct walk {
+	const struct figures *f;
+	struct where where;
+	bool routed;            /* they are all of by_route[at, end), else some of samples[at, end) */
+	size_t at, end;
+};
+
+static struct walk walk_begin(const struct figures *f, struct where where)
+{
+	bool routed = where.label && strcmp(where.label, "route") == 0;
+
+	return (struct walk){ .f = f, .where = where, .routed = routed,
+		.at = routed ? before_route(f, where.value, false) : 0,
+		.end = routed ? before_route(f, where.value, true) : f->n };
+}
+
+/* The next one whose name begins with the first n characters of that, its NUL perhaps among them; NULL at the end. */
+static const struct sample *walk_next(struct walk *w, const char *name, size_t n)
+{
+	while (w->at < w->end) {
+		const struct sample *s = w->routed ? w->f->by_route[w->at] : &w->f->samples[w->at];
+
+		w->at++;
+		if (strncmp(s->name, name, n) == 0 && (w->routed || is_meant(s, w->where)))
+			return s;
+	}
+	return NULL;
+}
+
 bool figures_sum(const struct figures *f, const char *name, struct where where, double *sum)
 {
+	struct walk w = walk_begin(f, where);
+	const struct sample *s;
 	bool found = false;
 
 	*sum = 0;
-	for (size_t i = 0; i < f->n; i++) {
-		const struct sample *s = &f->samples[i];
-
-		if (strcmp(s->name, name) == 0 && is_meant(s, where)) {
-			*sum += s->value;
-			found = true;
-		}
+	while ((s = walk_next(&w, name, strlen(name) + 1))) {
+		*sum += s->value;
+		found = true;
 	}
 	return found;
 }
@@ -184,13 +267,13 @@ static void add_bucket(struct spread *out, double le, double count)
 static void add_page(const struct figures *f, const char *name, struct where where, const char *status, double sign,
 	struct spread *out)
 {
+	struct walk w = walk_begin(f, where);
 	size_t n = strlen(name);
+	const struct sample *s;
 	char le[32];
 
-	for (size_t i = 0; i < f->n; i++) {
-		const struct sample *s = &f->samples[i];
-
-		if (strncmp(s->name, name, n) != 0 || !is_meant(s, where) || !has_status(s, status))
+	while ((s = walk_next(&w, name, n))) {
+		if (!has_status(s, status))
 			continue;
 		if (strcmp(s->name + n, "_sum") == 0)
 			out->sum += sign * s->value;

@@ -10,13 +10,16 @@
 struct sample {
 	const char *name;
 	char *labels;           /* what stands between the braces, still escaped; "" without any */
+	const char *route;      /* its label of that name, without escapes; NULL: it has none */
 	double value;
 };
 
 struct figures {
-	char *text;
+	char *text, *routes;
 	struct sample *samples;
 	size_t n;
+	struct sample **by_route;       /* those that have one, sorted by it */
+	size_t nrouted;
 	uint64_t at_ns;         /* when it was asked for; clock_now_ns */
 };
 

@@ -239,6 +239,28 @@ def test_names_cannot_steer_the_terminal():
     assert "\033" not in text and "\x9b" not in text and "\u202e" not in text and "?[2J?1m?\\n" in text
 
 
+def test_a_route_has_its_own_figures_whatever_it_is_called():
+    """Also one whose name must be escaped, is longer than most, or is the beginning of another."""
+    names = ["/a", "/ab", '/a"b\\', "/" + "x" * 600]
+    asked = iter(range(1, 3))
+
+    def page():
+        n = next(asked)
+        return 'offloop_loop_connections{loop="0"} 1\n' + "".join(
+            'http_server_request_duration_seconds_bucket{status="200",route="%s",lane="async",le="+Inf"} %d\n' %
+            (name.replace("\\", "\\\\").replace('"', '\\"'), 1000 * n * (i + 1)) for i, name in enumerate(names))
+
+    answers = {b"/metrics": lambda: page().encode(), b"/routes": lambda: json.dumps(
+        [{"route": name, "method": "GET", "lane": "async"} for name in names]).encode()}
+    with serving(lambda path: answers.get(path, lambda: b"[]")()) as address:
+        status, text, error = run(address, env={"COLUMNS": "1000"})
+    assert (status, error) == (0, "")
+    rows = [line.split() for line in text.split("ROUTE", 1)[1].splitlines() if line.startswith("GET ")]
+    rates = [float(row[3]) for row in rows]
+    assert [row[1][:5] for row in rows] == ["/xxxx", '/a"b\\', "/ab", "/a"]        # the busiest first
+    assert [round(rate / rates[3]) for rate in rates] == [4, 3, 2, 1], rates
+
+
 def test_how_busy_a_loop_was_is_of_the_same_window_as_its_longest_lag():
     """Of all pages since the first, each of which tells about the time before it."""
     shares = iter([0.99, 0.9, 0.2])

@@ -315,7 +315,7 @@ static json_t *stall_json(const struct control_watch *w, const struct stall *s)
 		"method", text_or_null(p ? metrics_method(p->method) : NULL), "route", text_or_null(p ? p->text : NULL),
 		"in", s->what, "ms", milliseconds(s->parts.wall), "cause", stall_cause_name(s->cause),
 		"parts", "cpu_ms", milliseconds(s->parts.cpu), "runnable_ms", milliseconds(s->parts.waited),
-		"blocked_ms", milliseconds(s->parts.blocked), "late_ms", milliseconds(s->parts.lost),
+		"blocked_ms", milliseconds(s->parts.blocked), "late_ms", milliseconds(stall_late(&s->parts)),
 		"state", text_or_null(p ? state_name(s->state) : NULL), "syscall", text_or_null(p ? s->syscall : NULL),
 		"stack", stack_json(s), "no_stack", text_or_null(p ? stall_no_stack(s) : NULL),
 		"text", text_or_null(s->text), "victims", (int)s->victims, "ongoing", s->ongoing);

@@ -3,10 +3,11 @@
  * Judging is pure: numbers in, a verdict out.  A hold's time has three parts: on a CPU, runnable without one, and
  * blocked, which is the rest.  The greatest names the cause, with these exceptions, all in favour of the route: what
  * was not its own doing (waiting for a CPU, a machine that stood still) is taken off first, and when less than the
- * limit is left no route is blamed, for then it was the waiting that made a stall of it.  Time in which the machine
- * stood still may show up as CPU time or as being blocked, depending on the hypervisor, so it is taken off both.  One
- * exception goes the other way: when its CPU time, or its time blocked, is over the limit by itself, then the hold is
- * the route's, however long it waited besides; the greater of the two names it.
+ * limit is left no route is blamed, for then it was the waiting that made a stall of it, or nobody can say what did.
+ * Time in which the machine stood still may show up as CPU time or as being blocked, depending on the hypervisor, so it
+ * is taken off both; of a stop while the monitor had no CPU itself it would not know, so that time is taken off what
+ * was blocked.  One exception goes the other way: when its CPU time, or its time blocked, is over the limit by itself,
+ * then the hold is the route's, however long it waited besides; the greater of the two names it.
  *
  * The latest stalls are kept in a ring, written by the monitor and copied by who asks, under a mutex that is held for a
  * copy only.  An entry is opened while its stall goes on, and changed as more is known of it.  Of those that the ring
@@ -115,7 +116,7 @@ enum stall_cause stall_judge(const struct stall_parts *p, uint64_t limit_ns)
 	uint64_t cpu = without(p->cpu, p->lost), blocked = without(p->blocked, p->lost + p->hidden);
 
 	if (without(p->wall, p->waited + p->lost + p->hidden) < limit_ns)
-		return p->waited >= p->lost ? STALL_RUNNABLE : STALL_LATE;
+		return p->waited >= stall_late(p) ? STALL_RUNNABLE : STALL_LATE;
 	if (cpu >= limit_ns && cpu >= blocked)
 		return STALL_CPU;
 	if (p->lost >= cpu && p->lost >= blocked && p->lost >= p->waited)
@@ -446,8 +447,8 @@ static void add_parts(struct log_field *fields, size_t *n, const struct stall *s
 	add(fields, n, TIME("cpu", s->parts.cpu));
 	add(fields, n, TIME("runnable", s->parts.waited));
 	add(fields, n, TIME("blocked", s->parts.blocked));
-	if (s->parts.lost > 0)
-		add(fields, n, TIME("late", s->parts.lost));
+	if (stall_late(&s->parts) > 0)
+		add(fields, n, TIME("late", stall_late(&s->parts)));
 }
 
 /* What is told of a route, loop or thread. */

@@ -35,6 +35,12 @@ struct stall_parts {
 	uint64_t hidden;        /* of blocked: while the monitor had no CPU, so that it would not know of a stop */
 };
 
+/* How much of a hold nobody can speak for. */
+static inline uint64_t stall_late(const struct stall_parts *p)
+{
+	return p->lost + p->hidden < p->wall ? p->lost + p->hidden : p->wall;
+}
+
 /* The parts of a hold of `wall`, of which `seen` have been watched, by the thread's times at both ends of that. */
 struct stall_parts stall_divide(uint64_t wall, uint64_t seen, uint64_t cpu, uint64_t waited, uint64_t lost);
 

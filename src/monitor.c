@@ -445,7 +445,8 @@ static void conclude(struct monitor *m, struct monitored *l, const struct watch_
 	free(stall);
 }
 
-/* Fetches what the loop's ring holds, as soon as the victims are known.  Whether more is to come. */
+/* Fetches what the loop's ring holds, as soon as the victims are known; but not the hold that is watched, which may
+ * have ended during this look: what was seen of it is put beside its entry by the next.  Whether more is to come. */
 static bool fetch(struct monitor *m, struct monitored *l)
 {
 	struct watch_loop *w = l->loop;
@@ -453,7 +454,9 @@ static bool fetch(struct monitor *m, struct monitored *l)
 	uint32_t end = atomic_load_explicit(&w->longs_end, memory_order_acquire);
 	uint64_t lost = counter_read(&w->longs_lost);
 
-	for (; i != end && victims_known(&w->longs[i % WATCH_LONG], m->late.looked_ns); i++) {
+	for (; i != end && w->longs[i % WATCH_LONG].seq != l->now.seq; i++) {
+		if (!victims_known(&w->longs[i % WATCH_LONG], m->late.looked_ns))
+			break;
 		conclude(m, l, &w->longs[i % WATCH_LONG], &l->over[i % WATCH_LONG]);
 		l->over[i % WATCH_LONG] = (struct sight){ .seq = 0 };
 		/* Release: the loop may write the slot again only now. */

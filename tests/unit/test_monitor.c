@@ -38,7 +38,9 @@ static char log_path[] = "/tmp/test_monitorXXXXXX";
 static void (*hold)(void);      /* what the loop does */
 static _Atomic bool over;       /* the hold is to end */
 static _Atomic bool quiet;      /* nobody else wants the loop's CPU */
-static sem_t attached;
+static _Atomic bool turned;     /* it is over, and as many turns have begun as may add victims */
+static _Atomic bool halt;       /* the monitor is to stop where it asks for a name */
+static sem_t attached, halted, resumed, let_go;
 static cpu_set_t cpus;          /* the loop's, if it may only use one */
 static struct stall latest[STALL_KEPT];
 
@@ -47,6 +49,10 @@ static const char *name_of(void *arg, uint32_t route)
 	static const char *const names[] = { "GET /first", "GET /second" };
 
 	(void)arg;
+	if (atomic_exchange(&halt, false)) {
+		sem_post(&halted);
+		sem_wait(&resumed);
+	}
 	return names[route];
 }
 
@@ -63,7 +69,10 @@ static void set_up(void)
 	watch = watch_new(&wc);
 	ck_assert_ptr_nonnull(watch);
 	sem_init(&attached, 0, 0);
-	over = quiet = false;
+	sem_init(&halted, 0, 0);
+	sem_init(&resumed, 0, 0);
+	sem_init(&let_go, 0, 0);
+	over = quiet = turned = halt = false;
 	CPU_ZERO(&cpus);
 }
 
@@ -135,6 +144,7 @@ static void *held_loop(void *unused)
 	watch_leave(l, clock_now_ns());
 	for (int i = 0; i < WATCH_OLD; i++)
 		watch_turn(l);
+	atomic_store(&turned, true);
 	UNTIL(stall_latest(watch_book(watch), latest) == 0 || !latest[0].ongoing);
 	watch_detach(l);
 	return unused;
@@ -237,6 +247,32 @@ START_TEST(a_stall_that_was_counted_is_told_as_what_it_was_counted_as)
 }
 END_TEST
 
+static void wait_to_be_let_go(void)
+{
+	sem_wait(&let_go);
+}
+
+START_TEST(a_hold_that_ends_and_is_forgotten_by_its_loop_within_one_look_keeps_what_was_seen_of_it)
+{
+	struct stall_book *b = watch_book(watch);
+	static struct stall now[STALL_KEPT];
+	pthread_t loop = begin(wait_to_be_let_go);
+
+	UNTIL(stall_total(b, 1, STALL_BLOCKED) == 1);   /* told, so that a late monitor cannot take it back */
+	atomic_store(&halt, true);
+	sem_wait(&halted);                              /* in the middle of a look at it */
+	sem_post(&let_go);
+	UNTIL(atomic_load(&turned));
+	sem_post(&resumed);
+	pthread_join(loop, NULL);
+	ck_assert_uint_eq(stall_latest(b, now), 1);
+	ck_assert_str_eq(now[0].name, "GET /second");
+	ck_assert_int_eq(now[0].cause, STALL_BLOCKED);
+	ck_assert(!now[0].ongoing);
+	ck_assert_uint_eq(stall_total(b, 2, STALL_LATE), 0);
+}
+END_TEST
+
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
 /* Whether a descriptor leads to the program's own file. */
@@ -298,6 +334,7 @@ static Suite *suite(void)
 	tcase_add_test(c, who_computes_and_loses_its_cpu_is_never_told_to_block);
 	tcase_add_test(c, who_has_slept_and_now_waits_for_a_cpu_blocks_no_longer);
 	tcase_add_test(c, a_stall_that_was_counted_is_told_as_what_it_was_counted_as);
+	tcase_add_test(c, a_hold_that_ends_and_is_forgotten_by_its_loop_within_one_look_keeps_what_was_seen_of_it);
 	tcase_add_loop_test(c, files_are_opened_before_the_start_and_read_after_it, 0, 2);
 	suite_add_tcase(s, c);
 	return s;

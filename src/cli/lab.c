@@ -10,8 +10,8 @@
  * guardian ends them, and removes what they ran.  Both files are tried before anything is measured, so that no run is
  * lost to a misspelt folder, and at the end both are written, whatever becomes of the first.
  *
- * Exit status: 0; 1 when nothing could be measured or written; 2 for wrong options; 128 and the signal's number when
- * one stopped it.
+ * Exit status: 0, whatever came of single cells; 1 when it could not begin, or a file could not be written; 2 for wrong
+ * options; 128 and the signal's number when one stopped it.
  */
 #include "base/clock.h"
 #include "cli/cli.h"

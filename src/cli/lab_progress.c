@@ -12,36 +12,37 @@
 #include "cli/lab_cell.h"
 
 #include <stdio.h>
-#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define QUIET_NS (10 * NS_PER_S)
 
 /* Seconds beside its rounds' own: a server's start and end; of a round, warming up and what is under way at its end;
- * opening connections that rest, by a server that starts anew; and what a blocked loop needs to answer everybody. */
+ * opening connections that rest, by a server that starts anew; and what a blocked loop may have to answer everybody. */
 #define START_S 0.15
 #define START_PEER_S 0.8
 #define ROUND_S 0.15
 #define REST_S 1.2
-#define BLOCKED_S 1.5
+#define MORE_S 2.5
 
 static bool live(void)
 {
 	return isatty(STDERR_FILENO);
 }
 
-/* Whether what blocks stops the subject's loop, so that clients wait for each other. */
-static bool stops(const struct lab_subject *s, const struct lab_workload *w)
+/* A loop that blocks answers many at once, so its sample lasts until all have had a reply (lab_work.c): about half as
+ * long again as all of them block. */
+static double sample_secs(const struct lab_plan *p, const struct lab_subject *s, const struct lab_workload *w)
 {
-	return strncmp(w->name, "block", 5) == 0 && !s->peer && !s->offloads &&
-		(strcmp(s->name, "asgi") == 0 || strcmp(s->name, "tornado") == 0);
+	bool blocks = !s->peer && !s->many && s->pool == 0;
+	double all = blocks ? 1.5 * w->fast.connections * w->fast.blocks_ms / 1e3 : 0;
+
+	return all <= p->secs ? p->secs : all < p->secs + MORE_S ? all : p->secs + MORE_S;
 }
 
 static double round_secs(const struct lab_plan *p, const struct lab_subject *s, const struct lab_workload *w)
 {
-	double blocked = stops(s, w) && p->secs < BLOCKED_S ? BLOCKED_S - p->secs : 0;
-
-	return p->secs + ROUND_S + s->settle_ms / 1e3 + (w->idle ? REST_S : 0) + blocked;
+	return sample_secs(p, s, w) + ROUND_S + s->settle_ms / 1e3 + (w->idle ? REST_S : 0);
 }
 
 double lab_estimate(const struct lab_plan *p)
@@ -69,19 +70,35 @@ static unsigned seconds(const struct lab_run *run)
 
 void lab_progress_plan(const struct lab_run *run)
 {
-	fprintf(stderr, "offloop lab: %u cells, each %u round%s of %g s: about %.0f s\n", run->cells,
-		run->plan.rounds, run->plan.rounds == 1 ? "" : "s", run->plan.secs, lab_estimate(&run->plan));
+	double secs = lab_estimate(&run->plan);
+
+	fprintf(stderr, "offloop lab: %u cell%s, each %u round%s of %g s: about %.0f s\n", run->cells,
+		run->cells == 1 ? "" : "s", run->plan.rounds, run->plan.rounds == 1 ? "" : "s", run->plan.secs,
+		secs < 1 ? 1 : secs);
+}
+
+/* A line that stays where it is: one that is wrapped could not be cleared. */
+static void say_in_place(const char *line)
+{
+	struct winsize w;
+	int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 1 ? w.ws_col : 80;
+
+	fprintf(stderr, "\r\033[K%.*s", columns - 1, line);
 }
 
 void lab_progress(struct lab_run *run, const char *workload, const char *subject, unsigned round)
 {
 	bool due = clock_now_ns() - run->told_ns >= QUIET_NS;
+	char line[160];
 
 	if (!live() && !due)
 		return;
-	fprintf(stderr, "%s%u of %u, %u s: %s under %s, round %u of %u%s", live() ? "\r\033[K" : "",
-		run->cells_done + 1, run->cells, seconds(run), subject, workload, round, run->plan.rounds,
-		live() ? "" : "\n");
+	snprintf(line, sizeof(line), "%u of %u done, %u s: %s under %s, round %u of %u", run->cells_done, run->cells,
+		seconds(run), subject, workload, round, run->plan.rounds);
+	if (live())
+		say_in_place(line);
+	else
+		fprintf(stderr, "%s\n", line);
 	run->told_ns = clock_now_ns();
 }
 

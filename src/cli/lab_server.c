@@ -214,6 +214,18 @@ void lab_server_said(const struct lab_server *s, char *dst, size_t n)
 		*c = (unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f ? '?' : *c;
 }
 
+void lab_server_end(const struct lab_server *s, char *dst, size_t n)
+{
+	siginfo_t ended = { .si_pid = 0 };
+	char said[200];
+
+	if (waitid(P_PID, (id_t)s->pid, &ended, WEXITED | WNOHANG | WNOWAIT) < 0)
+		ended.si_status = 0;
+	lab_server_said(s, said, sizeof(said));
+	snprintf(dst, n, "%s %d%s%s", ended.si_code == CLD_EXITED ? "with status" : "by signal", ended.si_status,
+		*said ? ": " : "", said);
+}
+
 int lab_server_uring(const struct lab_server *s, const struct lab_setting *how, char *why, size_t n)
 {
 	static const char mark[] = "running on libevent: ";
@@ -249,7 +261,7 @@ int lab_server_ready(struct lab_server *s, char *why, size_t n)
 {
 	const struct timespec pause = clock_timespec(LOOK_NS);
 	uint64_t end = clock_now_ns() + READY_NS;
-	char said[200];
+	char said[240];
 
 	while (lab_server_runs(s) && clock_now_ns() < end && !lab_stopped()) {
 		if (answers(s->port))
@@ -258,9 +270,13 @@ int lab_server_ready(struct lab_server *s, char *why, size_t n)
 	}
 	if (lab_stopped())
 		return -EINTR;
-	lab_server_said(s, said, sizeof(said));
-	snprintf(why, n, "%s%s%s", lab_server_runs(s) ? "it did not answer within 15 s" : "it ended at its start",
-		*said ? ": " : "", said);
+	if (lab_server_runs(s)) {
+		lab_server_said(s, said, sizeof(said));
+		snprintf(why, n, "it did not answer within 15 s%s%s", *said ? ": " : "", said);
+	} else {
+		lab_server_end(s, said, sizeof(said));
+		snprintf(why, n, "it ended at its start %s", said);
+	}
 	return -ECHILD;
 }
 

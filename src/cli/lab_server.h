@@ -25,6 +25,9 @@ CHECKED int lab_server_ready(struct lab_server *s, char *why, size_t n);
 /* Whether it still runs. */
 bool lab_server_runs(struct lab_server *s);
 
+/* How it ended, and the last line it said, for people: "by signal 9", "with status 1: no such module". */
+void lab_server_end(const struct lab_server *s, char *dst, size_t n);
+
 /* The last line it said, for people; "" when nothing. */
 void lab_server_said(const struct lab_server *s, char *dst, size_t n);
 

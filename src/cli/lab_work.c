@@ -357,11 +357,11 @@ static bool holds(const struct sample *t)
 static enum lab_outcome judge(struct sample *t, const struct lab_plan *p, struct lab_server *s, json_t **round,
 	char *why, size_t n)
 {
-	char said[200];
+	char end[240];
 
 	if (!lab_server_runs(s)) {
-		lab_server_said(s, said, sizeof(said));
-		snprintf(why, n, "it ended under the load%s%s", *said ? ": " : "", said);
+		lab_server_end(s, end, sizeof(end));
+		snprintf(why, n, "it ended under the load %s", end);
 		return LAB_FAILED;
 	}
 	if (t->silent) {

@@ -1,8 +1,13 @@
 """offloop lab: the models side by side, measured, with nothing left behind."""
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
+import termios
 
 import pytest
 
@@ -150,6 +155,33 @@ def test_a_stopped_run_leaves_a_report_and_no_process(lab):
         assert cell["status"] in ("measured", "missing")
         assert cell["status"] == "measured" or "stopped" in cell["why"]
     assert not any(map(runs, servers))
+
+
+def test_a_server_that_dies_is_a_cell_that_says_how(lab):
+    run = lab("--rounds", 50, "--secs", 0.2, "--only", "asgi", "--workloads", "cpu")
+    wait_until(lambda: servers_of(run.process.pid))
+    os.kill(servers_of(run.process.pid).pop(), signal.SIGKILL)
+    run.end()
+    cell = run.cell("asgi", "cpu")
+    assert cell["status"] == "failed" and cell["rounds"] == []
+    assert cell["why"] in ("it ended under the load by signal 9", "it ended at its start by signal 9")
+
+
+def test_a_line_that_changes_in_place_fits_the_terminal(tmp_path):
+    lab, terminal = pty.fork()
+    if lab == 0:
+        fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("4H", 20, 40, 0, 0))
+        os.chdir(tmp_path)
+        os.execl(program_path("offloop"), "offloop", "lab", "--backend", BACKEND, "--rounds", "1", "--secs", "0.05",
+                 "--only", "tornado+offload", "--workloads", "block10")
+    said = b""
+    with contextlib.suppress(OSError):      # the end of a terminal
+        while piece := os.read(terminal, 4096):
+            said += piece
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(lab, 0)[1]) == 0, said
+    in_place = [line for line in said.decode().split("\r\x1b[K") if "done, " in line]
+    assert in_place == ["0 of 1 done, 0 s: tornado+offload under"[:39]]
 
 
 def test_servers_do_not_outlive_a_lab_that_is_killed(lab):

@@ -350,18 +350,23 @@ static bool recall(struct run *run)
 	return true;
 }
 
+/* What the table gives in units of the CIE's.  In one that lies both may be any number, so the product wraps. */
+static int64_t scaled(const struct run *run, uint64_t n)
+{
+	return (int64_t)(n * (uint64_t)run->common->data_align);
+}
+
 /* The instructions that name a register first. */
 static bool run_on_register(struct run *run, struct reader *r, uint8_t op)
 {
 	uint64_t reg = take_uleb(r);
-	int64_t align = run->common->data_align;
 
 	switch (op) {
 	case 0x05: /* offset_extended */
-		set_rule(&run->now, reg, AT_CFA, (int64_t)take_uleb(r) * align);
+		set_rule(&run->now, reg, AT_CFA, scaled(run, take_uleb(r)));
 		return true;
 	case 0x11: /* offset_extended_sf */
-		set_rule(&run->now, reg, AT_CFA, take_sleb(r) * align);
+		set_rule(&run->now, reg, AT_CFA, scaled(run, (uint64_t)take_sleb(r)));
 		return true;
 	case 0x06: /* restore_extended */
 		restore(run, reg);
@@ -387,7 +392,7 @@ static bool run_on_register(struct run *run, struct reader *r, uint8_t op)
 		set_cfa(&run->now, reg, (int64_t)take_uleb(r));
 		return true;
 	case 0x12: /* def_cfa_sf */
-		set_cfa(&run->now, reg, take_sleb(r) * align);
+		set_cfa(&run->now, reg, scaled(run, (uint64_t)take_sleb(r)));
 		return true;
 	case 0x0d: /* def_cfa_register */
 		run->now.cfa_register = reg;
@@ -408,7 +413,7 @@ static bool run_one(struct run *run, struct reader *r)
 		run->place += low * code_align;
 		return true;
 	case 0x80: /* offset */
-		set_rule(&run->now, low, AT_CFA, (int64_t)take_uleb(r) * run->common->data_align);
+		set_rule(&run->now, low, AT_CFA, scaled(run, take_uleb(r)));
 		return true;
 	case 0xc0: /* restore */
 		restore(run, low);
@@ -435,7 +440,7 @@ static bool run_one(struct run *run, struct reader *r)
 		run->now.cfa_offset = (int64_t)take_uleb(r);
 		return true;
 	case 0x13: /* def_cfa_offset_sf */
-		run->now.cfa_offset = take_sleb(r) * run->common->data_align;
+		run->now.cfa_offset = scaled(run, (uint64_t)take_sleb(r));
 		return true;
 	case 0x0f: /* def_cfa_expression */
 		set_cfa_expression(&run->now, r);

@@ -88,10 +88,22 @@ __asm__(".text\n"
 	"after_pointer:\n"
 	"ret\n"
 	".cfi_endproc\n"
-	".size callers, .-callers\n");
+	".size callers, .-callers\n"
+	".type lying, @function\n"      /* by offsets that are no offsets, whatever they are multiplied by */
+	"lying:\n"
+	".cfi_startproc\n"
+	".cfi_escape 0x05, 6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f\n" /* offset_extended */
+	".cfi_escape 0x13, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x3f\n"    /* def_cfa_offset_sf */
+	"nop\n"
+	".globl lying_inside\n"
+	"lying_inside:\n"
+	"nop\n"
+	"ret\n"
+	".cfi_endproc\n"
+	".size lying, .-lying\n");
 
 extern const char framed_inside[], framed_by_adding_inside[], framed_by_pages_inside[], framed_by_clang_inside[],
-	framed_in_a_loop_inside[], framed_in_a_clang_loop_inside[];
+	framed_in_a_loop_inside[], framed_in_a_clang_loop_inside[], lying_inside[];
 extern const char after_big[], after_framed[], after_pointer[];
 
 #define FRAME 0x70
@@ -268,6 +280,16 @@ START_TEST(a_stack_full_of_return_addresses_takes_bounded_time)
 }
 END_TEST
 
+START_TEST(a_table_may_lie_in_its_numbers)
+{
+	struct capture c;
+
+	words[8] = (uintptr_t)after_pointer;
+	walk_from(lying_inside, &c);
+	ck_assert(first_caller_is(&c, after_pointer, true));
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -279,6 +301,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, a_record_of_a_call_to_another_function_is_passed_over);
 	tcase_add_test(tc, a_stack_full_of_old_records_takes_bounded_time);
 	tcase_add_test(tc, a_stack_full_of_return_addresses_takes_bounded_time);
+	tcase_add_test(tc, a_table_may_lie_in_its_numbers);
 }
 
 #else

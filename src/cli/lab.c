@@ -141,6 +141,8 @@ static json_t *subject_json(struct lab_run *run, size_t i)
 	}
 	if (s.pool)
 		json_object_set_new(o, "pool", json_integer(s.pool));
+	if (s.timers)
+		json_object_set_new(o, "timers", json_true());
 	if (s.as)
 		json_object_set_new(o, "as", json_string(s.as));
 	if (!everywhere)

@@ -27,6 +27,7 @@ struct lab_subject {
 	unsigned settle_ms;             /* a variant: so much longer goes by before what it does is counted */
 	bool many;                      /* models: 2 x CPUs + 1 processes */
 	bool offloads;                  /* asked for handlers that offload what blocks: /offload50, not /block50 */
+	bool timers;                    /* nothing blocks there: what waits is a timer, and takes no thread */
 };
 
 /* How many there are, and the one at a place below that: models first. */

@@ -9,6 +9,9 @@
  * spreads overlap that one's, up to the first that is set apart.  Between them nothing has been shown, so they are not
  * ranked.  A wide spread alone makes nobody one of them.
  *
+ * Where requests block, who waits by a timer instead is shown, and judged, but is no measure for the others: no thread
+ * limits it, and a call that blocks could not be written so.
+ *
  * The load is one thread.  Where that was busy all the time, and the server was not, the figures are what the load can
  * do, and the server can do more.
  *
@@ -73,6 +76,7 @@ static struct runner runner(const json_t *report, const json_t *subject, const c
 	r.cpu_us = figure_of(cell, "cpu_us");
 	r.cpus = figure_of(cell, "cpus");
 	r.load_cpus = figure_of(cell, "load_cpus");
+	r.timers = json_is_true(json_object_get(subject, "timers"));
 	r.pool = json_number_value(json_object_get(subject, "pool"));
 	r.requests = rounds_sum(json_object_get(cell, "rounds"), "requests");
 	r.errors = rounds_sum(json_object_get(cell, "rounds"), "errors");
@@ -107,6 +111,11 @@ double runner_failing(const struct runner *r)
 	return r->errors > 0 ? r->errors / (r->requests + r->errors) : 0;
 }
 
+bool runner_competes(const struct contest *c, const struct runner *r)
+{
+	return c->wait_ms <= 0 || !r->timers || c->all_timers;
+}
+
 static bool better(const struct rule *rule, double a, double b)
 {
 	return rule->least ? a < b : a > b;
@@ -118,7 +127,7 @@ static void find_first(struct contest *c)
 	for (size_t i = 0; i < c->n; i++) {
 		const struct runner *r = &c->runners[i];
 
-		if (r->measured && runner_failing(r) <= ERRORS_NO &&
+		if (r->measured && runner_competes(c, r) && runner_failing(r) <= ERRORS_NO &&
 			(!c->first || better(c->rule, r->deciding.mid, c->first->deciding.mid)))
 			c->first = r;
 	}
@@ -132,7 +141,7 @@ static struct runner *best_left(struct contest *c)
 	for (size_t i = 0; i < c->n; i++) {
 		struct runner *r = &c->runners[i];
 
-		if (r->measured && r->grade == YES && !r->best &&
+		if (r->measured && runner_competes(c, r) && r->grade == YES && !r->best &&
 			(!best || better(c->rule, r->deciding.mid, best->deciding.mid)))
 			best = r;
 	}
@@ -165,7 +174,7 @@ const struct runner *contest_next(const struct contest *c)
 	for (size_t i = 0; i < c->n; i++) {
 		const struct runner *r = &c->runners[i];
 
-		if (r->measured && !r->best && runner_failing(r) <= ERRORS_NO &&
+		if (r->measured && runner_competes(c, r) && !r->best && runner_failing(r) <= ERRORS_NO &&
 			(!next || better(c->rule, r->deciding.mid, next->deciding.mid)))
 			next = r;
 	}
@@ -196,6 +205,9 @@ struct contest *contest_new(const json_t *report, const char *workload)
 	for (size_t i = 0; i < json_array_size(subjects) && c->n < CONTEST_MAX; i++)
 		if (takes_part(json_array_get(subjects, i), workload))
 			c->runners[c->n++] = runner(report, json_array_get(subjects, i), workload, c->rule);
+	c->all_timers = true;
+	for (size_t i = 0; i < c->n; i++)
+		c->all_timers = c->all_timers && (c->runners[i].timers || !c->runners[i].measured);
 	find_first(c);
 	return c;
 }

@@ -38,6 +38,7 @@ struct runner {
 	struct figure cpus, load_cpus;  /* that it, and the load, kept busy */
 	double requests, errors;        /* of all rounds */
 	double pool;                    /* requests that can block at once; 0: not known */
+	bool timers;                    /* what is to block waits by a timer there */
 	bool figures;                   /* has those it is judged by, */
 	bool measured;                  /* and requests were answered */
 	enum grade grade;
@@ -50,6 +51,7 @@ struct runner {
 struct contest {
 	const struct rule *rule;
 	double wait_ms;                 /* each request waits so long */
+	bool all_timers;                /* so nobody blocks */
 	double server_cpus;             /* that each of them has; 0: not known */
 	struct runner runners[CONTEST_MAX];
 	size_t n;
@@ -65,8 +67,11 @@ void contest_free(struct contest *c);
 /* When all are graded: marks the best, and all that nothing sets apart from it. */
 void contest_rank(struct contest *c);
 
-/* The best of those that are not among the best; NULL: there is none. */
+/* The best of those that compete and are not among the best; NULL: there is none. */
 const struct runner *contest_next(const struct contest *c);
+
+/* Whether others are compared with it: not where requests block and its own do not. */
+bool runner_competes(const struct contest *c, const struct runner *r);
 
 /* Whether a cell was measured. */
 bool cell_ran(const json_t *cell);

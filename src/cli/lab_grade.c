@@ -106,6 +106,9 @@ static enum grade judge_rate(const struct contest *c, const struct runner *r, st
 	if (!best || best == r)
 		return YES;
 	say_compared(c, r, part, "the rate", t);
+	if (!runner_competes(c, r))
+		sentence_say(t, "; it waits by a timer, as a call that blocks cannot, so the others are not compared "
+			"with it");
 	if (grade_rate(part) != YES || !best->p99.known || r->p99.mid <= TAIL * best->p99.mid ||
 		figures_overlap(&r->p99, &best->p99))
 		return grade_rate(part);

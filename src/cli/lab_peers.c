@@ -148,28 +148,28 @@ static const struct lab_recipe nginx = {
 const struct lab_peer lab_peers[] = {
 	{ "fastapi",
 		"FastAPI under uvicorn: `async def` on the event loop, `def` on a thread of anyio's pool.",
-		"a process: 1 loop, anyio's limit of 40 threads", false, &fastapi },
+		"a process: 1 loop, anyio's limit of 40 threads", false, false, &fastapi },
 	{ "starlette",
 		"Starlette under uvicorn: coroutines on the event loop, plain functions on a thread of anyio's pool.",
-		"a process: 1 loop, anyio's limit of 40 threads", false, &starlette },
+		"a process: 1 loop, anyio's limit of 40 threads", false, false, &starlette },
 	{ "flask-gthread",
 		"Flask under gunicorn's threaded workers: one lane, a thread for each request that runs.",
-		"a process: 40 threads", false, &flask_gthread },
+		"a process: 40 threads", false, false, &flask_gthread },
 	{ "flask-sync",
 		"Flask under gunicorn's sync workers: one request a process at a time, no keep-alive.",
-		"a process: 1 thread", false, &flask_sync },
+		"a process: 1 thread", false, false, &flask_sync },
 	{ "tornado-py",
 		"Tornado itself: handlers on the event loop, what computes for a millisecond among them; those that "
 		"block are written to hand that to an executor (run_in_executor), so tornado+offload is the model to "
 		"compare it with there, and tornado elsewhere.",
-		"a process: 1 loop, an executor of 40 threads", true, &tornado },
+		"a process: 1 loop, an executor of 40 threads", true, false, &tornado },
 	{ "node",
 		"Node's http: one loop; it has no blocking sleep to move elsewhere, so what waits 10 or 50 ms is a "
 		"timer (setTimeout) and takes no thread, and what computes runs on the loop.",
-		"a process: 1 loop", false, &node },
+		"a process: 1 loop", false, true, &node },
 	{ "nginx",
 		"nginx answering with a constant: what a server without an app can do.",
-		"a process: 1 loop", false, &nginx },
+		"a process: 1 loop", false, false, &nginx },
 };
 const size_t lab_npeers = sizeof(lab_peers) / sizeof(lab_peers[0]);
 

@@ -13,6 +13,7 @@ struct lab_peer {
 	const char *what;               /* one sentence */
 	const char *threads;            /* what its processes consist of */
 	bool offloads;                  /* asked for handlers that offload what blocks: /offload50, not /block50 */
+	bool timers;                    /* nothing blocks there: what waits is a timer, and takes no thread */
 	const struct lab_recipe *recipe;
 };
 

@@ -56,7 +56,7 @@ struct lab_subject lab_subject(size_t i)
 	if (!peer)
 		return models[i];
 	return (struct lab_subject){ .name = peer->name, .what = peer->what, .threads = peer->threads,
-		.offloads = peer->offloads, .peer = peer };
+		.offloads = peer->offloads, .timers = peer->timers, .peer = peer };
 }
 
 bool lab_takes_part(const struct lab_subject *s, const char *workload)

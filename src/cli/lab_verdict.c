@@ -145,6 +145,19 @@ static void say_next(struct sentence *t, const struct contest *c)
 	say_deciding(t, c->rule, next);
 }
 
+/* Who does not compete. */
+static void say_beside(struct sentence *t, const struct contest *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct runner *r = &c->runners[i];
+
+		if (!r->measured || runner_competes(c, r))
+			continue;
+		sentence_say(t, "; %s, which blocks nothing and waits by a timer, had ", r->name);
+		say_deciding(t, c->rule, r);
+	}
+}
+
 static json_t *why_best(const struct contest *c)
 {
 	const char *what = c->rule->beside ? "by the fast requests' p99 " : c->rule->least ? "by memory " : "";
@@ -158,6 +171,7 @@ static json_t *why_best(const struct contest *c)
 	say_best(&t, c);
 	say_outran(&t, c);
 	say_next(&t, c);
+	say_beside(&t, c);
 	if (c->first->deciding.rounds < 2)
 		sentence_say(&t, "; of one clean round, so differences of less than a fifth are not ranked");
 	return sentence_json(&t);

@@ -278,6 +278,38 @@ START_TEST(a_full_pool_is_told_to_be_the_limit)
 }
 END_TEST
 
+START_TEST(who_waits_by_a_timer_is_no_measure_for_calls_that_block)
+{
+	workload("block10");
+	workload("cpu");
+	subject("wsgi");
+	ck_assert_int_eq(json_array_append_new(json_object_get(report, "subjects"),
+		json_pack("{ss sb}", "name", "node", "timers", 1)), 0);
+	MEASURED("wsgi", "block10", ROUND(3980, 18, 20), ROUND(3990, 18, 20));
+	MEASURED("node", "block10", ROUND(5400, 16, 70), ROUND(5400, 16, 70));
+	MEASURED("wsgi", "cpu", ROUND(700, 18, 20), ROUND(700, 18, 20));
+	MEASURED("node", "cpu", ROUND(1000, 16, 70), ROUND(1000, 16, 70));
+	best_is("block10", "[\"wsgi\"]");
+	ck_assert_str_eq(suits("node", "block10"), "yes");
+	ck_assert_ptr_nonnull(strstr(reason("node", "block10"), "; 135 % of the rate of wsgi; it waits by a timer"));
+	ck_assert_ptr_nonnull(strstr(why("block10"), "; node, which blocks nothing and waits by a timer, had 5,400 "
+		"requests/s, p99 16 ms"));
+	best_is("cpu", "[\"node\"]");
+	ck_assert_str_eq(suits("wsgi", "cpu"), "fair");
+}
+END_TEST
+
+START_TEST(those_who_all_wait_by_timers_are_compared)
+{
+	workload("block10");
+	ck_assert_int_eq(json_array_append_new(json_object_get(report, "subjects"),
+		json_pack("{ss sb}", "name", "node", "timers", 1)), 0);
+	MEASURED("node", "block10", ROUND(5400, 16, 70), ROUND(5400, 16, 70));
+	best_is("block10", "[\"node\"]");
+	ck_assert_ptr_null(strstr(why("block10"), "timer"));
+}
+END_TEST
+
 /* Of three rounds: how many CPUs the server and the load kept busy. */
 static void busy(json_t *c, double server, double load)
 {
@@ -686,6 +718,8 @@ int main(void)
 	tcase_add_test(c, who_does_not_suit_is_not_the_best_however_wide_its_spread);
 	tcase_add_test(c, a_few_percent_are_no_difference);
 	tcase_add_test(c, a_full_pool_is_told_to_be_the_limit);
+	tcase_add_test(c, who_waits_by_a_timer_is_no_measure_for_calls_that_block);
+	tcase_add_test(c, those_who_all_wait_by_timers_are_compared);
 	tcase_add_test(c, a_load_that_can_do_no_more_is_told_to_be_the_limit);
 	tcase_add_test(c, of_a_run_that_does_not_tell_its_cpus_no_load_was_the_limit);
 	tcase_add_test(c, fast_requests_are_judged_by_how_fast_they_are_alone);

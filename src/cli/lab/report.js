@@ -226,6 +226,8 @@ function fillLimits({ rate, left, p99_times: times, p99_more_ms: more, tail, fai
 	const rules = [
 		`Rates: at least ${percent(rate.yes)} of the best one's is yes, at least ${percent(rate.fair)} fair. ` +
 			`A p99 of over ${tail} times the best one's, with spreads that do not overlap, is only fair.`,
+		"Where requests block, a server whose own wait by a timer has a grade, but no ★, and is not the best one that others " +
+			"are compared with: no thread limits it, and a call that blocks could not be written so.",
 		`Fast requests beside others (mixed, slow, wrong-lane) go by their p99: at most ${times.yes} times what the subject has ` +
 			`in trivial, or ${more.yes} ms above it, is yes; ${times.fair} times or ${more.fair} ms is fair. Of its rate in ` +
 			`trivial at least ${percent(left.yes)} must be left, ${percent(left.fair)} for fair. When trivial was not run the ` +

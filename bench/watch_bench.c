@@ -26,7 +26,7 @@ static volatile uint64_t sink;
 static void marks(struct watch_loop *l)
 {
 	for (uint64_t i = 0; i < OPS; i++) {
-		watch_enter(l, WATCH_HANDLER, i % ROUTES, i, i, &i, &i);
+		watch_enter(l, WATCH_HANDLER, i % ROUTES, i, &i, &i);
 		__asm__ volatile("" ::: "memory");
 		watch_leave(l, i + 100);
 	}
@@ -37,7 +37,7 @@ static void marks_and_clock(struct watch_loop *l)
 	uint64_t now = clock_now_ns();
 
 	for (uint64_t i = 0; i < OPS; i++) {
-		watch_enter(l, WATCH_HANDLER, i % ROUTES, i, now, &i, &i);
+		watch_enter(l, WATCH_HANDLER, i % ROUTES, now, &i, &i);
 		__asm__ volatile("" ::: "memory");
 		now = clock_now_ns();
 		watch_leave(l, now);
@@ -83,7 +83,7 @@ static void report_share(const char *what, struct watch_loop *busy)
 	if (busy)
 		while (clock_now_ns() < end)
 			for (int i = 0; i < 1000; i++) {
-				watch_enter(busy, WATCH_HANDLER, 0, 0, clock_now_ns(), &i, &i);
+				watch_enter(busy, WATCH_HANDLER, 0, clock_now_ns(), &i, &i);
 				watch_leave(busy, clock_now_ns());
 			}
 	else

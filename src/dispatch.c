@@ -147,7 +147,7 @@ static void enter_app(struct dispatch *d, const struct ol_req *r, enum watch_wha
 
 	if (f)
 		fiber_stack_bounds(f, &low, &high);
-	watch_enter(d->watch, what, route, r ? (uint64_t)r->gen << 32 | r->slot : 0, d->loop->now_ns, low, high);
+	watch_enter(d->watch, what, route, d->loop->now_ns, low, high);
 }
 
 void dispatch_enter_app(struct dispatch *d, const struct ol_req *r, enum watch_what what)

@@ -71,7 +71,6 @@ void watch_over_limit(struct watch_loop *w, uint64_t start_ns, uint64_t end_ns)
 	if (end + 1 - w->aging > WATCH_LONG)
 		w->aging = end + 1 - WATCH_LONG;
 	l->seq = counter_read(&w->line.seq);
-	l->request = counter_read(&w->line.request);
 	l->start_ns = start_ns;
 	l->end_ns = end_ns;
 	l->route = atomic_load_explicit(&w->line.route, memory_order_relaxed);
@@ -151,7 +150,6 @@ struct watch_view watch_read(const struct watch_line *line)
 	uint64_t seq = v.seq;
 
 	v.start_ns = atomic_load_explicit(&line->start_ns, memory_order_acquire);
-	v.request = atomic_load_explicit(&line->request, memory_order_acquire);
 	v.low = atomic_load_explicit(&line->low, memory_order_acquire);
 	v.high = atomic_load_explicit(&line->high, memory_order_acquire);
 	v.route = atomic_load_explicit(&line->route, memory_order_acquire);

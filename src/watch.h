@@ -30,7 +30,6 @@ enum watch_what { WATCH_HANDLER, WATCH_POST, WATCH_HOOK };
 struct watch_line {
 	_Alignas(64) _Atomic uint64_t seq;
 	_Atomic uint64_t start_ns;
-	_Atomic uint64_t request;       /* slot and generation of its exchange */
 	_Atomic uintptr_t low, high;    /* its fiber's stack; 0: it runs on the thread's own */
 	_Atomic uint32_t route;
 	_Atomic uint32_t what;
@@ -57,7 +56,7 @@ struct watch_holds {
 
 /* A hold over the limit, left for the monitor by its loop when it was over. */
 struct watch_long {
-	uint64_t seq, request, start_ns, end_ns;
+	uint64_t seq, start_ns, end_ns;
 	uint64_t cpu_ns, waited_ns;     /* the thread's times at its end */
 	uint32_t route;
 	enum watch_what what;
@@ -109,8 +108,8 @@ static inline void watch_count(struct watch_holds *h, uint64_t ns)
  * Each member is stored with release, so that none is seen before the seq that ended the last hold (on x86 that costs
  * nothing); the last store publishes them.  `asleep` may be read before that store is seen by others: the monitor,
  * which looks once more a while after it has said that it sleeps, sees it then. */
-static inline void watch_enter(struct watch_loop *w, enum watch_what what, uint32_t route, uint64_t request,
-	uint64_t now_ns, const void *low, const void *high)
+static inline void watch_enter(struct watch_loop *w, enum watch_what what, uint32_t route, uint64_t now_ns,
+	const void *low, const void *high)
 {
 	uint64_t tick;
 
@@ -119,7 +118,6 @@ static inline void watch_enter(struct watch_loop *w, enum watch_what what, uint3
 	/* Relaxed, both: a bound on how far back now_ns may lie; seq has one writer. */
 	tick = atomic_load_explicit(&w->shared->tick_ns, memory_order_relaxed);
 	atomic_store_explicit(&w->line.start_ns, tick > now_ns ? tick : now_ns, memory_order_release);
-	atomic_store_explicit(&w->line.request, request, memory_order_release);
 	atomic_store_explicit(&w->line.low, (uintptr_t)low, memory_order_release);
 	atomic_store_explicit(&w->line.high, (uintptr_t)high, memory_order_release);
 	atomic_store_explicit(&w->line.route, route, memory_order_release);
@@ -203,7 +201,7 @@ CHECKED bool watch_claim_seq(struct watch_loop *w, uint64_t seq);
 /* A line, as far as it holds. */
 struct watch_view {
 	uint64_t seq;                   /* 0: no code of the app's runs; the rest is nothing then */
-	uint64_t start_ns, request;
+	uint64_t start_ns;
 	uintptr_t low, high;
 	uint32_t route;
 	enum watch_what what;

@@ -139,7 +139,7 @@ static void *held_loop(void *unused)
 	UNTIL(atomic_load(&l->shared->tick_ns) > 0);
 	if (CPU_COUNT(&cpus) > 0)
 		be_last();
-	watch_enter(l, WATCH_HANDLER, 1, 0, clock_now_ns(), NULL, NULL);
+	watch_enter(l, WATCH_HANDLER, 1, clock_now_ns(), NULL, NULL);
 	hold();
 	watch_leave(l, clock_now_ns());
 	for (int i = 0; i < WATCH_OLD; i++)
@@ -298,7 +298,7 @@ static void *busy_loop(void *unused)
 
 	sem_post(&attached);
 	while (!atomic_load(&over)) {
-		watch_enter(l, WATCH_HANDLER, 1, 0, clock_now_ns(), NULL, NULL);
+		watch_enter(l, WATCH_HANDLER, 1, clock_now_ns(), NULL, NULL);
 		watch_leave(l, clock_now_ns());
 		watch_turn(l);
 	}

@@ -226,7 +226,7 @@ static const char *logged(void)
 /* A hold of route from ms to ms of a clock that only these tests know. */
 static void hold(uint32_t route, uint64_t from_ms, uint64_t to_ms)
 {
-	watch_enter(loop, WATCH_HANDLER, route, 7, from_ms * MS, NULL, NULL);
+	watch_enter(loop, WATCH_HANDLER, route, from_ms * MS, NULL, NULL);
 	watch_leave(loop, to_ms * MS);
 }
 
@@ -236,11 +236,10 @@ START_TEST(a_line_says_what_runs_and_nothing_once_it_has_left)
 	struct watch_view v;
 
 	ck_assert_uint_eq(watch_read(&loop->line).seq, 0);
-	watch_enter(loop, WATCH_POST, 1, 42, 5, stack, stack + 1);
+	watch_enter(loop, WATCH_POST, 1, 5, stack, stack + 1);
 	v = watch_read(&loop->line);
 	ck_assert_uint_eq(v.seq & 1, 1);
 	ck_assert_uint_eq(v.route, 1);
-	ck_assert_uint_eq(v.request, 42);
 	ck_assert_uint_eq(v.start_ns, 5);
 	ck_assert_uint_eq(v.low, (uintptr_t)stack);
 	ck_assert_uint_eq(v.high, (uintptr_t)(stack + 1));
@@ -275,7 +274,7 @@ START_TEST(a_hold_begins_no_earlier_than_the_monitors_last_look)
 	atomic_store(&loop->shared->tick_ns, 30 * MS);
 	hold(0, 10, 32);        /* the loop's clock was old: it did something else first */
 	ck_assert_uint_eq(atomic_load(&loop->longs_end), 0);
-	watch_enter(loop, WATCH_HANDLER, 0, 7, 31 * MS, NULL, NULL);
+	watch_enter(loop, WATCH_HANDLER, 0, 31 * MS, NULL, NULL);
 	ck_assert_uint_eq(watch_read(&loop->line).start_ns, 31 * MS);
 	watch_leave(loop, 31 * MS);
 }
@@ -297,16 +296,16 @@ END_TEST
 START_TEST(a_hold_is_claimed_by_one_of_both)
 {
 	hold(0, 0, 9);
-	watch_enter(loop, WATCH_HANDLER, 0, 7, 10 * MS, NULL, NULL);
+	watch_enter(loop, WATCH_HANDLER, 0, 10 * MS, NULL, NULL);
 	ck_assert(watch_claim_seq(loop, 3));    /* the monitor, while it lasts */
 	ck_assert(!watch_claim(loop));
 	ck_assert(watch_leave(loop, 20 * MS));
-	watch_enter(loop, WATCH_HANDLER, 0, 7, 20 * MS, NULL, NULL);
+	watch_enter(loop, WATCH_HANDLER, 0, 20 * MS, NULL, NULL);
 	ck_assert(watch_claim(loop));
 	ck_assert(!watch_claim(loop));
 	ck_assert(watch_leave(loop, 30 * MS));
 	hold(0, 30, 40);
-	watch_enter(loop, WATCH_HANDLER, 0, 7, 40 * MS, NULL, NULL);
+	watch_enter(loop, WATCH_HANDLER, 0, 40 * MS, NULL, NULL);
 	ck_assert(!watch_claim_seq(loop, 5));   /* a monitor that is behind */
 	ck_assert(watch_claim(loop));
 	ck_assert(!watch_leave(loop, 49 * MS));
@@ -391,7 +390,7 @@ END_TEST
 
 START_TEST(without_a_monitor_nothing_is_written)
 {
-	watch_enter(NULL, WATCH_HANDLER, 0, 0, 0, NULL, NULL);
+	watch_enter(NULL, WATCH_HANDLER, 0, 0, NULL, NULL);
 	watch_leave(NULL, 5);
 	watch_turn(NULL);
 	watch_request(NULL, true);
@@ -411,7 +410,7 @@ static void *busy_loop(void *arg)
 	for (uint64_t i = 1; !atomic_load(stop); i++) {
 		void *same = (void *)(uintptr_t)i;
 
-		watch_enter(l, (enum watch_what)(i % 2), (uint32_t)(i % 2), i, i, same, same);
+		watch_enter(l, (enum watch_what)(i % 2), (uint32_t)(i % 2), i, same, same);
 		watch_leave(l, i);
 	}
 	watch_detach(l);
@@ -432,12 +431,11 @@ START_TEST(a_line_is_never_read_half_of_one_hold_and_half_of_another)
 		if (!v.seq)
 			continue;
 		seen++;
-		ck_assert_uint_eq(v.request, (v.seq + 1) / 2);
-		ck_assert_uint_eq(v.start_ns, v.request);
-		ck_assert_uint_eq(v.low, v.request);
-		ck_assert_uint_eq(v.high, v.request);
-		ck_assert_uint_eq(v.route, v.request % 2);
-		ck_assert_uint_eq((unsigned)v.what, v.request % 2);
+		ck_assert_uint_eq(v.start_ns, (v.seq + 1) / 2);
+		ck_assert_uint_eq(v.low, v.start_ns);
+		ck_assert_uint_eq(v.high, v.start_ns);
+		ck_assert_uint_eq(v.route, v.start_ns % 2);
+		ck_assert_uint_eq((unsigned)v.what, v.start_ns % 2);
 	}
 	atomic_store(&stop, true);
 	pthread_join(t, NULL);
@@ -575,7 +573,7 @@ static struct stall latest[STALL_KEPT];
  * monitor had no CPU, and nobody is blamed. */
 static bool held_and_blamed(struct stall_book *b, unsigned before)
 {
-	watch_enter(loop, WATCH_HANDLER, 1, 0, clock_now_ns(), NULL, NULL);
+	watch_enter(loop, WATCH_HANDLER, 1, clock_now_ns(), NULL, NULL);
 	/* this thread is the loop: it is in usleep most of the time, so found blocked */
 	UNTIL(stall_latest(b, latest) == before + 1);
 	if (latest[0].name)
@@ -618,7 +616,7 @@ START_TEST(short_holds_are_nobodys_stall)
 
 	ck_assert_int_eq(watch_start(watch), 0);
 	for (int i = 0; i < 20000; i++) {
-		watch_enter(loop, WATCH_HANDLER, (uint32_t)i % 2, 0, clock_now_ns(), NULL, NULL);
+		watch_enter(loop, WATCH_HANDLER, (uint32_t)i % 2, clock_now_ns(), NULL, NULL);
 		watch_leave(loop, clock_now_ns());
 	}
 	usleep(20000);
@@ -640,7 +638,7 @@ START_TEST(it_sleeps_while_nothing_runs_and_wakes_for_the_next)
 		tick = atomic_load(&loop->shared->tick_ns);
 		usleep(30000);
 		ck_assert_uint_eq(atomic_load(&loop->shared->tick_ns), tick);
-		watch_enter(loop, WATCH_HANDLER, 0, 0, clock_now_ns(), NULL, NULL);
+		watch_enter(loop, WATCH_HANDLER, 0, clock_now_ns(), NULL, NULL);
 		UNTIL(atomic_load(&loop->shared->tick_ns) > tick);
 		watch_leave(loop, clock_now_ns());
 	}
@@ -650,7 +648,7 @@ END_TEST
 START_TEST(it_ends_in_whatever_state_it_is)
 {
 	ck_assert_int_eq(watch_start(watch), 0);
-	watch_enter(loop, WATCH_HANDLER, 0, 0, clock_now_ns(), NULL, NULL);
+	watch_enter(loop, WATCH_HANDLER, 0, clock_now_ns(), NULL, NULL);
 	usleep(30000);          /* tear_down ends it in the middle of a stall */
 }
 END_TEST

@@ -101,8 +101,10 @@ def test_a_client_that_leaves_midway_ends_the_pulling(app, lane):
     closed_once(app, 1)
 
 
-def test_slow_readers_of_pulled_replies_hold_no_thread(app):
-    """64 clients that read nothing, on a pool of two threads and a queue of four."""
+def test_slow_readers_of_pulled_replies_hold_no_thread(serve):
+    """64 clients that read nothing, on a pool of two threads, where 58 have a place.  Before a client is behind its socket fills,
+    and its stream needs a thread again and again, so a few of them may do so at once."""
+    app = serve("streamapp", "--loops", "1", "--pool", "2", "--queue", "56")
     slow = []
     for _ in range(64):
         c = app.client(rcvbuf=4096).send(get(f"/s/pulled?n={1 << 40}&piece=65536"))

@@ -44,6 +44,15 @@ def descriptors(pid):
     return links
 
 
+def accepts(app, pid):
+    """Whether a worker has the listening socket: the one that it shares with its supervisor."""
+    try:
+        shared = set(descriptors(pid)) & set(descriptors(app.process.pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(s.startswith("socket:") for s in shared)
+
+
 def answering(app):
     return int(app.client().send(get("/pid", "Connection: close")).reply().body)
 
@@ -239,6 +248,7 @@ def test_there_can_be_more_and_fewer(serve):
     app.process.send_signal(signal.SIGTTOU)
     app.wait_log("SIGTTOU: 2 workers")
     app.wait_log("info  draining")
+    wait_until(lambda: not accepts(app, third))
     assert third not in {answering(app) for _ in range(10)}
     finish([(third, napping)])
     wait_until(lambda: not alive(third))

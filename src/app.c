@@ -54,8 +54,8 @@ struct process {
 	struct log *log;
 	struct signals *signals;
 	ol_server *server;
-	pthread_mutex_t resizing;       /* guards resizable: the server, while signals may resize its pool */
-	ol_server *resizable;
+	pthread_mutex_t mutex;          /* guards living: the server, for the signals' thread */
+	ol_server *living;
 	struct control *control;
 	struct seat seat;               /* a worker's; fd -1: this process serves alone */
 	_Atomic bool leaving;           /* it ends, and others go on accepting; release and acquire, with stop_fd */
@@ -114,20 +114,20 @@ static void stop_all(void *arg)
 		stop(p);
 }
 
-static void set_resizable(struct process *p, ol_server *s)
+static void set_living(struct process *p, ol_server *s)
 {
-	pthread_mutex_lock(&p->resizing);
-	p->resizable = s;
-	pthread_mutex_unlock(&p->resizing);
+	pthread_mutex_lock(&p->mutex);
+	p->living = s;
+	pthread_mutex_unlock(&p->mutex);
 }
 
 /* SIGTTIN and SIGTTOU: one thread more or fewer, as gunicorn's workers. */
 static void step_pool(struct process *p, int sig)
 {
-	pthread_mutex_lock(&p->resizing);
-	if (p->resizable)
-		server_step(p->resizable, sig == SIGTTIN ? 1 : -1, sig == SIGTTIN ? "SIGTTIN" : "SIGTTOU");
-	pthread_mutex_unlock(&p->resizing);
+	pthread_mutex_lock(&p->mutex);
+	if (p->living)
+		server_step(p->living, sig == SIGTTIN ? 1 : -1, sig == SIGTTIN ? "SIGTTIN" : "SIGTTOU");
+	pthread_mutex_unlock(&p->mutex);
 }
 
 static void caught(void *arg, int sig, unsigned n)
@@ -152,13 +152,23 @@ static void caught(void *arg, int sig, unsigned n)
 	stop(p);
 }
 
+static void look(struct process *p)
+{
+	pthread_mutex_lock(&p->mutex);
+	if (p->living)
+		server_look(p->living);
+	pthread_mutex_unlock(&p->mutex);
+}
+
 /* The supervisor has spoken.  False: for the last time. */
 static bool ordered(void *arg)
 {
 	struct process *p = arg;
 	enum seat_order order = seat_order(&p->seat);
 
-	if (order == SEAT_NOTHING)
+	if (order == SEAT_LOOK)
+		look(p);
+	if (order == SEAT_LOOK || order == SEAT_NOTHING)
 		return true;
 	if (order == SEAT_ORPHAN)
 		log_printf(p->log, LOG_WARN, "the supervisor is gone: stopping");
@@ -297,7 +307,7 @@ static int open_server(struct process *p)
 		complain(p, err);
 		return -EINVAL;
 	}
-	set_resizable(p, p->server);
+	set_living(p, p->server);
 	return 0;
 }
 
@@ -380,7 +390,12 @@ static void log_start(const struct process *p)
 /* The supervisor may say that all serve now: what each has said of itself stands before that. */
 static void tell_ready(const struct process *p)
 {
+	struct server_info info;
+
+	server_info(p->server, &info);
 	log_flush(p->log, FLUSH_MS / 10);
+	if (info.exclusive)
+		seat_tell(&p->seat, SEAT_EXCLUSIVE);
 	seat_tell(&p->seat, SEAT_READY);
 }
 
@@ -462,7 +477,7 @@ static void close_process(struct process *p, int status)
 		log_flush(p->log, FLUSH_MS);
 		_exit(status);
 	}
-	set_resizable(p, NULL);
+	set_living(p, NULL);
 	server_free(p->server);
 	signals_free(p->signals);
 	log_free(p->log, FLUSH_MS);
@@ -504,7 +519,7 @@ static int supervise(struct process *p)
 
 int ol_main(int argc, char **argv, const struct ol_app *app)
 {
-	struct process p = { .stop_fd = -1, .seat.fd = -1, .resizing = PTHREAD_MUTEX_INITIALIZER };
+	struct process p = { .stop_fd = -1, .seat.fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER };
 	int status;
 
 	open_standard_streams();

@@ -19,7 +19,9 @@
  * Descriptors are stream sockets in blocking mode (io_uring fails at once on a non-blocking one; libevent passes
  * MSG_DONTWAIT).  A listener's mode is set by loop_accept, a connecting socket's by loop_connect.
  *
- * A client of a shared listener is taken by whichever loop comes first: one that is busy, or stuck, keeps nobody.
+ * A client of a shared listener is taken by whichever loop comes first: one that is busy, or stuck, keeps nobody.  With
+ * `exclusive` a backend may let the kernel wake one of them only, and that one keeps its client while it is busy, until
+ * another comes by, or is made to look by ending its accept and starting it anew.
  */
 #ifndef OL_LOOP_H
 #define OL_LOOP_H
@@ -73,6 +75,7 @@ struct loop_io {
 	bool closing;
 	bool one;               /* accepting ends with a connection */
 	bool shared;            /* a listener that other loops or processes accept from, too; set before loop_accept */
+	bool exclusive;         /* and somebody looks after clients whom nobody takes; as shared */
 	void *backend;          /* the backend's own */
 	struct list node;       /* the loop's: starved for buffers, accepting rests, or something is due */
 };

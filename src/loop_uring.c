@@ -7,10 +7,11 @@
  * descriptor is closed only then.  So a peer sees its FIN at close even though close(2) alone, with a receive armed,
  * would not send one.
  *
- * Accept and receive are multishots; a shared listener is polled, and accepted from when it is ready.  Receive buffers
- * are one reservation of address space, recv_bufs_max long, of which the ring of provided buffers holds the first
- * recv_bufs; a receive that finds it empty doubles that number up to the limit (memory is the kernel's to commit when
- * it writes), and beyond that starves, see loop.c.
+ * Accept and receive are multishots; a shared listener is polled, and accepted from when it is ready: EPOLLEXCLUSIVE
+ * lets a client wake the one that has waited longest, for each poll goes to the end of the kernel's list.  Receive
+ * buffers are one reservation of address space, recv_bufs_max long, of which the ring of provided buffers holds the
+ * first recv_bufs; a receive that finds it empty doubles that number up to the limit (memory is the kernel's to commit
+ * when it writes), and beyond that starves, see loop.c.
  *
  * wake is a write to an eventfd that is never read: its multishot poll without IORING_POLL_ADD_LEVEL reports each
  * write.
@@ -44,6 +45,7 @@ struct loop *loop_new_uring(const struct loop_conf *conf, const char **stage)
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -163,7 +165,8 @@ static void set_poll_events(struct io_uring_sqe *sqe, uint32_t events)
 }
 
 /* The kernel wakes one only of all that have an accept armed on a socket, and should that one be busy, nobody takes the
- * client.  A poll wakes all of them. */
+ * client.  A poll wakes all of them, which costs each client as many wake-ups as there are loops at rest; where
+ * somebody looks after clients who are left, it wakes one, too. */
 static int accept_shared(struct uring *u, struct loop_io *io)
 {
 	struct io_uring_sqe *sqe;
@@ -172,7 +175,7 @@ static int accept_shared(struct uring *u, struct loop_io *io)
 	sqe = prepare(u, IORING_OP_POLL_ADD, io->fd, NULL, 0, 0, io, UD_ACCEPT);
 	if (!sqe)
 		return -EAGAIN;
-	set_poll_events(sqe, POLLIN);
+	set_poll_events(sqe, io->exclusive ? POLLIN | EPOLLEXCLUSIVE : POLLIN);
 	return 0;
 }
 

@@ -209,6 +209,7 @@ int server_listen(ol_server *s, char *err, size_t err_n)
 	if (rc < 0)
 		return rc;
 	s->backend = uring ? "io_uring" : "libevent";
+	s->exclusive = uring && s->setup.listen;
 	s->loops = aligned_alloc(64, (s->nloops * sizeof(*s->loops) + 63) & ~(size_t)63);
 	if (!s->loops)
 		return fail(err, err_n, "out of memory");
@@ -395,6 +396,17 @@ static void on_drain(struct loop_msg *m)
 	conn_home_drain(&l->home);
 }
 
+/* Somebody waits in the backlog: an accept that is started anew sees that, also where the kernel has woken another. */
+static void on_look(struct loop_msg *m)
+{
+	struct server_loop *l = container_of(m, struct server_loop, look);
+
+	/* Release: what the loop has done with the message comes before it is posted anew. */
+	atomic_store_explicit(&l->looking, false, memory_order_release);
+	if (l->listening)
+		loop_stop_ops(&l->listener, LOOP_ACCEPT);
+}
+
 static void on_abandon(struct loop_msg *m)
 {
 	struct server_loop *l = container_of(m, struct server_loop, abandon);
@@ -449,8 +461,10 @@ static int set_up(struct server_loop *l)
 	timer_init(&l->close_listener, on_deaf);
 	l->drain.fn = on_drain;
 	l->abandon.fn = on_abandon;
+	l->look.fn = on_look;
 	loop_io_init(&l->listener, l->loop, s->listen.fds[l->index], &listener_ops);
 	l->listener.shared = s->listen.shared;
+	l->listener.exclusive = s->exclusive;
 	list_init(&l->waiting);
 	l->listening = true;
 	l->one = model_of(s->setup.config->model)->one_connection;
@@ -538,6 +552,13 @@ int server_start(ol_server *s, char *err, size_t err_n)
 		loop_post(s->loops[i].loop, &s->loops[i].drain);
 	(void)server_wait(s, NEVER); /* those that run may have a request by now */
 	return rc < 0 ? rc : -ENOMEM;
+}
+
+void server_look(ol_server *s)
+{
+	for (unsigned i = 0; i < s->nloops; i++) /* acquire: pairs with on_look's release */
+		if (!atomic_exchange_explicit(&s->loops[i].looking, true, memory_order_acquire))
+			loop_post(s->loops[i].loop, &s->loops[i].look);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */

@@ -40,6 +40,10 @@ CHECKED int server_listen(ol_server *s, char *err, size_t err_n);
 /* Starts the loop threads; from now on connections are accepted.  0, or -errno with err. */
 CHECKED int server_start(ol_server *s, char *err, size_t err_n);
 
+/* Somebody waits for longer than usual in a shared listener's backlog: lets all loops look for clients.  Any thread,
+ * once it has started. */
+void server_look(ol_server *s);
+
 /* Begins to drain: no more connections, idle ones end within a second, requests that were accepted are answered.  Any
  * thread, once.  server_drain: all who share the listener do so, and what waits in its backlog is accepted before.
  * server_leave: the others go on, and take that. */
@@ -65,6 +69,7 @@ struct server_info {
 	const char *backend_why;        /* why not io_uring, one line; NULL */
 	unsigned loops, port;
 	const char *address;            /* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x" */
+	bool exclusive;                 /* it wants server_look to be called: see loop.h */
 	bool ready;                     /* started and not draining */
 	unsigned pools;
 };

@@ -17,7 +17,7 @@ void server_info(const ol_server *s, struct server_info *info)
 		.port = s->listen.port,
 		.address = s->listen.address,
 		.ready = atomic_load_explicit(&s->serving, memory_order_relaxed),
-		.pools = s->shared.npools,
+		.pools = s->shared.npools, .exclusive = s->exclusive,
 	};
 }
 

@@ -34,7 +34,8 @@ struct server_loop {
 	pthread_t thread;
 	_Atomic clockid_t cpu_clock;    /* of its thread, 0 until that runs; relaxed: a number alone */
 	bool threaded, ended;           /* its thread was started; has run its loop to the end */
-	struct loop_msg drain, abandon;
+	struct loop_msg drain, abandon, look;
+	_Atomic bool looking;           /* `look` is on its way, and the loop's */
 };
 
 struct ol_server {
@@ -53,6 +54,7 @@ struct ol_server {
 	pthread_cond_t changed;
 	unsigned reached[STAGES] GUARDED_BY(server_role);       /* how many loop threads have come to a stage */
 	_Atomic bool serving;           /* relaxed: for /readyz only */
+	bool exclusive;                 /* of those who share the listener one is woken for a client */
 	bool leaving;                   /* set before the loops are told to drain: others accept from the listener */
 };
 

@@ -14,6 +14,11 @@
  * all have served, one that ends ends the server with its status.  From then on one that ends is replaced: BACKOFF_MS
  * later, and after twice that each time again, up to BACKOFF_MAX_MS, until one has served for STEADY_NS.
  *
+ * Where the kernel wakes one worker for a client, and not all (loop.h), that one may be held by a handler, have no
+ * room, or die as it is woken.  So who knocks wakes the supervisor as well, once in LOOK_MS: it looks whether somebody
+ * waits a while later, and if so lets all workers look, ever more seldom as long as that lasts, as it does when all are
+ * busy.
+ *
  * The end: the listener turns deaf, all workers are told, each answers what it has accepted, and who takes longer than
  * the grace and MARGIN_MS is killed.  SIGTTIN and SIGTTOU change how many there are to be; tend() does what that takes.
  */
@@ -25,10 +30,13 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -38,6 +46,8 @@
 #define BACKOFF_MAX_MS 10000u
 #define STEADY_NS (10 * NS_PER_S)
 #define MARGIN_MS 5000          /* for on_stop, and the last lines of the log */
+#define LOOK_MS 5               /* after a client has come */
+#define LOOK_MAX_MS 160         /* doubling up to, while somebody waits */
 
 struct worker {
 	struct supervisor *s;
@@ -57,6 +67,7 @@ struct supervisor {
 	struct log_here log;
 	struct listen listen;
 	struct worker *workers; /* WORKERS_MAX places */
+	unsigned used;          /* the first so many have ever been taken */
 	unsigned wanted;        /* the first so many are to be taken */
 	bool serving;           /* all of them have been ready */
 	bool ending;
@@ -64,6 +75,8 @@ struct supervisor {
 	int status;
 	struct event_base *base;
 	struct event signalled, died, timer;
+	struct event knocked, look;     /* somebody has come to the listener; has he been let in? */
+	int look_ms;
 	int died_fd;            /* signalfd of SIGCHLD */
 	sigset_t old_mask;
 	struct sigaction old_child;
@@ -78,7 +91,7 @@ static unsigned running(const struct supervisor *s)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
+	for (unsigned i = 0; i < s->used; i++)
 		n += s->workers[i].pid > 0;
 	return n;
 }
@@ -113,13 +126,64 @@ enum seat_order seat_order(const struct seat *seat)
 	return n < 0 && (errno == EAGAIN || errno == EINTR) ? SEAT_NOTHING : SEAT_ORPHAN;
 }
 
-static void tell(struct worker *w, enum seat_order order)
+static void say(const struct worker *w, enum seat_order order)
 {
 	char c = (char)order;
 
+	(void)send(w->fd, &c, 1, MSG_DONTWAIT | MSG_NOSIGNAL);          /* fails when it has just died */
+}
+
+static void tell(struct worker *w, enum seat_order order)
+{
 	w->told = true;
 	w->due_ns = clock_now_ns() + grace_ns(w->s);
-	(void)send(w->fd, &c, 1, MSG_DONTWAIT | MSG_NOSIGNAL);          /* fails when it has just died */
+	say(w, order);
+}
+
+/* ---- who waits at the door --------------------------------------------------------------------------------------- */
+
+static void look_in_ms(struct supervisor *s, int ms)
+{
+	struct timeval left = { 0, ms * 1000 };
+
+	s->look_ms = ms;
+	event_add(&s->look, &left);
+}
+
+static void on_knock(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	look_in_ms(arg, LOOK_MS);
+}
+
+/* It has read all it was told.  One that is frozen is told no more, so that its line has room for the end. */
+static bool hears(const struct worker *w)
+{
+	int unread = 0;
+
+	return w->ready && ioctl(w->fd, SIOCOUTQ, &unread) == 0 && unread == 0;
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct supervisor *s = arg;
+	struct pollfd door = { .fd = s->listen.fds[0], .events = POLLIN };
+
+	(void)fd, (void)what;
+	if (poll(&door, 1, 0) <= 0) {
+		event_add(&s->knocked, NULL);
+		return;
+	}
+	for (unsigned i = 0; i < s->used; i++)
+		if (hears(&s->workers[i]))
+			say(&s->workers[i], SEAT_LOOK);
+	look_in_ms(s, s->look_ms < LOOK_MAX_MS ? 2 * s->look_ms : LOOK_MAX_MS);
+}
+
+static void attend_door(struct supervisor *s)
+{
+	if (!event_pending(&s->look, EV_TIMEOUT, NULL))
+		event_add(&s->knocked, NULL);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
@@ -162,7 +226,7 @@ static void on_end_signal(struct supervisor *s, const char *name)
 	log_here_printf(&s->log, LOG_WARN, "%s, the second signal: ending at once", name);
 	end_all(s);
 	failed(s, 1);
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
+	for (unsigned i = 0; i < s->used; i++)
 		if (s->workers[i].pid > 0)
 			kill_worker(&s->workers[i]);
 }
@@ -210,6 +274,7 @@ static void one_more(struct supervisor *s)
 		return;
 	}
 	s->wanted++;
+	s->used = s->used > s->wanted ? s->used : s->wanted;
 	log_here_printf(&s->log, LOG_INFO, "SIGTTIN: %u workers", s->wanted);
 }
 
@@ -251,6 +316,8 @@ static void hear(struct worker *w)
 			w->ready = true;
 			w->ready_ns = clock_now_ns();
 			check_serving(s);
+		} else if (c == SEAT_EXCLUSIVE) {
+			attend_door(s);
 		} else if (c == SEAT_STOP && !s->ending) {
 			log_here_printf(&s->log, LOG_INFO, "worker %u: the app asks for the end: stopping", w->index);
 			end_all(s);
@@ -352,7 +419,7 @@ static void on_death(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	while (read(fd, &info, sizeof(info)) > 0)
 		;
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
+	for (unsigned i = 0; i < s->used; i++)
 		if (s->workers[i].pid > 0 && waitpid(s->workers[i].pid, &status, WNOHANG) == s->workers[i].pid)
 			ended(&s->workers[i], status);
 }
@@ -362,7 +429,7 @@ static void on_death(evutil_socket_t fd, short what, void *arg)
 /* What the supervisor has beyond its listener, given up: by itself at the end, and by each worker at its beginning. */
 static void give_up(struct supervisor *s)
 {
-	for (unsigned i = 0; s->workers && i < WORKERS_MAX; i++) {
+	for (unsigned i = 0; s->workers && i < s->used; i++) {
 		if (s->workers[i].fd < 0)
 			continue;
 		event_del(&s->workers[i].said);
@@ -372,6 +439,8 @@ static void give_up(struct supervisor *s)
 		event_del(&s->signalled);
 		event_del(&s->died);
 		event_del(&s->timer);
+		event_del(&s->knocked);
+		event_del(&s->look);
 		close(s->died_fd);
 		sigaction(SIGCHLD, &s->old_child, NULL);
 		pthread_sigmask(SIG_SETMASK, &s->old_mask, NULL);
@@ -455,10 +524,9 @@ static bool may_start(const struct worker *w, uint64_t now)
 }
 
 /* Does what is due.  True in a new worker. */
-static bool tend(struct worker *w, struct seat *seat)
+static bool tend(struct worker *w, uint64_t now, struct seat *seat)
 {
 	struct supervisor *s = w->s;
-	uint64_t now = clock_now_ns();
 	int rc = 0;
 
 	if (w->pid == 0 && may_start(w, now)) {
@@ -480,7 +548,7 @@ static uint64_t next_due(const struct supervisor *s)
 {
 	uint64_t next = NEVER;
 
-	for (unsigned i = 0; i < WORKERS_MAX; i++) {
+	for (unsigned i = 0; i < s->used; i++) {
 		const struct worker *w = &s->workers[i];
 		bool counts = w->pid > 0 ? !w->killed : w->index < s->wanted && w->due_ns > 0;
 
@@ -512,8 +580,10 @@ static int wait_for_news(struct supervisor *s)
 static int look_after(struct supervisor *s, struct seat *seat)
 {
 	for (;;) {
-		for (unsigned i = 0; i < WORKERS_MAX; i++)
-			if (tend(&s->workers[i], seat))
+		uint64_t now = clock_now_ns();
+
+		for (unsigned i = 0; i < s->used; i++)
+			if (tend(&s->workers[i], now, seat))
 				return SUPERVISOR_SEATED;
 		if (s->ending && running(s) == 0)
 			return s->status;
@@ -553,13 +623,15 @@ static int set_up(struct supervisor *s)
 	event_assign(&s->signalled, s->base, signals_fd(s->setup->signals), EV_READ | EV_PERSIST, on_signal, s);
 	event_assign(&s->died, s->base, s->died_fd, EV_READ | EV_PERSIST, on_death, s);
 	event_assign(&s->timer, s->base, -1, 0, on_timer, s);
+	event_assign(&s->knocked, s->base, s->listen.fds[0], EV_READ, on_knock, s);
+	event_assign(&s->look, s->base, -1, 0, on_look, s);
 	return event_add(&s->signalled, NULL) < 0 || event_add(&s->died, NULL) < 0 ? -EIO : 0;
 }
 
 int supervisor_run(const struct supervisor_setup *setup, struct seat *seat)
 {
 	const struct config *c = setup->config;
-	struct supervisor s = { .setup = setup, .wanted = c->workers, .died_fd = -1,
+	struct supervisor s = { .setup = setup, .used = c->workers, .wanted = c->workers, .died_fd = -1,
 		.log = { .fd = STDERR_FILENO, .format = c->log_format, .level = c->log_level } };
 	char err[512] = "";
 	int status = 1, rc;

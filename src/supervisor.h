@@ -30,7 +30,11 @@ struct supervisor_setup {
 int supervisor_run(const struct supervisor_setup *setup, struct seat *seat);
 
 /* What a worker tells its supervisor; never waits.  Any thread. */
-enum seat_word { SEAT_READY = 'r', SEAT_STOP = 's' };       /* it serves; the app wants all to end */
+enum seat_word {
+	SEAT_READY = 'r',               /* it serves */
+	SEAT_EXCLUSIVE = 'e',           /* and a client may wake it alone: somebody must look after those who wait */
+	SEAT_STOP = 's',                /* the app wants all to end */
+};
 void seat_tell(const struct seat *seat, enum seat_word word);
 
 /* What the supervisor wants of it, when seat->fd can be read. */
@@ -38,6 +42,7 @@ enum seat_order {
 	SEAT_NOTHING,
 	SEAT_DRAIN = 'd',               /* all end */
 	SEAT_LEAVE = 'l',               /* this one ends, and the others go on */
+	SEAT_LOOK = 'k',                /* clients wait in the backlog: server_look */
 	SEAT_ORPHAN = 'o',              /* the supervisor is gone: as SEAT_DRAIN, to be asked no more */
 };
 enum seat_order seat_order(const struct seat *seat);

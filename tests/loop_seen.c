@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool want_uring(void)
+bool seen_on_uring(void)
 {
 	const char *want = getenv("OFFLOOP_BACKEND");
 
@@ -19,7 +19,7 @@ static bool want_uring(void)
 
 struct loop *seen_loop(const struct loop_conf *conf)
 {
-	struct loop *l = want_uring() ? loop_new_uring(conf, NULL) : loop_new_event(conf);
+	struct loop *l = seen_on_uring() ? loop_new_uring(conf, NULL) : loop_new_event(conf);
 
 	ck_assert_ptr_nonnull(l);
 	return l;
@@ -28,7 +28,7 @@ struct loop *seen_loop(const struct loop_conf *conf)
 int seen_skip(void)
 {
 	const char *stage = NULL;
-	int rc = want_uring() ? loop_probe_uring(&stage) : 0;
+	int rc = seen_on_uring() ? loop_probe_uring(&stage) : 0;
 
 	if (rc < 0)
 		printf("skipped: no io_uring here: %s: %s\n", stage, strerror(-rc));

@@ -12,6 +12,7 @@
 
 /* A loop of the backend that OFFLOOP_BACKEND names: uring or (default) libevent. */
 struct loop *seen_loop(const struct loop_conf *conf);
+bool seen_on_uring(void);
 
 /* For main: 0, or 77 having said why, when the backend asked for is not to be had. */
 int seen_skip(void);

@@ -152,6 +152,19 @@ def test_a_worker_that_is_stuck_keeps_nobody(serve, tmp_path, where, model):
     assert app.stop(signum=signal.SIGINT, expect=None) == 1
 
 
+def test_a_worker_that_is_frozen_keeps_nobody(serve):
+    """Whom the kernel wakes for a client need not be able to take it.  Nor does that one miss its end."""
+    app = serve("workerapp", "--workers", "3")
+    frozen = workers(app)[1][0]
+    os.kill(frozen, signal.SIGSTOP)
+    for _ in range(10):
+        assert answering(app) != frozen
+    app.terminate()
+    os.kill(frozen, signal.SIGCONT)
+    app.stop()
+    assert app.log.count("on_stop in") == 3
+
+
 # ---- deaths
 
 

@@ -148,6 +148,42 @@ START_TEST(a_client_of_a_shared_listener_waits_for_no_busy_loop)
 }
 END_TEST
 
+START_TEST(a_client_of_an_exclusive_listener_wakes_one_loop_or_whoever_looks_anew)
+{
+	struct sockaddr_in sa;
+	struct loop *busy = seen_loop(NULL), *idle = seen_loop(NULL);
+	int fd = listen_tcp(&sa), clients[2];
+	struct seen *first = seen_new(busy, dup(fd)), *second = seen_new(idle, fd);
+
+	first->io.shared = second->io.shared = first->io.exclusive = second->io.exclusive = true;
+	ck_assert_int_eq(seen_accept(first), 0);
+	seen_settle(busy);
+	ck_assert_int_eq(seen_accept(second), 0);
+	seen_settle(idle);
+	clients[0] = connect_tcp(&sa);
+	seen_settle(idle);                              /* libevent cannot ask for that: all are woken */
+	ck_assert_int_eq(second->accepts, seen_on_uring() ? 0 : 1);
+	seen_stop(second, LOOP_ACCEPT);
+	UNTIL(idle, second->accept_ended);
+	ck_assert_int_eq(second->accept_error, -ECANCELED);
+	ck_assert_int_eq(seen_accept(second), 0);
+	UNTIL(idle, second->accepts == 1);
+	seen_settle(busy);                              /* too late, and behind the other from now on */
+	ck_assert_int_eq(first->accepts, 0);
+	clients[1] = connect_tcp(&sa);
+	UNTIL(idle, second->accepts == 2);
+	ck_assert_int_eq(first->accepts, 0);
+	for (int i = 0; i < 2; i++) {
+		close(second->accepted_fd[i]);
+		close(clients[i]);
+	}
+	seen_free(first);
+	seen_free(second);
+	loop_free(busy);
+	loop_free(idle);
+}
+END_TEST
+
 START_TEST(a_crowd_at_a_shared_listener_is_let_in_to_the_last)
 {
 	struct sockaddr_in sa;
@@ -156,6 +192,7 @@ START_TEST(a_crowd_at_a_shared_listener_is_let_in_to_the_last)
 	int clients[50];
 
 	s->io.shared = true;
+	s->io.exclusive = _i > 0;
 	for (int i = 0; i < 50; i++)
 		clients[i] = connect_tcp(&sa);
 	ck_assert_int_eq(seen_accept(s), 0);
@@ -681,7 +718,8 @@ int main(void)
 	tcase_add_test(t, an_accept_of_one_leaves_the_others_in_the_backlog);
 	tcase_add_test(t, a_unix_socket_accepts_and_connects);
 	tcase_add_test(t, a_client_of_a_shared_listener_waits_for_no_busy_loop);
-	tcase_add_test(t, a_crowd_at_a_shared_listener_is_let_in_to_the_last);
+	tcase_add_test(t, a_client_of_an_exclusive_listener_wakes_one_loop_or_whoever_looks_anew);
+	tcase_add_loop_test(t, a_crowd_at_a_shared_listener_is_let_in_to_the_last, 0, 2);
 	tcase_add_loop_test(t, a_full_descriptor_table_lets_accepting_rest_and_then_go_on, 0, 2);
 	tcase_add_loop_test(t, what_is_received_can_be_sent_back, 0, 2);
 	tcase_add_loop_test(t, much_data_comes_whole_and_in_order, 0, 2);

@@ -322,7 +322,7 @@ static uint64_t log_pools(const struct process *p, const struct server_info *inf
 		struct pool_stats stats;
 		uint64_t most;
 
-		if (!model_works(model_of(p->config.model), i))
+		if (!server_pool_works(p->server, i))
 			continue;
 		pool_stats(pool, &stats);
 		most = (uint64_t)(stats.limit + stats.spares) * pool_stack(pool);

@@ -184,7 +184,7 @@ static int show_pools(ol_req *r)
 
 	server_info(c->main, &info);
 	for (unsigned i = 0; i < info.pools; i++)
-		if (model_works(model_of_server(c->main), i))
+		if (server_pool_works(c->main, i))
 			json_array_append_new(all, pool_json(c->main, i));
 	return ol_json_new(r, 200, all);
 }

@@ -194,13 +194,14 @@ static void look_at_pools(struct page *p)
 	}
 }
 
-/* A sample of pool i, perhaps with one more label. */
+/* A sample of pool i, perhaps with one more label; none of a pool without work, which would look like one at rest. */
 static void pool_sample(struct page *p, const char *name, unsigned i, const char *label, const char *label_value,
 	double value)
 {
 	const char *const labels[] = { "pool", pool_name(server_pool(p->server, i)), label, label_value, NULL };
 
-	sample(p, name, labels, value);
+	if (server_pool_works(p->server, i))
+		sample(p, name, labels, value);
 }
 
 static void pool_gauges(struct page *p)

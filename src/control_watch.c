@@ -250,7 +250,8 @@ static int workers(const struct control_watch *w, const struct crew *crew, const
 	for (unsigned i = 0; !rc && i < info.pools; i++) {
 		const char *const labels[] = { "pool", pool_name(server_pool(w->server, i)), NULL };
 
-		rc = metrics_text_sample(b, starvations, labels, (double)crew_starvations(crew, i));
+		if (server_pool_works(w->server, i))
+			rc = metrics_text_sample(b, starvations, labels, (double)crew_starvations(crew, i));
 	}
 	return rc;
 }

@@ -77,6 +77,7 @@ void server_info(const ol_server *s, struct server_info *info);
 
 const struct router *server_router(const ol_server *s);             /* patterns' data: const struct ol_route * */
 struct pool *server_pool(const ol_server *s, unsigned i);           /* i < info.pools; 0 is the default pool */
+bool server_pool_works(const ol_server *s, unsigned i);             /* else nobody is told of it */
 const struct endpoint *server_route(const ol_server *s, uint32_t index);    /* exchange.h: its name, its lane */
 unsigned server_route_inflight_max(const ol_server *s, uint32_t index); /* its .max_inflight; 0: none */
 

@@ -6,6 +6,7 @@
  *
  * Threads: any.
  */
+#include "model.h"
 #include "server_internal.h"
 
 void server_info(const ol_server *s, struct server_info *info)
@@ -29,6 +30,11 @@ const struct router *server_router(const ol_server *s)
 struct pool *server_pool(const ol_server *s, unsigned i)
 {
 	return s->shared.pools[i].pool;
+}
+
+bool server_pool_works(const ol_server *s, unsigned i)
+{
+	return model_works(model_of(s->setup.config->model), i);
 }
 
 void server_pool_refused(const ol_server *s, unsigned i, struct server_refused *n)

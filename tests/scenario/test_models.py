@@ -106,6 +106,8 @@ def test_a_pool_is_told_of_where_it_has_work_and_resized_where_that_helps(serve,
     pools = json.loads(s.ask_control("/pools")[1])
     assert [p["name"] for p in pools] == WORKING[model]
     assert [p["name"] for p in pools if p["fixed"] is None] == RESIZED[model]
+    metrics = s.ask_control("/metrics")[1]
+    assert set(re.findall(r'^offloop_pool_\w+\{pool="(\w+)"', metrics, re.M)) == set(WORKING[model])
     for name in POOLS:
         may = name in RESIZED[model]
         status, told = patch_pool(s, name, {"threads": 4})

@@ -321,18 +321,15 @@ static void expire_job(struct pool_job *job, enum pool_expiry why)
 	loop_post(r->home->loop, &r->done);
 }
 
-/* One that holds a thread already, or a place for one, is in. */
-static bool let_in(struct ol_req *r)
+/* A request whose client was slow, by the place it has, or for the thread it has.  One of a route that goes first takes
+ * no place among those that do not. */
+static void enqueue_held(struct ol_req *r)
 {
-	if (!r->stream->hold)
-		return pool_admit(dispatch_pool_of(r)->pool);
+	if (!r->job.priority && hold_give_place(r->home, r->stream, &r->job))
+		return;
 	pool_readmit(dispatch_pool_of(r)->pool);
-	return true;
-}
-
-static bool goes_first(const struct ol_req *r)
-{
-	return r->endpoint->priority || (r->stream->hold && hold_begun(r->stream->hold));
+	r->job.priority = 1;
+	dispatch_enqueue(r->home, r->endpoint->pool_index, &r->job);
 }
 
 static void start_sync(struct ol_req *r)
@@ -340,7 +337,7 @@ static void start_sync(struct ol_req *r)
 	struct dispatch *d = r->home;
 	const struct endpoint *e = r->endpoint;
 
-	if (!let_in(r)) {
+	if (!r->stream->hold && !pool_admit(dispatch_pool_of(r)->pool)) {
 		dispatch_leave(r);
 		dispatch_shed_pool(r, "The pool's queue is full");
 		return;
@@ -351,10 +348,13 @@ static void start_sync(struct ol_req *r)
 	r->job.run = run_job;
 	r->job.expired = expire_job;
 	r->job.tag = e->index;
-	r->job.priority = goes_first(r);
+	r->job.priority = e->priority;
 	r->job.expires_ns = e->queue_timeout_ns ? d->loop->now_ns + e->queue_timeout_ns : NEVER;
 	r->done.fn = job_done;
-	dispatch_enqueue(d, e->pool_index, &r->job);
+	if (r->stream->hold)
+		enqueue_held(r);
+	else
+		dispatch_enqueue(d, e->pool_index, &r->job);
 }
 
 /* Its lane is the one its route has now. */

@@ -27,6 +27,8 @@ void dispatch_count_in_flight(struct ol_req *r, int n);
 
 /* Takes a job of this loop back from pool `index`, spliced or not yet: false when a worker has begun it. */
 CHECKED bool dispatch_withdraw(struct dispatch *d, unsigned index, struct pool_job *job);
+/* Lets another job, for which no place was taken, have the place of one; likewise false. */
+CHECKED bool dispatch_replace(struct dispatch *d, unsigned index, struct pool_job *old, struct pool_job *job);
 void dispatch_queue_init(struct dispatch *d);
 void dispatch_queue_fini(struct dispatch *d);
 

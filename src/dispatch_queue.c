@@ -19,16 +19,34 @@
 #define TELL_NS (10 * NS_PER_S)
 #define LOOK_AGAIN_NS NS_PER_MS         /* the least time between two looks for expired jobs */
 
-void dispatch_enqueue(struct dispatch *d, unsigned index, struct pool_job *job)
+/* Something is to be done at the end of the turn: the job may have to be given up one day. */
+static void will_be_due(struct dispatch *d, unsigned index, const struct pool_job *job)
 {
 	uint64_t interval = d->shared->pools[index].codel_interval_ns;
 
-	pool_batch_add(&d->batches[index], job);
 	d->batched++;
 	if (job->expires_ns < d->expires_ns && job->expires_ns > 0)
 		d->expires_ns = job->expires_ns;
 	if (interval && d->loop->now_ns + interval < d->expires_ns)
 		d->expires_ns = d->loop->now_ns + interval;
+}
+
+void dispatch_enqueue(struct dispatch *d, unsigned index, struct pool_job *job)
+{
+	pool_batch_add(&d->batches[index], job);
+	will_be_due(d, index, job);
+}
+
+bool dispatch_replace(struct dispatch *d, unsigned index, struct pool_job *old, struct pool_job *job)
+{
+	if (old->queued_ns == 0) { /* not spliced yet */
+		pool_batch_remove(&d->batches[index], old);
+		pool_batch_add(&d->batches[index], job);
+	} else if (!pool_replace(d->shared->pools[index].pool, old, job)) {
+		return false;
+	}
+	will_be_due(d, index, job);
+	return true;
 }
 
 /* Jobs wait, and no thread can be started for them, for want of memory or by a limit.  Said every ten seconds, as

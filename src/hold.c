@@ -5,9 +5,10 @@
  * queue as a request does, and then on its thread until the loop lets it go.  So as many slow clients as there are
  * threads keep all others waiting, as they would there.
  *
- * conn_time.c knows when a client is awaited.  A request that has become whole is let in beyond the bounds of the
- * queue, since it was in already, and before the others if it had a thread.  That thread is let go when the request's
- * own job is in the queue, so that it is what the thread does next.  In other models there are no holds.
+ * conn_time.c knows when a client is awaited.  A request that has become whole takes its hold's place in the queue.  If
+ * the hold has its thread by then, the request is let in beyond the bounds of the queue and before the others, and the
+ * thread is let go when the request's own job is in the queue, so that it is what the thread does next.  In other
+ * models there are no holds.
  *
  * A hold belongs to the loop, which takes it back while it is queued; once a worker runs it, it is the loop's again,
  * and freed, by the message that is the worker's last touch.  hold_run on a worker, the rest on the loop's thread.
@@ -24,7 +25,6 @@ struct hold {
 	struct hold *next;      /* of those to be let go in this turn */
 	struct park park;       /* of the worker */
 	_Atomic bool over;      /* the loop has let it go */
-	_Atomic bool begun;     /* relaxed: a hint */
 };
 
 static void forget(struct hold *h)
@@ -42,7 +42,6 @@ static void hold_run(struct pool_job *job)
 {
 	struct hold *h = container_of(job, struct hold, job);
 
-	atomic_store_explicit(&h->begun, true, memory_order_relaxed);
 	/* Acquire: pairs with hold_let_go, whose last touch is the wake, which the message is behind. */
 	while (!atomic_load_explicit(&h->over, memory_order_acquire))
 		(void)park_wait(&h->park, NEVER);
@@ -84,6 +83,17 @@ void hold_end(struct dispatch *d, struct stream *s)
 	d->batched++; /* something is to be done at the end of the turn */
 }
 
+bool hold_give_place(struct dispatch *d, struct stream *s, struct pool_job *job)
+{
+	struct hold *h = s->hold;
+
+	if (!dispatch_replace(d, 0, &h->job, job))
+		return false;
+	s->hold = NULL;
+	forget(h);
+	return true;
+}
+
 void hold_let_go(struct dispatch *d)
 {
 	while (d->ending) {
@@ -93,9 +103,4 @@ void hold_let_go(struct dispatch *d)
 		atomic_store_explicit(&h->over, true, memory_order_release);
 		park_wake(&h->park); /* it is freed by a message, so not before this has returned */
 	}
-}
-
-bool hold_begun(const struct hold *h)
-{
-	return atomic_load_explicit(&h->begun, memory_order_relaxed);
 }

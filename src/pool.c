@@ -648,6 +648,18 @@ bool pool_drop(struct pool *p, struct pool_job *job)
 	return queued;
 }
 
+bool pool_replace(struct pool *p, struct pool_job *old, struct pool_job *job)
+{
+	bool queued;
+
+	lock(p);
+	queued = old->queue != NULL;
+	if (queued)
+		pool_queue_replace(&p->queue, old, job);
+	unlock(p);
+	return queued;
+}
+
 /* A blocked job is a running one again. */
 static void unblock(struct pool *p)
 {

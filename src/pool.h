@@ -111,6 +111,10 @@ void pool_block_end(void);
  * spliced).  Any thread; the caller must know that the job's memory is alive. */
 CHECKED bool pool_drop(struct pool *p, struct pool_job *job);
 
+/* Gives a queued job's place in the queue to another, which is of the same priority and has taken no place: true, and
+ * old's run will never be called.  False as for pool_drop, and nothing has changed.  old never expires.  Any thread. */
+CHECKED bool pool_replace(struct pool *p, struct pool_job *old, struct pool_job *job);
+
 /* Changes the limit and the queue bound while running.  Raising it wakes waiters at once; lowering never preempts: a
  * thread over the limit ends when its job does.  At a limit of 0 jobs are queued and none starts.  Any thread. */
 void pool_resize(struct pool *p, unsigned threads, unsigned queue);

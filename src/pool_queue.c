@@ -142,6 +142,26 @@ void pool_queue_put(struct pool_queue *q, struct pool_batch *b, uint64_t now)
 	*b = (struct pool_batch){ 0 };
 }
 
+void pool_queue_replace(struct pool_queue *q, struct pool_job *old, struct pool_job *job)
+{
+	struct pool_lane *lane = lane_of(q, old);
+
+	job->queued_ns = old->queued_ns;
+	job->queue = q;
+	job->next = old->next;
+	job->prev = old->prev;
+	*(job->prev ? &job->prev->next : &lane->head) = job;
+	*(job->next ? &job->next->prev : &lane->tail) = job;
+	if (lane->unfiled == old)
+		lane->unfiled = job;
+	old->queue = NULL;
+	if (may_expire(job)) {
+		timer_init(&job->timer, expire);
+		wheel_add(&q->wheel, &job->timer, job->expires_ns);     /* where a sweep comes by it is filed anew */
+		q->expiring++;
+	}
+}
+
 uint64_t pool_queue_oldest(const struct pool_queue *q)
 {
 	uint64_t oldest = NEVER;

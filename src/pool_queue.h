@@ -64,6 +64,9 @@ static inline uint64_t pool_queue_due(const struct pool_queue *q)
 /* Takes a job out that is in the queue. */
 void pool_queue_remove(struct pool_queue *q, struct pool_job *job);
 
+/* Puts job where old is, which never expires, and as if it had come when that did; both of one priority. */
+void pool_queue_replace(struct pool_queue *q, struct pool_job *old, struct pool_job *job);
+
 /* The job that take would probably give; NULL when there is none. */
 static inline const struct pool_job *pool_queue_peek(const struct pool_queue *q)
 {

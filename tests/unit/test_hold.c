@@ -11,8 +11,12 @@
 static struct rooms rooms;
 static _Atomic unsigned reading;
 
+static char order[8];          /* the bodies' first letters, as their handlers came */
+static _Atomic unsigned came;
+
 static int whole(ol_req *r)
 {
+	order[came++ % sizeof(order)] = ol_body(r, NULL)[0];
 	return ol_text(r, 200, ol_body(r, NULL));
 }
 
@@ -33,7 +37,7 @@ static void up(void)
 	struct config c = rooms_config();
 
 	c.model = MODEL_WSGI;
-	reading = 0;
+	reading = came = 0;
 	rooms_up(&rooms, &app, &c);
 }
 
@@ -117,6 +121,28 @@ START_TEST(holds_wait_and_are_bounded_as_requests_are)
 }
 END_TEST
 
+START_TEST(one_that_becomes_whole_while_it_waits_keeps_its_place)
+{
+	struct script_peer *p[5];
+
+	for (int i = 0; i < 4; i++)
+		p[i] = say(&rooms, NULL, HALF);
+	check_holds(4, 2);
+	p[4] = say(&rooms, NULL, HALF "nt-Length: 2\r\n\r\nE.");
+	say(&rooms, p[3], "nt-Length: 2\r\n\r\nD.");
+	UNTIL(&rooms, rooms.dispatch.nholds == 3 && stats().queued == 3);
+	say(&rooms, p[2], "nt-Length: 2\r\n\r\nC.");
+	UNTIL(&rooms, rooms.dispatch.nholds == 2 && stats().queued == 3);
+	say(&rooms, p[1], "nt-Length: 2\r\n\r\nB.");
+	UNTIL(&rooms, heard_of(p[4], "\r\n\r\nE."));
+	ck_assert_int_eq(memcmp(order, "BCDE", 4), 0);
+	say(&rooms, p[0], REST);
+	UNTIL(&rooms, heard_of(p[0], "\r\n\r\nhi"));
+	check_holds(0, 0);
+	ck_assert_uint_eq(stats().dropped, 0);
+}
+END_TEST
+
 START_TEST(a_client_that_leaves_gives_its_own_back)
 {
 	struct script_peer *p[4];
@@ -151,6 +177,7 @@ int main(void)
 	tcase_add_test(t, one_that_is_whole_within_a_turn_needs_none);
 	tcase_add_test(t, an_idle_connection_and_a_handler_that_reads_have_none);
 	tcase_add_test(t, holds_wait_and_are_bounded_as_requests_are);
+	tcase_add_test(t, one_that_becomes_whole_while_it_waits_keeps_its_place);
 	tcase_add_test(t, a_client_that_leaves_gives_its_own_back);
 	tcase_add_test(t, all_are_given_back_when_everything_is_broken_off);
 	return rooms_suite("hold", &t, 1);

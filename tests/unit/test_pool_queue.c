@@ -121,6 +121,36 @@ START_TEST(a_job_can_be_removed_from_anywhere)
 }
 END_TEST
 
+START_TEST(a_job_that_replaces_another_comes_in_its_turn_and_expires_at_its_own_time)
+{
+	static const unsigned first_middle_last[] = { 0, 2, 4 };
+
+	put_range(0, 3);
+	put_with_time(3, now + 10 * NS_PER_S);
+	put(4);
+	if (_i > 0)
+		sweep();                                /* which files those with a time */
+	for (int i = 0; i < 3; i++) {
+		struct pool_job *old = &jobs[first_middle_last[i]], *job = old + 10;
+
+		job->expired = expired;
+		job->expires_ns = now + NS_PER_S;
+		pool_queue_replace(&q, old, job);
+		ck_assert_ptr_null(old->queue);
+		ck_assert_uint_eq(job->queued_ns, old->queued_ns);
+	}
+	ck_assert_uint_eq(q.queued, 5);
+	ck_assert_int_eq(take(), 10);
+	ck_assert_int_eq(take(), 1);
+	now += 2 * NS_PER_S;
+	sweep();
+	ck_assert_uint_eq(count_lost(POOL_TIMED_OUT), 2);
+	ck_assert_int_eq(first_lost(POOL_TIMED_OUT), 12);
+	ck_assert_int_eq(take(), 3);
+	ck_assert_int_eq(take(), -1);
+}
+END_TEST
+
 START_TEST(the_oldest_is_known_and_a_clock_that_was_read_early_makes_none_older)
 {
 	uint64_t first = now;
@@ -462,6 +492,7 @@ int main(void)
 	tcase_add_test(order, turns_that_nobody_else_waited_for_are_not_counted);
 	tcase_add_test(order, a_normal_job_waits_for_eight_high_ones_however_many_come);
 	tcase_add_test(order, a_job_can_be_removed_from_anywhere);
+	tcase_add_loop_test(order, a_job_that_replaces_another_comes_in_its_turn_and_expires_at_its_own_time, 0, 2);
 	tcase_add_test(order, the_oldest_is_known_and_a_clock_that_was_read_early_makes_none_older);
 	tcase_add_loop_test(order, any_sequence_of_operations_gives_what_a_plain_list_would, 0, 4);
 

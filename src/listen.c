@@ -205,6 +205,10 @@ static int open_unix(struct listen *l, const char *path, int backlog, char *err,
 		l->unix_path = strdup(path);
 		l->unix_dev = st.st_dev;
 		l->unix_ino = st.st_ino;
+		if (!l->unix_path) {
+			unlink(path);
+			rc = -ENOMEM;
+		}
 	}
 	if (rc == 0)
 		rc = duplicate(l, l->fds[0], 1);

@@ -56,22 +56,40 @@ static char **words_of(const char *line)
 	return argv;
 }
 
+/* A word as a shell is to be given it. */
+static void put_word(FILE *f, const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+,-./:=@_";
+
+	if (*word && word[strspn(word, plain)] == 0) {
+		fputs(word, f);
+		return;
+	}
+	putc('\'', f);
+	for (; *word; word++)
+		if (*word == '\'')
+			fputs("'\\''", f);
+		else
+			putc(*word, f);
+	putc('\'', f);
+}
+
 char *lab_line_of(char **argv)
 {
-	size_t n = 1;
-	char *line, *at;
+	char *line = NULL;
+	size_t n;
+	FILE *f = open_memstream(&line, &n);
 
-	for (size_t i = 0; argv[i]; i++)
-		n += strlen(argv[i]) + 3;
-	if (!(at = line = malloc(n)))
+	if (!f)
 		return NULL;
-	*at = 0;
 	for (size_t i = 0; argv[i]; i++) {
-		const char *quote = strchr(argv[i], ' ') ? "'" : "";
-
-		at += snprintf(at, n - (size_t)(at - line), "%s%s%s%s", i ? " " : "", quote, argv[i], quote);
+		fputs(i ? " " : "", f);
+		put_word(f, argv[i]);
 	}
-	return line;
+	if (fclose(f) == 0)
+		return line;
+	free(line);
+	return NULL;
 }
 
 /* Its command, in one allocation; NULL: no memory.  `self` is the program that runs models. */

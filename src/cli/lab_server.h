@@ -41,7 +41,7 @@ int lab_server_uring(const struct lab_server *s, const struct lab_setting *how, 
 /* Ends them all: SIGTERM, and after a second SIGKILL, to whatever is left of their sessions. */
 void lab_servers_stop(struct lab_server *servers, size_t n);
 
-/* Words as a line, in quotes where one has a blank; the caller's.  NULL: no memory. */
+/* Words as a line for a shell, in quotes where they need them; the caller's.  NULL: no memory. */
 CHECKED char *lab_line_of(char **argv);
 
 /* What it is started with, as one line, at port 8000; the caller's.  NULL: no memory. */

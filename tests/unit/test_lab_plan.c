@@ -1,7 +1,7 @@
 /* test_lab_plan.c: what `offloop lab` is asked for, who runs how, and what rounds come to. */
 #include "cli/lab.h"
 #include "cli/lab_cell.h"
-#include "cli/lab_load.h"
+#include "cli/lab_server.h"
 
 #include <check.h>
 #include <errno.h>
@@ -142,6 +142,15 @@ START_TEST(every_model_has_the_settings_of_its_original)
 		ck_assert_uint_eq(lab_processes(&s, &how), sync ? 5 : 1);
 		free(command);
 	}
+}
+END_TEST
+
+START_TEST(a_command_that_is_shown_can_be_given_to_a_shell)
+{
+	char *words[] = { "python3", "-m", "it's here", "", "$HOME", "a=b:8000", NULL }, *line = lab_line_of(words);
+
+	ck_assert_str_eq(line, "python3 -m 'it'\\''s here' '' '$HOME' a=b:8000");
+	free(line);
 }
 END_TEST
 
@@ -295,6 +304,7 @@ int main(void)
 	tcase_add_test(c, wrong_options_are_refused_in_one_line);
 	tcase_add_test(c, help_is_asked_for_anywhere);
 	tcase_add_test(c, every_model_has_the_settings_of_its_original);
+	tcase_add_test(c, a_command_that_is_shown_can_be_given_to_a_shell);
 	tcase_add_test(c, who_offloads_is_asked_for_what_offloads);
 	tcase_add_test(c, a_variant_is_measured_where_it_differs_from_its_model);
 	tcase_add_test(c, what_a_subject_is_asked_for_is_told);

@@ -401,7 +401,8 @@ function workloadSection(report, workload, i) {
 	const section = element("section", "workload", title, element("p", "", text(workload.what)),
 		element("p", "quiet", load),
 		element("p", "best", element("b", "", best.length ? "Best: " : "Nobody suits well: "), text(verdict.why)),
-		workload.no_memory ? element("p", "quiet", text(workload.no_memory)) : null, absences(report, workload), plots(report, workload, columns), reasons(report, workload),
+		workload.no_memory ? element("p", "quiet", text(workload.no_memory)) : null, absences(report, workload),
+		plots(report, workload, columns), reasons(report, workload),
 		columns.length ? numbers(report, workload, columns) : null,
 		columns.length ? eachRound(report, workload, columns) : null);
 

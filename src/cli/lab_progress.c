@@ -55,7 +55,8 @@ double lab_estimate(const struct lab_plan *p)
 		for (size_t n = 0; n < lab_nworkloads; n++) {
 			const struct lab_workload *w = &lab_workloads[n];
 
-			if (!(p->subjects >> i & 1) || !(p->workloads >> n & 1) || !lab_takes_part(&s, w->name))
+			if (!(p->subjects >> i & 1) || !(p->workloads >> n & 1) || !lab_takes_part(&s, w->name) ||
+				(s.peer && lab_peer_cannot(s.peer, w->name)))
 				continue;
 			secs += (s.peer ? START_PEER_S : START_S) + p->rounds * round_secs(p, &s, w);
 		}

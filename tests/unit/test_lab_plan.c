@@ -154,6 +154,18 @@ START_TEST(a_command_that_is_shown_can_be_given_to_a_shell)
 }
 END_TEST
 
+START_TEST(the_estimate_knows_who_waits_and_who_cannot)
+{
+	ck_assert_int_eq(options("--long --only hybrid --workloads block50"), 0);
+	ck_assert_double_lt(lab_estimate(&plan), 6 * 2.5);
+	/* A loop that is blocked needs 44 times 50 ms for one reply to each. */
+	ck_assert_int_eq(options("--long --only asgi --workloads block50"), 0);
+	ck_assert_double_gt(lab_estimate(&plan), 6 * 3);
+	ck_assert_int_eq(options("--peers --only nginx --workloads block50"), 0);
+	ck_assert_double_eq(lab_estimate(&plan), 0);
+}
+END_TEST
+
 START_TEST(who_offloads_is_asked_for_what_offloads)
 {
 	static const char *const they[] = { "tornado+offload", "tornado-py" };
@@ -305,6 +317,7 @@ int main(void)
 	tcase_add_test(c, help_is_asked_for_anywhere);
 	tcase_add_test(c, every_model_has_the_settings_of_its_original);
 	tcase_add_test(c, a_command_that_is_shown_can_be_given_to_a_shell);
+	tcase_add_test(c, the_estimate_knows_who_waits_and_who_cannot);
 	tcase_add_test(c, who_offloads_is_asked_for_what_offloads);
 	tcase_add_test(c, a_variant_is_measured_where_it_differs_from_its_model);
 	tcase_add_test(c, what_a_subject_is_asked_for_is_told);

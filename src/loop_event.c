@@ -6,12 +6,16 @@
  * polls or sleeps, and then serves twice more: once what became ready, and once what the callbacks of that started,
  * which makes an exchange of a small request and reply one turn.  Anything left keeps the next wait from sleeping.
  *
+ * The queue is served in bursts, first the receives and sends of each, then its callbacks.  Taking turns for each
+ * request would cost both sides their caches, and a client would fall asleep between replies, to be woken by each.  A
+ * send that is stopped or closed before its turn is tried then; bytes received before a stop are told.
+ *
  * Each io has one struct event, allocated with its first operation, whose interest follows from the state of the io and
  * is changed only when that differs.  Receiving is level-triggered and stays registered, so the steady path changes
  * nothing, and each turn receives at most one buffer from each connection.  While nothing is received a hang-up is
  * awaited edge-triggered with EV_CLOSED and EV_READ: libevent reports a reset as EV_READ alone, and unread data must
- * not keep the loop awake; what the edge was about is then asked of poll(2).  A send is tried at once, and awaits
- * EV_WRITE only when the socket is full.
+ * not keep the loop awake; what the edge was about is then asked of poll(2).  A send awaits EV_WRITE only when the
+ * socket is full.
  *
  * Deadlines use a timerfd, since libevent's own timers are as coarse as the scheduler's tick; it is left alone when it
  * is already set to fire early enough: an early end of a wait does no harm.  wake writes to an eventfd that is never
@@ -33,6 +37,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#define BURST 32                /* ios whose system calls are made together */
 #define ACCEPTS_PER_TURN 64     /* of a shared listener one: the others were woken, too */
 #define IOV_LOCAL 64
 #define SEND_MAX ((size_t)1 << 30)      /* a result is an int; a short count is allowed */
@@ -42,11 +47,13 @@ struct evio {
 	struct event event;
 	struct loop_io *io;
 	struct list node;               /* linked while it is queued */
-	const struct msghdr *msg;       /* of the send that waits for room; NULL: none */
+	const struct msghdr *msg;       /* what is to be sent; NULL: nothing, or its result is in send_res */
 	size_t sent;                    /* bytes of it that have gone */
-	int send_res, connect_res, hup_res;
+	struct loop_buf buf;            /* what was received, while `received` and recv_res > 0 */
+	int recv_res, send_res, connect_res, hup_res;
+	bool received;                  /* and not yet told: recv_res */
 	short interest;                 /* EV_* registered now; 0: none */
-	uint8_t ready;                  /* LOOP_*: accept and recv can be tried, the others have their results */
+	uint8_t ready;                  /* LOOP_*: accept, recv and send can be tried, the others have their results */
 };
 
 struct evloop {
@@ -83,15 +90,18 @@ static unsigned awaited(const struct loop_io *io, unsigned ops)
 static short wanted(const struct evio *e)
 {
 	const struct loop_io *io = e->io;
-	short want = 0;
+	unsigned open = awaited(io, ~(e->ready & (unsigned)(LOOP_SEND | LOOP_CONNECT | LOOP_HUP)));
+	short want = EV_PERSIST;
 
-	if (e->msg || awaited(io, LOOP_CONNECT & ~(unsigned)e->ready))
+	if (open == LOOP_RECV && !loop_parked(io))
+		return EV_READ | EV_PERSIST;            /* the common case */
+	if (open & (LOOP_SEND | LOOP_CONNECT))
 		want |= EV_WRITE;
-	if (awaited(io, LOOP_RECV | LOOP_ACCEPT) && !loop_parked(io))
+	if ((open & (LOOP_RECV | LOOP_ACCEPT)) && !loop_parked(io))
 		want |= EV_READ;
-	else if (awaited(io, LOOP_HUP & ~(unsigned)e->ready))
+	else if (open & LOOP_HUP)
 		want |= EV_READ | EV_CLOSED | EV_ET;
-	return want ? want | EV_PERSIST : 0;
+	return want == EV_PERSIST ? 0 : want;
 }
 
 static int hup_state(const struct loop_io *io)
@@ -154,6 +164,11 @@ static struct evio *evio_of(struct loop_io *io)
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
+static void ev_lend_back(struct loop *l, uint32_t id)
+{
+	evloop_of(l)->free_bufs[l->bufs_free++] = id;
+}
+
 static int ev_accept(struct loop *l, struct loop_io *io)
 {
 	struct evio *e = evio_of(io);
@@ -210,49 +225,58 @@ static int send_rest(struct evio *e, const struct msghdr *msg)
 	}
 }
 
-/* The common case is one piece that fits. */
-static int send_first(struct evio *e, const struct msghdr *msg)
+/* The same; the common case is one piece that fits. */
+static int send_msg(struct evio *e)
 {
+	const struct iovec *v = e->msg->msg_iov;
 	ssize_t n;
 
-	e->sent = 0;
-	if (msg->msg_iovlen != 1 || msg->msg_iov->iov_len > SEND_MAX)
-		return send_rest(e, msg);
-	n = send(e->io->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n == (ssize_t)msg->msg_iov->iov_len)
+	if (e->sent > 0 || e->msg->msg_iovlen != 1 || v->iov_len > SEND_MAX)
+		return send_rest(e, e->msg);
+	n = send(e->io->fd, v->iov_base, v->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n == (ssize_t)v->iov_len)
 		return (int)n;
 	if (n > 0)
 		e->sent = (size_t)n;
 	else if (n < 0 && errno != EINTR)
 		return -errno;
-	return send_rest(e, msg);
+	return send_rest(e, e->msg);
 }
 
-static void send_ended(struct evio *e, int res)
+/* Tries what is to be sent.  False: the socket has no room, so nothing is to be said yet. */
+static bool send_on(struct evio *e)
 {
+	int res;
+
+	if (!e->msg)
+		return true;
+	res = send_msg(e);
+	if (res == -EAGAIN)
+		return false;
 	e->msg = NULL;
 	e->send_res = res;
+	return true;
+}
+
+/* It will not go on.  What has gone counts for more than why. */
+static void send_ended(struct evio *e, int why)
+{
+	e->msg = NULL;
+	e->send_res = e->sent ? (int)e->sent : why;
 	queue(e, LOOP_SEND);
 }
 
 static int ev_send(struct loop *l, struct loop_io *io, const struct msghdr *msg)
 {
 	struct evio *e = evio_of(io);
-	int res;
 
 	(void)l;
 	if (!e)
 		return -ENOMEM;
-	res = send_first(e, msg);
-	if (res != -EAGAIN) {
-		send_ended(e, res);
-		return 0;
-	}
 	e->msg = msg;
-	res = update(e);
-	if (res < 0)
-		e->msg = NULL;
-	return res;
+	e->sent = 0;
+	queue(e, LOOP_SEND);
+	return 0;
 }
 
 static int ev_connect(struct loop *l, struct loop_io *io, const struct sockaddr *sa, socklen_t n)
@@ -274,13 +298,19 @@ static int ev_connect(struct loop *l, struct loop_io *io, const struct sockaddr 
 	return 0;
 }
 
+/* A send is to end: if it is still to be tried, it is tried.  False: not all of it has gone. */
+static bool send_due(struct evio *e)
+{
+	return e->msg && (e->ready & LOOP_SEND) ? send_on(e) : !e->msg;
+}
+
 static void ev_stop(struct loop *l, struct loop_io *io, unsigned ops)
 {
 	struct evio *e = io->backend;
 
 	(void)l;
-	if ((ops & LOOP_SEND) && e->msg)
-		send_ended(e, e->sent ? (int)e->sent : -ECANCELED);
+	if ((ops & LOOP_SEND) && !send_due(e))
+		send_ended(e, -ECANCELED);
 	if ((ops & LOOP_CONNECT) && !(e->ready & LOOP_CONNECT))
 		e->connect_res = -ECANCELED;
 	if ((ops & LOOP_HUP) && !(e->ready & LOOP_HUP))
@@ -293,10 +323,12 @@ static void ev_close(struct loop *l, struct loop_io *io)
 {
 	struct evio *e = io->backend;
 
-	(void)l;
 	io->inflight = 0;       /* the kernel holds nothing of ours */
 	if (!e)
 		return;
+	send_due(e);
+	if (e->received && e->recv_res > 0)
+		ev_lend_back(l, e->buf.id);
 	if (e->interest)
 		event_del(&e->event);
 	list_del(&e->node);
@@ -328,36 +360,46 @@ static void serve_accept(struct loop_io *io)
 	}
 }
 
-static void ev_lend_back(struct loop *l, uint32_t id)
+/* Receives what there is into a buffer, if one is free.  False: nothing has come. */
+static bool receive(struct evio *e)
 {
-	evloop_of(l)->free_bufs[l->bufs_free++] = id;
-}
-
-static void serve_recv(struct loop_io *io)
-{
-	struct evloop *el = evloop_of(io->loop);
-	struct loop_buf buf;
+	struct evloop *el = evloop_of(e->io->loop);
 	ssize_t n;
 
-	if (el->loop.bufs_free == 0) {
-		loop_received(io, -ENOBUFS, NULL, false);
-		return;
-	}
-	buf.id = el->free_bufs[--el->loop.bufs_free];
-	buf.p = el->buf_memory + (size_t)buf.id * el->buf_size;
+	e->recv_res = -ENOBUFS;
+	e->received = true;
+	if (el->loop.bufs_free == 0)
+		return true;
+	e->buf.id = el->free_bufs[--el->loop.bufs_free];
+	e->buf.p = el->buf_memory + (size_t)e->buf.id * el->buf_size;
 	do
-		n = recv(io->fd, buf.p, el->buf_size, MSG_DONTWAIT);
+		n = recv(e->io->fd, e->buf.p, el->buf_size, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
-	buf.n = n > 0 ? (uint32_t)n : 0;
-	if (n > 0) {
-		loop_received(io, (int)n, &buf, true);
+	e->recv_res = n < 0 ? -errno : (int)n;
+	e->buf.n = n > 0 ? (uint32_t)n : 0;
+	if (n <= 0)
+		ev_lend_back(&el->loop, e->buf.id);
+	e->received = e->recv_res != -EAGAIN;
+	return e->received;
+}
+
+/* Tells what was received.  An end that was asked for since is told in the next pass. */
+static void serve_recv(struct evio *e)
+{
+	struct loop_io *io = e->io;
+	struct loop_buf buf;
+
+	if (!e->received && (io->stopping & LOOP_RECV)) {
+		loop_received(io, -ECANCELED, NULL, false);
 		return;
 	}
-	n = n < 0 ? -errno : 0;
-	ev_lend_back(io->loop, buf.id);
-	if (n == -EAGAIN)
+	if (!e->received && !receive(e))
 		return;
-	loop_received(io, (int)n, NULL, false);
+	e->received = false;
+	if (io->stopping & LOOP_RECV)
+		queue(e, LOOP_RECV);
+	buf = e->buf;           /* e may be gone before the receiver has done with it */
+	loop_received(io, e->recv_res, e->recv_res > 0 ? &buf : NULL, e->recv_res > 0);
 }
 
 static int connect_result(struct evio *e)
@@ -372,21 +414,6 @@ static int connect_result(struct evio *e)
 	return -err;
 }
 
-/* The send that waited for room.  False: it still does. */
-static bool send_on(struct evio *e)
-{
-	int res;
-
-	if (!e->msg)
-		return true;
-	res = send_rest(e, e->msg);
-	if (res == -EAGAIN)
-		return false;
-	e->msg = NULL;
-	e->send_res = res;
-	return true;
-}
-
 /* One pass over what an io has to report.  Each callback may close it, which frees e. */
 static void serve(struct evio *e)
 {
@@ -398,12 +425,8 @@ static void serve(struct evio *e)
 		loop_connected(io, connect_result(e));
 	if (!io->closing && (ready & LOOP_SEND) && (io->armed & LOOP_SEND) && send_on(e))
 		loop_sent(io, e->send_res);
-	if (!io->closing && (ready & LOOP_RECV) && (io->armed & LOOP_RECV) && !loop_parked(io)) {
-		if (io->stopping & LOOP_RECV)
-			loop_received(io, -ECANCELED, NULL, false);
-		else
-			serve_recv(io);
-	}
+	if (!io->closing && (ready & LOOP_RECV) && (io->armed & LOOP_RECV) && !loop_parked(io))
+		serve_recv(e);
 	if (!io->closing && (ready & LOOP_ACCEPT) && (io->armed & LOOP_ACCEPT) && !loop_parked(io)) {
 		if (io->stopping & LOOP_ACCEPT)
 			loop_accepted(io, -ECANCELED, false);
@@ -412,19 +435,43 @@ static void serve(struct evio *e)
 	}
 	if (!io->closing && (ready & LOOP_HUP) && (io->armed & LOOP_HUP))
 		loop_hung_up(io, e->hup_res);
-	if (!io->closing)
-		update(e);
+	if (!io->closing && update(e) < 0 && e->msg)
+		send_ended(e, -ENOMEM);
+}
+
+static bool could_receive(const struct evio *e)
+{
+	const struct loop_io *io = e->io;
+
+	return (e->ready & LOOP_RECV) && awaited(io, LOOP_RECV) && !loop_parked(io) && io->loop->bufs_free > 0;
+}
+
+/* The send and the receive that serve would tell of; what came to nothing is not ready any more.  A receive that finds
+ * no buffer is left to serve: others may have given theirs back until then. */
+static void attempt(struct evio *e)
+{
+	if ((e->ready & LOOP_SEND) && !send_on(e))
+		e->ready &= (uint8_t)~LOOP_SEND;
+	if (could_receive(e) && !receive(e))
+		e->ready &= (uint8_t)~LOOP_RECV;
 }
 
 static void serve_queue(struct evloop *el)
 {
-	struct list batch;
+	struct list batch, burst;
 	struct list *node;
 
 	list_init(&batch);
+	list_init(&burst);
 	list_splice(&batch, &el->queue);
-	while ((node = list_pop(&batch)))
-		serve(container_of(node, struct evio, node));
+	while (!list_empty(&batch)) {
+		for (int i = 0; i < BURST && (node = list_pop(&batch)); i++) {
+			list_push_back(&burst, node);
+			attempt(container_of(node, struct evio, node));
+		}
+		while ((node = list_pop(&burst)))
+			serve(container_of(node, struct evio, node));
+	}
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */

@@ -126,6 +126,22 @@ static void accepted(struct loop_io *io, int fd, bool more)
 		seen_close(s);
 }
 
+/* Does to another io what the test wants, once; it has the same in mind. */
+static void strike(struct seen *s)
+{
+	struct seen *stops = s->stops, *closes = s->closes;
+
+	s->stops = s->closes = NULL;
+	if (stops) {
+		stops->stops = NULL;
+		seen_stop(stops, LOOP_RECV);
+	}
+	if (closes) {
+		closes->closes = NULL;
+		seen_close(closes);
+	}
+}
+
 static void received(struct loop_io *io, int res, const struct loop_buf *buf, bool more)
 {
 	struct seen *s = seen_of(io);
@@ -146,6 +162,7 @@ static void received(struct loop_io *io, int res, const struct loop_buf *buf, bo
 			s->kept[s->nkept++] = *buf;
 		else
 			loop_lend_back(io->loop, buf);
+		strike(s);
 	} else {
 		s->recv_end = res;
 		s->recv_ended++;

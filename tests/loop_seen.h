@@ -22,6 +22,7 @@ struct seen {
 	struct loop *loop;
 	bool in_call;                   /* the test is inside a loop_* call: nothing may be called */
 	bool keep, echo, close_at_once;
+	struct seen *stops, *closes;    /* the io whose receive is stopped, or that is closed, at its next bytes */
 	int accepts, accepted_fd[64], accept_error, accept_ended;
 	int received, recv_end, recv_ended;
 	int sends, send_res;

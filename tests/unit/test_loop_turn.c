@@ -110,6 +110,92 @@ START_TEST(an_io_may_be_closed_in_its_own_callback)
 }
 END_TEST
 
+/* Two have bytes in the same turn, and the first that is told of its own ends the other. */
+START_TEST(a_receive_that_another_callback_stops_loses_no_bytes)
+{
+	struct loop *l = seen_loop(NULL);
+	struct seen *s[2], *stopped;
+	int ends[2][2];
+
+	for (int i = 0; i < 2; i++) {
+		make_pair(_i, ends[i]);
+		s[i] = seen_new(l, ends[i][0]);
+		ck_assert_int_eq(seen_recv(s[i]), 0);
+	}
+	seen_settle(l);
+	s[0]->stops = s[1];
+	s[1]->stops = s[0];
+	write_all(ends[0][1], "hello", 5);
+	write_all(ends[1][1], "hello", 5);
+	UNTIL(l, s[0]->recv_ended || s[1]->recv_ended);
+	stopped = s[0]->recv_ended ? s[0] : s[1];
+	ck_assert_int_eq(stopped->recv_end, -ECANCELED);
+	ck_assert_int_eq(seen_recv(stopped), 0);
+	UNTIL(l, stopped->received == 5);
+	UNTIL(l, s[0]->received == 5 && s[1]->received == 5);
+	seen_settle(l);
+	ck_assert_int_eq(s[0]->recv_ended + s[1]->recv_ended, 1);
+	for (int i = 0; i < 2; i++) {
+		close(ends[i][1]);
+		seen_free(s[i]);
+	}
+	loop_free(l);
+}
+END_TEST
+
+START_TEST(an_io_that_another_callback_closes_leaves_no_buffer_behind)
+{
+	struct loop *l = seen_loop(NULL);
+	struct seen *s[2];
+	unsigned all;
+	int ends[2][2];
+
+	for (int i = 0; i < 2; i++) {
+		make_pair(_i, ends[i]);
+		s[i] = seen_new(l, ends[i][0]);
+		ck_assert_int_eq(seen_recv(s[i]), 0);
+	}
+	seen_settle(l);
+	all = l->bufs_free;
+	s[0]->closes = s[1];
+	s[1]->closes = s[0];
+	write_all(ends[0][1], "hello", 5);
+	write_all(ends[1][1], "hello", 5);
+	UNTIL(l, s[0]->released || s[1]->released);
+	ck_assert_int_eq(s[0]->received + s[1]->received, 5);
+	for (int i = 0; i < 2; i++) {
+		close(ends[i][1]);
+		seen_free(s[i]);
+	}
+	ck_assert_uint_eq(l->bufs_free, all);
+	loop_free(l);
+}
+END_TEST
+
+START_TEST(what_is_sent_right_before_a_stop_or_a_close_goes_out)
+{
+	struct loop *l = seen_loop(NULL);
+	struct seen *s;
+	char c;
+	int ends[2];
+
+	make_pair(_i, ends);
+	s = seen_new(l, ends[0]);
+	ck_assert_int_eq(seen_send(s, "good", 4), 0);
+	seen_stop(s, LOOP_SEND);
+	UNTIL(l, s->sends);
+	ck_assert_int_eq(s->send_res, 4);
+	ck_assert_int_eq(seen_send(s, "bye", 3), 0);
+	seen_close(s);
+	UNTIL(l, s->released);
+	read_all(ends[1], "goodbye", 7);
+	ck_assert_int_eq(recv(ends[1], &c, 1, 0), 0);
+	close(ends[1]);
+	seen_free(s);
+	loop_free(l);
+}
+END_TEST
+
 /* More operations at once than the submission queue holds, and than a turn of libevent reports. */
 START_TEST(hundreds_of_operations_started_at_once_all_finish)
 {
@@ -372,6 +458,9 @@ int main(void)
 	tcase_add_loop_test(t, closing_with_everything_armed_gives_one_released_and_the_peer_its_fin, 0, 2);
 	tcase_add_loop_test(t, an_idle_receive_does_not_keep_the_fin_from_the_peer, 0, 2);
 	tcase_add_test(t, an_io_may_be_closed_in_its_own_callback);
+	tcase_add_loop_test(t, a_receive_that_another_callback_stops_loses_no_bytes, 0, 2);
+	tcase_add_loop_test(t, an_io_that_another_callback_closes_leaves_no_buffer_behind, 0, 2);
+	tcase_add_loop_test(t, what_is_sent_right_before_a_stop_or_a_close_goes_out, 0, 2);
 	tcase_add_test(t, hundreds_of_operations_started_at_once_all_finish);
 	tcase_add_test(t, messages_of_many_threads_all_run_each_in_order_and_64_a_turn);
 	tcase_add_test(t, a_message_wakes_the_sleeping_loop_each_time);

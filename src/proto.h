@@ -166,7 +166,8 @@ struct proto;
 
 struct proto_ops {
 	void (*fini)(struct proto *p);
-	/* Consumes a prefix of `in` (also 0 bytes) and says one thing about it.  The count consumed. */
+	/* Consumes a prefix of `in` (also 0 bytes) and says one thing about it.  The count consumed.  What `ev` held
+	 * before does not matter: its kind is always set on return, and what goes with that kind. */
 	size_t (*feed)(struct proto *p, struct slice in, struct proto_event *ev);
 	/* Adds what is ready to be sent, at most about `budget` bytes, of one stream.  True when something was added or
 	 * finished.  Where room or iovecs run short it stops, and goes on in the next call; each call with a fresh

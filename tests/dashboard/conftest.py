@@ -25,9 +25,9 @@ def browser():
 
 
 @pytest.fixture
-def page(serve, browser):
-    """The dashboard of a server of its own, open; page.server is that server."""
-    browser.server = serve("testapp", "--loops", "2")
+def page(request, serve, browser):
+    """The dashboard of a server of its own, open; page.server is that server.  Its arguments may be the test's."""
+    browser.server = serve("testapp", *getattr(request, "param", ("--loops", "2")))
     browser.size(1280, 900)
     browser.dark(False)
     browser.open(f"http://127.0.0.1:{browser.server.control}/")

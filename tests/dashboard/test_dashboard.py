@@ -83,6 +83,17 @@ def test_a_number_resizes_a_pool_and_a_wrong_one_does_not(page):
     assert page.run(f"{number}.value") == "321"
 
 
+@pytest.mark.parametrize("page", [("--model", "wsgi-sync")], indirect=True)
+def test_a_pool_of_one_size_has_no_sliders_and_says_why(page):
+    page.wait(of_pool("default", ".said") + "?.textContent.startsWith('1 thread: the server runs --model wsgi-sync, ')")
+    assert page.run("[...document.querySelectorAll('#pools > *')].map(e => e.dataset.key).join()") == "default"
+    shown = "[...document.querySelectorAll('#pools .sizer, #pools .sizer input')].filter(e => e.offsetParent).length"
+    assert page.run(shown) == 0
+    held = page.server.client().send(b"GET /one?ms=2500 HTTP/1.1\r\nHost: x\r\n\r\n")
+    page.wait(of_pool("default", ".facts") + ".textContent.includes('1 busy')")
+    assert held.reply().status == 200
+
+
 def test_a_stall_is_shown_with_its_route_and_stack_within_two_seconds(page):
     started = time.monotonic()
     thread = threading.Thread(target=page.server.ask, args=("/a/block?ms=300",))

@@ -20,7 +20,8 @@
  * busy.
  *
  * The end: the listener turns deaf, all workers are told, each answers what it has accepted, and who takes longer than
- * the grace and MARGIN_MS is killed.  SIGTTIN and SIGTTOU change how many there are to be; tend() does what that takes.
+ * the grace and MARGIN_MS is killed.  The supervisor serves nobody: should all of them die, those in the backlog are
+ * reset, and the log says so.  SIGTTIN and SIGTTOU change how many there are to be; tend() does what that takes.
  */
 #include "supervisor.h"
 #include "base/clock.h"
@@ -576,6 +577,15 @@ static int wait_for_news(struct supervisor *s)
 	return event_base_loop(s->base, EVLOOP_ONCE) < 0 ? -EIO : 0;
 }
 
+/* Those whom nobody has let in, since the workers did not end as they should, are reset when the listener is closed. */
+static void tell_of_left(struct supervisor *s)
+{
+	struct pollfd door = { .fd = s->listen.fds[0], .events = POLLIN };
+
+	if (poll(&door, 1, 0) > 0)
+		log_here_printf(&s->log, LOG_WARN, "all workers have ended, and clients still wait: they are reset");
+}
+
 /* Until all have ended: the exit status.  SUPERVISOR_SEATED in a worker. */
 static int look_after(struct supervisor *s, struct seat *seat)
 {
@@ -585,8 +595,10 @@ static int look_after(struct supervisor *s, struct seat *seat)
 		for (unsigned i = 0; i < s->used; i++)
 			if (tend(&s->workers[i], now, seat))
 				return SUPERVISOR_SEATED;
-		if (s->ending && running(s) == 0)
+		if (s->ending && running(s) == 0) {
+			tell_of_left(s);
 			return s->status;
+		}
 		if (wait_for_news(s) < 0) {
 			complain(s, "the supervisor's loop", errno);
 			return 1;       /* the workers see its end */

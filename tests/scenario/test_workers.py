@@ -519,6 +519,18 @@ def test_the_backlog_of_workers_with_one_connection_each_is_served_to_its_end(se
     app.stop()
 
 
+def test_clients_whom_dead_workers_leave_in_the_backlog_are_told_of(serve):
+    app = serve("workerapp", "--workers", "2", "--model", "wsgi-sync")
+    crowd = [app.client().send(get("/block?ms=60000")) for _ in range(3)]
+    wait_until(lambda: app.log.count("blocking in") == 2)
+    app.terminate()
+    for pid in pids(app):
+        os.kill(pid, signal.SIGKILL)
+    assert app.stop(expect=None) == 1
+    assert "warn  all workers have ended, and clients still wait: they are reset\n" in app.log
+    assert [c.was_reset() for c in crowd].count(True) == 1
+
+
 # ---- what it is told
 
 

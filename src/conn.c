@@ -16,7 +16,8 @@
  * the same on TCP).
  *
  * A connection's memory is the loop's until `released`; so is a reply that a send still names.  All on the loop's
- * thread.  What a connection waits for, and how long, is in conn_time.c; all connections of a loop are in conn_home.c.
+ * thread.  What a connection waits for, and how long, is in conn_time.c; all connections of a loop are in conn_home.c;
+ * one on which a worker sends the reply by itself is in conn_lend.c.
  */
 #include "conn_internal.h"
 
@@ -112,7 +113,7 @@ static void finish(struct conn *c)
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
 
-static void end_stream(struct conn *c, struct stream *s)
+void conn_end_stream(struct conn *c, struct stream *s)
 {
 	dispatch_sent(c->home->dispatch, s);
 	c->proto->ops->stream_end(c->proto, s);
@@ -145,7 +146,7 @@ static bool drain(struct conn *c)
 	if (o->po.finished && o->po.borrowed)
 		o->stream = o->po.stream;
 	else if (o->po.finished)
-		end_stream(c, o->po.stream);
+		conn_end_stream(c, o->po.stream);
 	return did;
 }
 
@@ -229,7 +230,7 @@ static void all_sent(struct conn *c)
 		o->source->taken(o->source, o->po.lent);
 	conn_drop_out(c);
 	if (s)
-		end_stream(c, s);
+		conn_end_stream(c, s);
 	if (said_all(c))
 		finish(c);
 	else
@@ -477,11 +478,6 @@ static void on_hung_up(struct loop_io *io, int res)
 
 /* ---- what dispatch calls ----------------------------------------------------------------------------------------- */
 
-static struct conn *conn_of(struct stream *s)
-{
-	return container_of(s, struct conn, http1.stream);
-}
-
 static void reply_ready(struct stream *s)
 {
 	conn_pump(conn_of(s));
@@ -506,7 +502,16 @@ static bool is_sending(const struct stream *s)
 	return conn_sending(container_of(s, const struct conn, http1.stream));
 }
 
-static const struct stream_ops stream_ops = { reply_ready, want_body, is_sending, reset };
+static const struct stream_ops stream_ops = {
+	.reply_ready = reply_ready,
+	.want_body = want_body,
+	.is_sending = is_sending,
+	.reset = reset,
+	.lend = conn_lend,
+	.send_own = conn_send_own,
+	.unlend = conn_unlend,
+	.own_sent = conn_own_sent,
+};
 
 static const struct loop_io_ops io_ops = {
 	.received = on_received,

@@ -138,9 +138,15 @@ bool conn_break_off(struct conn_home *h)
 		break_off_first(&h->busy, is_kept_waiting);
 }
 
+/* Relaxed: see http1.h. */
+static void set_draining(struct conn_home *h, bool draining)
+{
+	atomic_store_explicit(&h->http1.draining, draining, memory_order_relaxed);
+}
+
 void conn_home_crowded(struct conn_home *h, bool crowded)
 {
-	h->http1.draining = crowded || h->draining || h->closes;
+	set_draining(h, crowded || h->draining || h->closes);
 }
 
 static void drain_list(struct conn_home *h, struct list *list)
@@ -155,7 +161,8 @@ static void drain_list(struct conn_home *h, struct list *list)
 
 void conn_home_drain(struct conn_home *h)
 {
-	h->draining = h->http1.draining = true;
+	h->draining = true;
+	set_draining(h, true);
 	drain_list(h, &h->idle);
 	drain_list(h, &h->busy);
 }
@@ -185,7 +192,8 @@ int conn_home_init(struct conn_home *h, struct loop *l, struct dispatch *d, stru
 	h->config = c;
 	h->http1 = (struct http1_conf){ .target_max = c->target_max, .head_max = c->head_max,
 		.fields_max = c->fields_max, .discard_max = 65536 };
-	h->closes = h->http1.draining = model_of(c->model)->one_connection;
+	h->closes = model_of(c->model)->one_connection;
+	set_draining(h, h->closes);
 	h->holds = model_of(c->model)->slow_clients_hold;
 	h->http1.fields = calloc((size_t)c->fields_max * 2 + 1, sizeof(*h->http1.fields));
 	list_init(&h->busy);

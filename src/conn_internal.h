@@ -1,4 +1,5 @@
-/* conn_internal.h: a connection, as conn.c and conn_time.c (one of them) and conn_home.c (all of a loop) see it. */
+/* conn_internal.h: a connection, as conn.c, conn_lend.c and conn_time.c (one of them) and conn_home.c (all of a loop)
+ * see it. */
 #ifndef OL_CONN_INTERNAL_H
 #define OL_CONN_INTERNAL_H
 
@@ -63,6 +64,11 @@ static inline struct stream *conn_stream(struct conn *c)
 	return &c->http1.stream;
 }
 
+static inline struct conn *conn_of(struct stream *s)
+{
+	return container_of(s, struct conn, http1.stream);
+}
+
 /* ---- conn.c ------------------------------------------------------------------------------------------------------ */
 
 /* Moves whatever can be moved, in and out. */
@@ -75,6 +81,16 @@ void conn_close(struct conn *c);
 void conn_abort(struct conn *c);
 /* As conn_abort, and throws away what the kernel has not sent, so that a client that does not read costs nothing. */
 void conn_reset(struct conn *c);
+
+/* The reply of s has been handed to the kernel, or copied for it. */
+void conn_end_stream(struct conn *c, struct stream *s);
+
+/* ---- conn_lend.c: as in proto.h ---------------------------------------------------------------------------------- */
+
+bool conn_lend(struct stream *s);
+void conn_send_own(struct stream *s, const struct reply *r, struct arena *arena, struct own_send *o);
+void conn_unlend(struct stream *s);
+void conn_own_sent(struct stream *s, const struct own_send *o);
 
 /* ---- conn_time.c ------------------------------------------------------------------------------------------------- */
 

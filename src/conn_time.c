@@ -92,7 +92,8 @@ static uint64_t idle_deadline(const struct conn *c)
 {
 	const struct config *cf = c->home->config;
 
-	if (c->home->draining || (c->home->http1.draining && c->used))
+	/* Relaxed: it is the loop's own. */
+	if (c->home->draining || (c->used && atomic_load_explicit(&c->home->http1.draining, memory_order_relaxed)))
 		return c->home->loop->now_ns + CONN_DRAIN_IDLE_NS;
 	return after_ms(c, c->used ? cf->keepalive_ms : cf->head_timeout_ms);
 }

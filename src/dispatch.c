@@ -120,6 +120,7 @@ void dispatch_stream_ready(struct pipe *p)
 {
 	struct ol_req *r = p->owner;
 
+	dispatch_unlend(r);
 	if (!r->stream || r->given_up) {
 		dispatch_release(r);
 		return;
@@ -261,8 +262,11 @@ static void work(struct ol_req *r, bool (*part)(struct ol_req *r_))
 	else if (dispatch_lane_work(r, part, &over) < 0)
 		over = without_stack(r, part);
 	(void)exchange_current(NULL);
-	if (over)
-		loop_post(l, &r->done);
+	if (!over)
+		return;
+	if (r->may_send && r->done.fn == job_done)
+		dispatch_send_own(r);
+	loop_post(l, &r->done);
 }
 
 static void run_job(struct pool_job *job)
@@ -351,10 +355,13 @@ static void start_sync(struct ol_req *r)
 	r->job.priority = e->priority;
 	r->job.expires_ns = e->queue_timeout_ns ? d->loop->now_ns + e->queue_timeout_ns : NEVER;
 	r->done.fn = job_done;
-	if (r->stream->hold)
+	if (r->stream->hold) {
 		enqueue_held(r);
-	else
-		dispatch_enqueue(d, e->pool_index, &r->job);
+		return;
+	}
+	if (d->nlive == 1) /* with others in flight the loop is awake, or will be before this one has run */
+		dispatch_lend(r);
+	dispatch_enqueue(d, e->pool_index, &r->job);
 }
 
 /* Its lane is the one its route has now. */

@@ -8,8 +8,9 @@
  *
  * Who answers an overdue request is settled by the claim.  The loop has won: the client is given a reply that is
  * constant, since the exchange's own belongs to whoever runs the handler, and the connection goes on.  The handler has
- * committed a stream: that is broken off, so that the client sees it is incomplete.  A reply that is made whole claims
- * nothing, so it is late from the moment the timer has fired, even with its message under way.
+ * committed a stream: that is broken off, so that the client sees it is incomplete.  A worker is sending the reply by
+ * itself: that is in time.  Any other reply that is made whole claims nothing, so it is late from the moment the timer
+ * has fired, even with its message under way.
  *
  * A deadline's timer is armed only while a handler owes a reply: dispatch_answer and a departure disarm it, and so does
  * the end of what is sent, since a stream may be over before its handler's message has come.
@@ -39,6 +40,7 @@ void dispatch_answer(struct ol_req *r)
 
 	r->state = EXCHANGE_DONE;
 	disarm(r);
+	dispatch_unlend(r);
 	if (r->given_up)
 		metric_add(r->home->metrics, METRIC_LATE, 1);
 	if (!s || r->given_up) {
@@ -46,7 +48,10 @@ void dispatch_answer(struct ol_req *r)
 		return;
 	}
 	s->reply = &r->reply;
-	s->ops->reply_ready(s);
+	if (r->own.sent > 0)
+		s->ops->own_sent(s, &r->own);
+	else
+		s->ops->reply_ready(s);
 }
 
 void dispatch_answer_error(struct ol_req *r, int status, const char *detail)
@@ -171,11 +176,13 @@ void dispatch_gone(struct dispatch *d, struct stream *s)
 		r->state = EXCHANGE_DONE;
 	if (r->state != EXCHANGE_DONE) {
 		dispatch_tell(r, departure(d));
-		if (!exchange_claim(r, CLAIM_LOOP))
+		if (!exchange_claim(r, CLAIM_LOOP) && !exchange_sent_by_worker(r))
 			pipe_end(r->out, -ECANCELED); /* it streams */
 		if (r->in)
 			pipe_end(r->in, -ECANCELED);
 	}
+	if (!exchange_sent_by_worker(r))
+		dispatch_unlend(r);
 	dispatch_release(r);
 }
 
@@ -233,9 +240,12 @@ static void on_deadline(struct timer *t)
 		dispatch_answer_error(r, 504, OVERDUE);
 		return;
 	}
-	r->overdue = true;
 	mark_cancelled(r);
 	won = exchange_claim(r, CLAIM_LOOP);
+	if (!won && exchange_sent_by_worker(r))
+		return; /* in time */
+	dispatch_unlend(r);
+	r->overdue = true;
 	whole = !won && pipe_end(r->out, -ECANCELED); /* the handler has just ended it */
 	if (r->in)
 		pipe_end(r->in, -ECANCELED);

@@ -45,6 +45,23 @@ void dispatch_shed_pool(struct ol_req *r, const char *detail);
 /* The handler may start from now on: its route's .timeout begins. */
 void dispatch_await(struct ol_req *r);
 
+/* ---- dispatch_lend.c --------------------------------------------------------------------------------------------- */
+
+/* r, all that its loop has to do, is about to be queued: its worker may send its reply. */
+void dispatch_lend(struct ol_req *r);
+/* On its worker, when all else is done: sends the reply, if it may. */
+void dispatch_send_own(struct ol_req *r);
+/* It will not, or has. */
+static inline void dispatch_unlend(struct ol_req *r)
+{
+	struct stream *s = r->lent;
+
+	if (!s)
+		return;
+	r->lent = NULL;
+	s->ops->unlend(s);
+}
+
 /* ---- dispatch_lane.c --------------------------------------------------------------------------------------------- */
 
 /* On a worker, for a route that may move: runs a part of r's job on a stack of a fiber's size, and measures it if its

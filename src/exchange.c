@@ -9,8 +9,9 @@
  *
  * The claim decides who has a streamed reply.  The handler claims at its first ol_write: from then on the pipe is there
  * for both sides.  The loop claims when it gives the stream up, and a handler that writes after that gets -ECANCELED.
- * Both use one compare-and-swap.  A reply made whole needs no claim: the handler's end brings it to the loop, which
- * sends it or, when nobody waits any more, discards and counts it.
+ * Both use one compare-and-swap.  A reply made whole needs no claim where the handler's end brings it to the loop: that
+ * sends it or, when nobody waits any more, discards and counts it.  A worker that sends it by itself claims it first
+ * (dispatch_lend.c).
  *
  * For whom a thread works (ol_current) is a word of the thread's: whoever starts or resumes a request's code there says
  * so before and takes it back after, so that a fiber that goes on has its own request again, and nobody's code none.
@@ -105,6 +106,13 @@ bool exchange_given_up(const struct ol_req *r)
 {
 	/* Relaxed: a hint; the claim itself decides. */
 	return atomic_load_explicit(&r->claim, memory_order_relaxed) == CLAIM_LOOP;
+}
+
+bool exchange_sent_by_worker(const struct ol_req *r)
+{
+	/* Relaxed: asked after a claim of the loop's own has failed, which has ordered it, or for nothing that needs
+	 * an order. */
+	return atomic_load_explicit(&r->claim, memory_order_relaxed) == CLAIM_WORKER;
 }
 
 bool exchange_claim(struct ol_req *r, int who)

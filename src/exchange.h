@@ -71,8 +71,9 @@ enum exchange_state {
 	EXCHANGE_BACKGROUND, /* what ol_after has left runs, or will; the connection is done with it */
 };
 
-/* Who answers: OPEN until the handler's side commits a reply (HANDLER) or the loop gives the request up (LOOP). */
-enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_LOOP };
+/* Who answers: OPEN until the handler's side commits a stream (HANDLER), its worker begins to send what it has made
+ * whole (WORKER), or the loop gives the request up (LOOP). */
+enum { CLAIM_OPEN, CLAIM_HANDLER, CLAIM_WORKER, CLAIM_LOOP };
 
 struct query;           /* a decoded query parameter (request.c) */
 struct trailers;
@@ -126,6 +127,10 @@ struct ol_req {
 	struct pull *pull;
 	struct events *events;
 	bool answered;                  /* the connection has sent it all */
+	bool may_send;                  /* its worker, by itself: set before it is queued, */
+	uint64_t lent_turn;             /* in this turn of the loop */
+	struct stream *lent;            /* to its worker, which reads it with CLAIM_WORKER only; else the loop's */
+	struct own_send own;            /* what that has sent */
 	bool error_new;                 /* it is an error that on_error has not been shown */
 	const char *detail;             /* what that error says; NULL for a reply that is none */
 
@@ -186,6 +191,9 @@ bool exchange_given_up(const struct ol_req *r);
 
 /* Claims for `who`: true when it was open, or who's already. */
 CHECKED bool exchange_claim(struct ol_req *r, int who);
+
+/* Its worker has claimed it: its message is on its way, or here. */
+bool exchange_sent_by_worker(const struct ol_req *r);
 
 /* ---- request.c --------------------------------------------------------------------------------------------------- */
 

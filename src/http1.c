@@ -16,7 +16,10 @@
  *
  * After a REFUSE nothing more is taken in (IN_DEAD); the only thing left to do is to drain a reply, which says close.
  *
- * Nothing is allocated; the loop's thread only.
+ * A reply may also be written by another thread (write), between can_lend and written on the loop's: it reads what does
+ * not change while a whole reply is awaited, and writes nothing of the connection's.
+ *
+ * Nothing is allocated; the loop's thread only, but for that.
  */
 #include "http1.h"
 #include "base/clear.h"
@@ -333,11 +336,16 @@ static bool can_discard(const struct http1 *p)
 	return p->body_left <= p->conf->discard_max;
 }
 
+static bool is_draining(const struct http1 *p)
+{
+	return atomic_load_explicit(&p->conf->draining, memory_order_relaxed);
+}
+
 static void begin_reply(struct http1 *p, const struct reply *r)
 {
 	enum http1_framing f = framing(p, r);
 
-	if (r->close || p->conf->draining || f == HTTP1_UNTIL_CLOSE || p->state == IN_DEAD || !can_discard(p))
+	if (r->close || is_draining(p) || f == HTTP1_UNTIL_CLOSE || p->state == IN_DEAD || !can_discard(p))
 		p->keep_alive = false;
 	p->chunked_out = f == HTTP1_CHUNKED;
 	p->reply_begun = true;
@@ -523,6 +531,44 @@ static bool drain(struct proto *proto, struct proto_out *out, size_t budget)
 	return true;
 }
 
+/* ---- outward, on another thread ---------------------------------------------------------------------------------- */
+
+static bool can_lend(const struct proto *proto)
+{
+	const struct http1 *p = container_of(proto, const struct http1, proto);
+
+	return p->state == IN_DONE && !p->reply_begun && !p->continue_due && can_discard(p);
+}
+
+/* Reads only what stays as it is while the stream is lent. */
+static size_t write_reply(const struct proto *proto, const struct reply *r, const char *date, char *dst, size_t n,
+	bool *close)
+{
+	const struct http1 *p = container_of(proto, const struct http1, proto);
+	bool no_body = p->head_only || bodiless(r->status) || r->kind == BODY_NONE;
+	struct slice body = no_body ? (struct slice){ dst, 0 } : r->body.bytes;
+	size_t head;
+
+	if (r->kind != BODY_BYTES && r->kind != BODY_NONE)
+		return 0;
+	*close = r->close || !p->keep_alive || is_draining(p);
+	head = http1_write_head(dst, n, r, framing(p, r), *close, p->minor == 0 && !*close, date);
+	if (head == 0 || body.n > n - head)
+		return 0;
+	if (body.n > 0)
+		memcpy(dst + head, body.p, body.n);
+	return head + body.n;
+}
+
+static void written(struct proto *proto, bool close)
+{
+	struct http1 *p = of(proto);
+
+	p->keep_alive = !close;
+	p->reply_begun = p->reply_done = true;
+	p->out_state = OUT_DONE;
+}
+
 /* ---- the stream -------------------------------------------------------------------------------------------------- */
 
 static void resume(struct proto *proto, struct stream *s)
@@ -567,6 +613,9 @@ static const struct proto_ops ops = {
 	.stream_end = stream_end,
 	.want_read = want_read,
 	.idle = idle,
+	.can_lend = can_lend,
+	.write = write_reply,
+	.written = written,
 };
 
 void http1_init(struct http1 *p, const struct http1_conf *conf)

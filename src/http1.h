@@ -3,6 +3,7 @@
 #define OL_HTTP1_H
 
 #include "proto.h"
+#include <stdatomic.h>
 
 /* The same for all connections of a loop.  fields is scratch for fields_max fields plus as many trailers; a head
  * event points into it until the next feed of any connection of the loop. */
@@ -11,7 +12,8 @@ struct http1_conf {
 	uint32_t head_max;      /* bytes of request line and fields, CRLFs included; over it 431.  Default 16384 */
 	uint32_t fields_max;    /* over it 431.  Default 100 */
 	uint32_t discard_max;   /* an unread body is thrown away up to here to keep the connection.  Default 65536 */
-	bool draining;          /* set while connections should go: replies say Connection: close */
+	_Atomic bool draining;  /* set while connections should go: replies say Connection: close.  Relaxed, as a reply
+				 * that is being written by another thread may not hear of it any more */
 	struct head_field *fields;  /* 2 * fields_max of them */
 };
 

@@ -15,11 +15,12 @@
  * or parked: a receive that found no buffer, on `starved`, and an accept that found no room for a descriptor, on
  * `resting`.  io->node is linked exactly while an operation is parked or something is due, so a parked operation can be
  * ended here.  An operation that the kernel ended early, as a multishot is when the completion queue overflows, is
- * started again without its owner's noticing.  After loop_close every completion only counts down; at 0 the descriptor
- * is closed (only then, so that nothing submitted can meet a successor of that number) and `released` is due at the end
- * of the turn.
+ * started again without its owner's noticing.  After loop_close every completion only counts down; at 0, and when it is
+ * lent to nobody, the descriptor is closed (only then, so that nothing submitted can meet a successor of that number)
+ * and `released` is due at the end of the turn.
  *
- * All of it runs on the loop's thread but loop_post.  It knows nothing of HTTP, and does not decide who may open what.
+ * All of it runs on the loop's thread but loop_post and loop_sleeps.  It knows nothing of HTTP, and does not decide who
+ * may open what.
  */
 #include "loop_backend.h"
 
@@ -133,6 +134,12 @@ void loop_post(struct loop *l, struct loop_msg *m)
 		l->backend->wake(l);
 }
 
+bool loop_sleeps(const struct loop *l)
+{
+	/* Relaxed: it may have changed by the time it is told. */
+	return atomic_load_explicit(&l->inbox, memory_order_relaxed) == LOOP_ARMED;
+}
+
 /* Takes all there is, oldest first. */
 static struct loop_msg *take_inbox(struct loop *l, bool slept)
 {
@@ -233,11 +240,13 @@ static bool retry_starved(struct loop *l)
 	return !list_empty(&l->starved);
 }
 
-/* Nothing is in flight any more. */
-static void closed(struct loop_io *io)
+/* To be asked whenever one of these may have become true: nothing is in flight any more, and fd is nobody else's. */
+static void finish_close(struct loop_io *io)
 {
 	struct loop *l = io->loop;
 
+	if (!io->closing || io->inflight > 0 || io->lent)
+		return;
 	if (io->fd >= 0) {
 		close(io->fd);
 		io->fd = -1;
@@ -441,8 +450,20 @@ void loop_close(struct loop_io *io)
 		io->armed &= (uint8_t)~(LOOP_RECV | LOOP_ACCEPT);
 	}
 	io->loop->backend->close(io->loop, io);
-	if (io->inflight == 0)
-		closed(io);
+	finish_close(io);
+}
+
+void loop_lend(struct loop_io *io)
+{
+	assert(!io->lent && !io->closing);
+	io->lent = true;
+}
+
+void loop_unlend(struct loop_io *io)
+{
+	assert(io->lent);
+	io->lent = false;
+	finish_close(io);
 }
 
 void loop_lend_back(struct loop *l, const struct loop_buf *buf)
@@ -456,8 +477,7 @@ void loop_settled(struct loop_io *io)
 {
 	assert(io->inflight > 0);
 	io->inflight--;
-	if (io->closing && io->inflight == 0)
-		closed(io);
+	finish_close(io);
 }
 
 /* The kernel has ended op although neither its owner nor the peer asked for that. */

@@ -11,7 +11,7 @@
  *  3. Bytes and iovecs handed to loop_send are the backend's until `sent`, also across loop_close.  A receive buffer
  *     is the receiver's from `received` until loop_lend_back.
  *  4. A loop_io's memory is the backend's from the first operation until `released`, which loop_close brings about once
- *     every operation has finished.  Nothing is called for an io after that.
+ *     every operation has finished, and fd is lent to nobody.  Nothing is called for an io after that.
  *  5. Timers live above the seam: one wheel, one deadline passed to wait.  Other threads may call wake alone.
  *  6. Everything else is called on the loop's thread only.
  *
@@ -76,6 +76,7 @@ struct loop_io {
 	bool one;               /* accepting ends with a connection */
 	bool shared;            /* a listener that other loops or processes accept from, too; set before loop_accept */
 	bool exclusive;         /* and somebody looks after clients whom nobody takes; as shared */
+	bool lent;              /* another thread may use fd: loop_lend */
 	void *backend;          /* the backend's own */
 	struct list node;       /* the loop's: starved for buffers, accepting rests, or something is due */
 };
@@ -151,6 +152,9 @@ void loop_stop(struct loop *l);                             /* [loop] */
 /* One turn of loop_run; waits until the deadline at most.  For tests and for draining. */
 int loop_turn(struct loop *l, uint64_t deadline_ns);
 
+/* Whether it waits, and what is posted has to wake it: a hint.  Any thread. */
+bool loop_sleeps(const struct loop *l);
+
 /* Hands m to the loop's thread.  Any thread.  The caller must not touch m afterwards. */
 void loop_post(struct loop *l, struct loop_msg *m);
 
@@ -173,16 +177,20 @@ void loop_recv_stop(struct loop_io *io);                    /* `received` follow
 void loop_stop_ops(struct loop_io *io, unsigned ops);       /* the same for a set of LOOP_* */
 void loop_close(struct loop_io *io);                        /* cancels everything, closes fd, then `released`; once */
 
+/* Until loop_unlend another thread may use fd: it stays open, and `released` does not come, loop_close or not. */
+void loop_lend(struct loop_io *io);
+void loop_unlend(struct loop_io *io);
+
 /* Gives a receive buffer back to the backend. */
 void loop_lend_back(struct loop *l, const struct loop_buf *buf);
 
 /* How long the loop has worked and waited, the present work or wait included.  Any thread; not after loop_free. */
 void loop_load(const struct loop *l, uint64_t now_ns, uint64_t *busy_ns, uint64_t *idle_ns);
 
-/* Turns it has begun.  [loop] */
+/* Turns it has begun.  Any thread; exact on the loop's. */
 static inline uint64_t loop_turns(const struct loop *l)
 {
-	/* Relaxed: the loop's thread wrote it itself. */
+	/* Relaxed: the loop's thread wrote it itself, and others want a number. */
 	return atomic_load_explicit(&l->count.turns, memory_order_relaxed);
 }
 

@@ -9,6 +9,7 @@
 #ifndef OL_PROTO_H
 #define OL_PROTO_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/peer.h"
 #include "base/slice.h"
@@ -102,12 +103,30 @@ struct reply {
 
 struct stream;
 
-/* What a request asks of its connection.  On the loop's thread. */
+struct own_send;
+
+/* What a request asks of its connection.  On the loop's thread, but for send_own. */
 struct stream_ops {
 	void (*reply_ready)(struct stream *s);  /* s->reply is set, or its source has more to lend */
 	void (*want_body)(struct stream *s);    /* the body is awaited now (100-continue), or there is room for more */
 	bool (*is_sending)(const struct stream *s); /* bytes of its connection have not been taken by the kernel */
 	void (*reset)(struct stream *s);        /* break the reply off; with the connection where nothing less can */
+	/* The stream goes to a worker, which may send a small reply by itself: true, and until unlend the connection
+	 * neither sends anything nor goes away.  False where it has something else to send, or something to add. */
+	bool (*lend)(struct stream *s);
+	/* On that worker, which alone may send now: hands r to the kernel, if it is small and made whole, in memory of
+	 * `arena`; o says how far that went. */
+	void (*send_own)(struct stream *s, const struct reply *r, struct arena *arena, struct own_send *o);
+	void (*unlend)(struct stream *s);
+	/* Unlent, with s->reply set, of which the worker has sent something: as reply_ready, for the rest. */
+	void (*own_sent)(struct stream *s, const struct own_send *o);
+};
+
+/* What a worker has sent of its reply by itself. */
+struct own_send {
+	struct slice rest;      /* what the kernel has not taken; the arena's */
+	size_t sent;            /* bytes that it has; 0: none, and the reply is sent as ever */
+	bool close;             /* it says that the connection ends */
 };
 
 /* Only the loop's thread touches a stream, and it goes with its connection: what workers share of a request (who may
@@ -180,6 +199,15 @@ struct proto_ops {
 	void (*stream_end)(struct proto *p, struct stream *s);
 	bool (*want_read)(const struct proto *p);   /* feed would not say BUSY */
 	bool (*idle)(const struct proto *p);        /* between requests: no byte of one has been seen */
+	/* What comes next is the stream's reply, all of it, and can be written elsewhere: p stays as it is until
+	 * `written`, or until that is not to be any more. */
+	bool (*can_lend)(const struct proto *p);
+	/* Meanwhile, on any thread: the text of r as drain would give it; its length, or 0: it is not made whole, or
+	 * longer than n.  *close: it says that the connection ends. */
+	size_t (*write)(const struct proto *p, const struct reply *r, const char *date, char *dst, size_t n,
+		bool *close);
+	/* It stands for what drain would have given. */
+	void (*written)(struct proto *p, bool close);
 };
 
 struct proto {

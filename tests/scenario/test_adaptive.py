@@ -95,7 +95,7 @@ def test_requests_are_counted_in_the_lane_they_ran_in(app):
         return app.metric("http_server_request_duration_seconds_count", route="/work", lane=lane)
 
     runs = promote(app)
-    assert (counted("sync"), counted("async")) == (runs, 1)
+    wait_until(lambda: (counted("sync"), counted("async")) == (runs, 1))
     for _ in range(3):
         assert where(app, "/work") == "loop"
     assert (counted("sync"), counted("async")) == (runs, 4)

@@ -68,7 +68,7 @@ def test_the_control_plane_tells_the_lane_that_holds_and_the_one_declared(gated,
     assert [routes[f"/where/{x}"]["declared"] for x in ("async", "sync", "adaptive")] == ["async", "sync", "adaptive"]
     assert f"--model {model}" in routes["/hello"]["fixed"]
     lane = lanes.pop()
-    assert s.metric("http_server_request_duration_seconds_count", route="/where/sync", lane=lane) == 1
+    wait_until(lambda: s.metric("http_server_request_duration_seconds_count", route="/where/sync", lane=lane) == 1)
     assert s.metric("offloop_route_lane", route="/where/sync", lane=lane) == 1
 
 

@@ -304,6 +304,64 @@ START_TEST(a_reply_says_close_when_client_handler_or_server_want_it)
 }
 END_TEST
 
+/* ---- written elsewhere ------------------------------------------------------------------------------------------- */
+
+/* The same request and reply twice: drained, and written as by a worker. */
+static void ck_written_as_drained(const char *head, const struct reply *r)
+{
+	char text[1000];
+	const char *expected = whole(head, r);
+	bool close = false;
+	size_t n;
+
+	start(head);
+	ck_assert(http.proto.ops->can_lend(&http.proto));
+	n = http.proto.ops->write(&http.proto, r, TRACE_DATE, text, sizeof(text), &close);
+	ck_assert_uint_eq(n, got.n);
+	ck_assert_mem_eq(text, expected, n);
+	ck_assert_int_eq(close, got.close);
+	ck_assert_uint_eq(http.proto.ops->write(&http.proto, r, TRACE_DATE, text, n - 1, &close), 0);
+	http.proto.ops->written(&http.proto, close);
+	ck_assert(!http.proto.ops->can_lend(&http.proto));
+	http.proto.ops->stream_end(&http.proto, &http.stream);
+	ck_assert_int_eq(http.proto.ops->want_read(&http.proto), !close);
+}
+
+START_TEST(what_is_written_elsewhere_is_what_would_have_been_drained)
+{
+	static const char *const heads[] = { GET_1_1, GET_1_0, KEEP_1_0, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" };
+	struct reply_field field = { NULL, SLICE("X-A"), SLICE("1") };
+	struct reply replies[] = { hello, hello, hello, { .status = 204 }, { .status = 304 }, { .status = 404 },
+		{ .status = 200, .kind = BODY_BYTES } };
+
+	replies[1].fields = &field;
+	replies[2].close = true;
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
+		for (size_t k = 0; k < sizeof(replies) / sizeof(replies[0]); k++)
+			ck_written_as_drained(heads[i], &replies[k]);
+	conf.draining = true;
+	ck_written_as_drained(GET_1_1, &hello);
+	conf.draining = false;
+}
+END_TEST
+
+START_TEST(what_is_not_whole_or_not_alone_is_not_written_elsewhere)
+{
+	struct body_chain chain = { NULL, SLICE("Hello") };
+	struct reply r = { .status = 200, .kind = BODY_CHAIN, .body.chain = &chain, .length = 5 };
+	char text[1000];
+	bool close;
+
+	start(GET_1_1);
+	ck_assert_uint_eq(http.proto.ops->write(&http.proto, &r, TRACE_DATE, text, sizeof(text), &close), 0);
+	r.kind = BODY_PULL;
+	ck_assert_uint_eq(http.proto.ops->write(&http.proto, &r, TRACE_DATE, text, sizeof(text), &close), 0);
+	start("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+	ck_assert(!http.proto.ops->can_lend(&http.proto));
+}
+END_TEST
+
 /* ---- bodies ------------------------------------------------------------------------------------------------------ */
 
 static char large[10000];
@@ -632,6 +690,8 @@ static Suite *suite(void)
 	tcase_add_test(head, a_reply_to_head_has_the_fields_of_get_and_no_body);
 	tcase_add_test(head, a_1_0_client_is_closed_on_unless_it_asks_otherwise);
 	tcase_add_test(head, a_reply_says_close_when_client_handler_or_server_want_it);
+	tcase_add_test(head, what_is_written_elsewhere_is_what_would_have_been_drained);
+	tcase_add_test(head, what_is_not_whole_or_not_alone_is_not_written_elsewhere);
 	tcase_add_test(body, a_small_body_is_copied_and_a_large_one_borrowed);
 	tcase_add_test(body, no_call_drains_much_more_than_its_budget);
 	tcase_add_test(body, a_pulled_body_is_chunked);

@@ -42,6 +42,40 @@ START_TEST(closing_with_everything_armed_gives_one_released_and_the_peer_its_fin
 }
 END_TEST
 
+START_TEST(a_lent_descriptor_stays_open_until_the_loan_is_over)
+{
+	struct loop *l = seen_loop(NULL);
+	struct seen *s;
+	char c;
+	int ends[2];
+
+	make_pair(_i, ends);
+	s = seen_new(l, ends[0]);
+	ck_assert_int_eq(seen_recv(s), 0);
+	seen_settle(l);
+	loop_lend(&s->io);
+	seen_close(s);
+	seen_settle(l);
+	ck_assert_int_eq(s->released, 0);
+	ck_assert_int_eq(send(ends[0], "x", 1, MSG_DONTWAIT), 1);
+	loop_unlend(&s->io);
+	UNTIL(l, s->released);
+	ck_assert_int_eq(recv(ends[1], &c, 1, 0), 1);
+	ck_assert_int_eq(recv(ends[1], &c, 1, 0), 0);
+	close(ends[1]);
+	seen_free(s);
+	make_pair(_i, ends);
+	s = seen_new(l, ends[0]);
+	loop_lend(&s->io);
+	loop_unlend(&s->io);
+	seen_settle(l);
+	ck_assert_int_eq(s->released, 0);
+	close(ends[1]);
+	seen_free(s);
+	loop_free(l);
+}
+END_TEST
+
 START_TEST(an_idle_receive_does_not_keep_the_fin_from_the_peer)
 {
 	struct loop *l = seen_loop(NULL);
@@ -456,6 +490,7 @@ int main(void)
 	if ((failed = seen_skip()))
 		return failed;
 	tcase_add_loop_test(t, closing_with_everything_armed_gives_one_released_and_the_peer_its_fin, 0, 2);
+	tcase_add_loop_test(t, a_lent_descriptor_stays_open_until_the_loan_is_over, 0, 2);
 	tcase_add_loop_test(t, an_idle_receive_does_not_keep_the_fin_from_the_peer, 0, 2);
 	tcase_add_test(t, an_io_may_be_closed_in_its_own_callback);
 	tcase_add_loop_test(t, a_receive_that_another_callback_stops_loses_no_bytes, 0, 2);

@@ -524,13 +524,12 @@ static uint64_t metrics_take(unsigned n)
 /* Eight times the routes: were each compared with all, it would be sixty-four times the work. */
 #define CROWD 200       /* three times as many as are let in */
 
-/* That many clients ask for nothing that can be answered; then a probe comes. */
-static void crowd(const char *says, size_t n)
+/* That many clients ask for nothing that can be answered; then probes come.  How long these took. */
+static uint64_t probes_take(const char *says, size_t n)
 {
 	int fds[CROWD];
-	uint64_t began;
+	uint64_t began, took;
 
-	start();
 	receive_buffer = 2048;
 	for (unsigned i = 0; i < CROWD; i++) {
 		fds[i] = connect_to(control_address(control));
@@ -541,9 +540,21 @@ static void crowd(const char *says, size_t n)
 	began = clock_now_ns();
 	for (unsigned i = 0; i < 5; i++)
 		ck_assert_int_eq(get("/livez", "localhost"), 200);
-	ck_assert_uint_lt(clock_now_ns() - began, NS_PER_S);    /* a head alone has two */
+	took = clock_now_ns() - began;
 	for (unsigned i = 0; i < CROWD; i++)
 		close(fds[i]);
+	return took;
+}
+
+/* The best of three: a busy machine may be slow, but whoever waited for the crowd would do so each time. */
+static void crowd(const char *says, size_t n)
+{
+	uint64_t best = NEVER, took;
+
+	start();
+	for (int i = 0; i < 3 && best >= NS_PER_S; i++)
+		best = (took = probes_take(says, n)) < best ? took : best;
+	ck_assert_uint_lt(best, NS_PER_S);      /* a head alone has two */
 	drain();
 }
 

@@ -511,7 +511,7 @@ void dispatch_head(struct dispatch *d, struct stream *s, const struct head *h)
 	metric_add(d->metrics, METRIC_REQUESTS, 1);
 	if (!r)
 		s->ops->reset(s);
-	else if (d->nlive > d->shared->requests_max)
+	else if (dispatch_is_crowded(d))
 		dispatch_shed(r, "Too many requests are in flight");
 	else
 		find_route(r);

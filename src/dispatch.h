@@ -68,6 +68,7 @@ struct dispatch {
 	uint64_t tell_stalled_ns;           /* when the log may be told so again */
 	struct list spare;                  /* exchanges that serve the next requests */
 	unsigned nlive, nspare;
+	struct ol_req *lent;                /* the one whose worker may send its reply itself; NULL: none */
 	pthread_mutex_t nesting;            /* guards `nested` and `told` of its exchanges */
 	struct list after;                  /* exchanges whose reply is over and whose work for after it is not */
 	unsigned nafter;                    /* of those; not among nlive */

@@ -51,6 +51,8 @@ void dispatch_await(struct ol_req *r);
 void dispatch_lend(struct ol_req *r);
 /* On its worker, when all else is done: sends the reply, if it may. */
 void dispatch_send_own(struct ol_req *r);
+/* More requests are in flight than may be, without one whose client may have its reply already. */
+bool dispatch_is_crowded(const struct dispatch *d);
 /* It will not, or has. */
 static inline void dispatch_unlend(struct ol_req *r)
 {
@@ -59,6 +61,7 @@ static inline void dispatch_unlend(struct ol_req *r)
 	if (!s)
 		return;
 	r->lent = NULL;
+	r->home->lent = NULL;
 	s->ops->unlend(s);
 }
 

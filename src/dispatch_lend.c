@@ -15,29 +15,38 @@
  * What the kernel did not take, all of the reply or its end, the loop sends.  So no byte is sent twice, and none of
  * another reply can come between: the next request of the connection begins when the message has come.  What is counted
  * and logged of a request, and what ol_after has left, comes behind that message too, so a little after the client has
- * its reply.
+ * its reply; what others may be refused for meanwhile is counted without it, or makes that it is not lent.  The send is
+ * not the handler's time.
  *
- * dispatch_lend and dispatch_unlend on the loop, dispatch_send_own on the worker.  r->lent is the loop's, but for a
- * worker that has won the claim: from then on until its message the loop leaves it as it is.
+ * dispatch_send_own on the worker, the rest on the loop, which has one request lent at most.  r->lent is the loop's,
+ * but for a worker that has won the claim: from then on until its message the loop leaves it as it is.
  */
 #include "dispatch_internal.h"
 
-/* Its places are given back behind its message.  Where there is one alone its client, answered before that, could be
- * refused for the request it has just had answered. */
-static bool holds_the_only_place(const struct ol_req *r)
+/* What it holds until its message comes.  Its client, answered before that, could be refused for the request it has
+ * just had answered: for want of a place on its route, or of memory for bodies. */
+static bool holds_what_others_want(const struct ol_req *r)
 {
-	return r->counted_inflight || r->home->shared->requests_max == 1;
+	return r->counted_inflight || r->head.has_body;
 }
 
 void dispatch_lend(struct ol_req *r)
 {
 	struct stream *s = r->stream;
 
-	if (r->in || holds_the_only_place(r) || !s->ops->lend(s))
+	if (holds_what_others_want(r) || !s->ops->lend(s))
 		return;
 	r->lent = s;
 	r->lent_turn = loop_turns(r->home->loop);
 	r->may_send = true;
+	r->home->lent = r;
+}
+
+bool dispatch_is_crowded(const struct dispatch *d)
+{
+	unsigned answered = d->lent && exchange_sent_by_worker(d->lent);
+
+	return d->nlive - answered > d->shared->requests_max;
 }
 
 /* Its loop is asleep, or in the turn in which it has handed r over: that turn begins with that, and then it goes to
@@ -51,7 +60,11 @@ static bool loop_is_idle(const struct ol_req *r)
 
 void dispatch_send_own(struct ol_req *r)
 {
+	uint64_t began_ns;
+
 	if (r->streaming || !loop_is_idle(r) || !exchange_claim(r, CLAIM_WORKER))
 		return;
+	began_ns = clock_now_ns();
 	r->lent->ops->send_own(r->lent, &r->reply, &r->arena, &r->own);
+	pool_aside(clock_now_ns() - began_ns);
 }

@@ -104,6 +104,7 @@ struct worker {
 	bool in_job;
 	unsigned blocks;                        /* pool_block_begin without its end */
 	unsigned jobs;                          /* begun, counted to know which to sample */
+	uint64_t aside_ns;                      /* of this one, not to be counted */
 	struct pool_lost lost;                  /* given up, their `expired` not yet called */
 };
 
@@ -351,7 +352,8 @@ static uint64_t work(struct pool *p, struct worker *w, struct pool_job *job, uin
 	}
 	p->running--;
 	pool_places_leave(&p->places, 1);
-	book_run(p, tag, end - now);
+	book_run(p, tag, end - now - w->aside_ns);
+	w->aside_ns = 0;
 	if (sampled)
 		pool_kind_sampled(&p->kinds[tag], slept > 0);
 	return end;
@@ -672,6 +674,12 @@ void pool_on_stack(const void *low, const void *high)
 {
 	if (self)
 		work_on_stack(&self->line, low, high);
+}
+
+void pool_aside(uint64_t ns)
+{
+	if (self && self->in_job)
+		self->aside_ns += ns;
 }
 
 void pool_block_begin(void)

@@ -107,6 +107,10 @@ uint64_t pool_expire(struct pool *p, uint64_t now_ns);
 void pool_block_begin(void);
 void pool_block_end(void);
 
+/* So much of what the job that the calling worker runs has taken was not its own work: it is not counted as run.  No
+ * effect on other threads. */
+void pool_aside(uint64_t ns);
+
 /* Takes a queued job back: true, and run will never be called; false when it runs, has run, or was not queued (not yet
  * spliced).  Any thread; the caller must know that the job's memory is alive. */
 CHECKED bool pool_drop(struct pool *p, struct pool_job *job);

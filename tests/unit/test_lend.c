@@ -69,6 +69,7 @@ static int quick(ol_req *r)
 
 static const struct ol_route routes[] = {
 	OL_GET("/own", .sync = hold),
+	OL_POST("/own", .sync = hold),
 	OL_GET("/late", .sync = hold, .timeout = LIMIT_MS),
 	OL_GET("/single", .sync = hold, .max_inflight = 1),
 	OL_GET("/quick", .async = quick),
@@ -336,12 +337,44 @@ START_TEST(a_reply_of_a_route_with_counted_places_is_sent_by_the_loop)
 }
 END_TEST
 
-START_TEST(a_reply_of_a_loop_that_takes_one_request_is_sent_by_it)
+/* Nor is one that has its answer counted before that is booked. */
+START_TEST(who_has_been_answered_may_ask_again_though_a_loop_takes_one_request)
 {
-	struct script_peer *p;
+	struct script_peer *p, *again;
 
 	rooms.shared.requests_max = 1;
 	p = ask(GET("/own"));
+	again = script_connect(rooms.loop);
+	turn(&rooms);
+	end_asleep();
+	ck_assert(is_own(own()));
+	script_give(again, GET("/quick"), strlen(GET("/quick")));
+	UNTIL(&rooms, is_over());
+	turn(&rooms);
+	ck_assert_msg(heard_of(again, "quick\n"), "%s", heard(again));
+	ck_assert_str_eq(heard(p), "");
+}
+END_TEST
+
+START_TEST(a_reply_beside_which_the_loop_takes_no_more_requests_keeps_its_place)
+{
+	struct script_peer *second;
+
+	rooms.shared.requests_max = 1;
+	(void)ask(GET("/own"));
+	second = script_connect(rooms.loop);
+	turn(&rooms);
+	script_give(second, GET("/quick"), strlen(GET("/quick")));
+	UNTIL(&rooms, heard_of(second, "503"));
+	end_asleep();
+	UNTIL(&rooms, is_over());
+}
+END_TEST
+
+START_TEST(a_reply_to_a_request_with_a_body_is_sent_by_the_loop)
+{
+	struct script_peer *p = ask("POST /own HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+
 	end_asleep();
 	UNTIL(&rooms, is_over());
 	turn(&rooms);
@@ -506,7 +539,9 @@ int main(void)
 	tcase_add_test(left, a_loop_that_is_awake_sends_it);
 	tcase_add_test(left, a_reply_beside_others_is_sent_by_the_loop);
 	tcase_add_test(left, a_reply_of_a_route_with_counted_places_is_sent_by_the_loop);
-	tcase_add_test(left, a_reply_of_a_loop_that_takes_one_request_is_sent_by_it);
+	tcase_add_test(left, who_has_been_answered_may_ask_again_though_a_loop_takes_one_request);
+	tcase_add_test(left, a_reply_beside_which_the_loop_takes_no_more_requests_keeps_its_place);
+	tcase_add_test(left, a_reply_to_a_request_with_a_body_is_sent_by_the_loop);
 	tcase_add_test(left, what_is_long_or_streamed_is_sent_by_the_loop);
 	tcase_add_loop_test(left, what_the_kernel_does_not_take_is_sent_by_the_loop, 0, 6);
 	tcase_add_loop_test(left, a_send_that_fails_is_tried_again_by_the_loop, 0, 2);

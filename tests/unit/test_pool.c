@@ -357,6 +357,37 @@ START_TEST(statistics_tell_who_runs_who_waits_and_who_had_to_wait)
 }
 END_TEST
 
+static void run_and_set_aside(struct pool_job *job)
+{
+	uint64_t began = clock_now_ns();
+
+	enter(job);
+	usleep(5000);
+	atomic_fetch_sub(&inside, 1);
+	atomic_fetch_add(&ended, 1);
+	if (job != jobs)
+		pool_aside(clock_now_ns() - began);
+}
+
+START_TEST(what_a_job_sets_aside_is_not_counted_as_run)
+{
+	uint64_t run_ns;
+
+	pool_aside(NS_PER_S);                   /* no effect here */
+	make_pool(1, 20, 0);
+	submit(0, 1, run_and_set_aside);
+	EVENTUALLY(stats().done == 1);
+	run_ns = stats().run_ns;
+	ck_assert_uint_ge(run_ns, 5 * NS_PER_MS);
+	submit(1, 1, run_and_set_aside);
+	EVENTUALLY(stats().done == 2);
+	ck_assert_uint_lt(stats().run_ns - run_ns, 5 * NS_PER_MS);
+	submit(0, 1, run_and_set_aside);        /* it is of one job only */
+	EVENTUALLY(stats().done == 3);
+	ck_assert_uint_ge(stats().run_ns - run_ns, 5 * NS_PER_MS);
+}
+END_TEST
+
 static void run_for_a_while(struct pool_job *job)
 {
 	uint64_t until = clock_now_ns() + (uint64_t)(job - jobs) * 500;
@@ -480,6 +511,7 @@ int main(void)
 	tcase_add_test(limit, raising_the_limit_starts_waiters_in_the_order_in_which_they_came);
 	tcase_add_test(limit, a_token_is_held_until_the_work_has_returned);
 	tcase_add_test(limit, threads_that_resize_at_once_let_no_more_start_than_the_highest_limit);
+	tcase_add_test(limit, what_a_job_sets_aside_is_not_counted_as_run);
 	tcase_add_test(limit, statistics_tell_who_runs_who_waits_and_who_had_to_wait);
 	tcase_add_loop_test(limit, no_sequence_of_resizes_lets_more_jobs_start_than_the_limit, 0, 4);
 

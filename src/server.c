@@ -347,7 +347,8 @@ static void on_deaf(struct timer *t)
 	struct server_loop *l = container_of(t, struct server_loop, close_listener);
 	uint64_t now = l->loop->now_ns;
 
-	if (l->one && l->deaf && engaged(l)) { /* the backlog waits for that */
+	/* The backlog waits for that, and where that has just ended nobody has looked at the backlog yet. */
+	if (l->one && l->deaf && (engaged(l) || !(l->listener.armed & LOOP_ACCEPT))) {
 		l->deaf_ns = now;
 		l->backlog = true;
 	}

@@ -252,8 +252,7 @@ def test_a_short_stop_in_the_middle_of_a_short_sleep_blames_no_route(serve, guar
             server.process.send_signal(signal.SIGCONT)
             assert c.reply().status == 200
             time.sleep(0.005 * (n % 3))     # the monitor sleeps meanwhile, or not
-    blamed = [s for s in latest(server) if s["name"]]
-    assert len(blamed) <= (0 if PLAIN else 1), blamed   # under ThreadSanitizer a look can take as long as the stop
+    assert [s for s in latest(server) if s["name"]] == []
     assert "route moved" not in server.log
 
 

@@ -312,6 +312,18 @@ def wait_until(condition, seconds=PATIENCE):
         time.sleep(0.005)
 
 
+def freeze(pid):
+    """Stops a process, and returns when each of its threads has stopped: the signal reaches them one after the other."""
+    def halted(stat):
+        try:
+            return stat.read_text().rsplit(")", 1)[1].split()[0] == "T"
+        except (FileNotFoundError, ProcessLookupError):     # the thread has ended since it was listed
+            return True
+
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(halted(stat) for stat in pathlib.Path("/proc", str(pid), "task").glob("*/stat")))
+
+
 def have_uring():
     return subprocess.run([str(BUILD / "tests" / "have_uring")], check=False).returncode == 0
 

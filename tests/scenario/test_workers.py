@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import PATIENCE, get, wait_until
+from conftest import PATIENCE, freeze, get, wait_until
 from test_process import complaint, run
 
 
@@ -156,7 +156,7 @@ def test_a_worker_that_is_frozen_keeps_nobody(serve):
     """Whom the kernel wakes for a client need not be able to take it.  Nor does that one miss its end."""
     app = serve("workerapp", "--workers", "3")
     frozen = workers(app)[1][0]
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(frozen)
     for _ in range(10):
         assert answering(app) != frozen
     app.terminate()
@@ -415,7 +415,7 @@ def test_one_that_does_not_end_by_itself_is_killed(serve):
     """After the grace and 5 s."""
     app = serve("workerapp", "--workers", "2", "--grace", "0")
     frozen = workers(app)[1][0]
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(frozen)
     assert app.stop(expect=None) == 1
     assert f"a worker did not end within its grace: killing it worker=1 pid={frozen}\n" in app.log
     assert not alive(frozen) and app.log.count("on_stop in") == 1
@@ -424,7 +424,7 @@ def test_one_that_does_not_end_by_itself_is_killed(serve):
 def test_one_that_was_killed_as_it_left_alone_is_not_held_against_the_end(serve):
     app = serve("workerapp", "--workers", "2", "--grace", "0")
     frozen = workers(app)[1][0]
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(frozen)
     app.process.send_signal(signal.SIGTTOU)
     app.wait_log(f"a worker did not end within its grace: killing it worker=1 pid={frozen}\n")
     wait_until(lambda: not alive(frozen))
@@ -550,7 +550,7 @@ def half_started(serve, tmp_path, while_halted=lambda app: None, env=None):
     gate.touch()
     app = serve("workerapp", "--workers", "2", "--wait-if", gate, wait=False, env=env)
     app.wait_log("on_start in")
-    app.process.send_signal(signal.SIGSTOP)     # so that it does not start the second before there is a gate again
+    freeze(app.process.pid)     # so that it does not start the second before there is a gate again
     gate.unlink()
     app.wait_log("listening on .*worker=0")
     gate.touch()

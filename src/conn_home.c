@@ -109,9 +109,10 @@ bool conn_close_idle(struct conn_home *h)
 	return false;
 }
 
+/* One that lingers is not meant: its client may not have read its reply yet, and a reset could lose it. */
 static bool has_no_head(const struct conn *c)
 {
-	return c->awaits == AWAIT_IDLE || c->awaits == AWAIT_HEAD || c->awaits == AWAIT_LINGER;
+	return c->awaits == AWAIT_IDLE || c->awaits == AWAIT_HEAD;
 }
 
 static bool is_kept_waiting(const struct conn *c)

@@ -489,6 +489,22 @@ START_TEST(lingering_reads_on_although_input_had_been_stopped)
 }
 END_TEST
 
+START_TEST(one_that_lingers_is_broken_off_after_those_whose_head_has_not_come)
+{
+	struct script_peer *lingers = say(&rooms, NULL, "bad\r\n\r\n"), *starts;
+
+	ck_assert(heard_of(lingers, "HTTP/1.1 400 "));
+	starts = say(&rooms, NULL, "GET /he");
+	ck_assert(conn_break_off(&rooms.home));
+	turn(&rooms);
+	ck_assert(starts->closed && !lingers->closed);
+	ck_assert(conn_break_off(&rooms.home));
+	turn(&rooms);
+	ck_assert(lingers->closed);
+	ck_assert(!conn_break_off(&rooms.home));
+}
+END_TEST
+
 /* ---- operations that cannot be started --------------------------------------------------------------------------- */
 
 START_TEST(the_nth_operation_may_fail_to_start)
@@ -552,6 +568,7 @@ int main(void)
 	tcase_add_test(one, a_fault_in_a_body_is_told_at_once_to_a_handler_that_has_begun_its_reply);
 	tcase_add_test(one, a_fault_in_a_streamed_body_is_answered_by_what_the_handler_returns);
 	tcase_add_test(one, lingering_reads_on_although_input_had_been_stopped);
+	tcase_add_test(one, one_that_lingers_is_broken_off_after_those_whose_head_has_not_come);
 	tcase_add_test(one, a_stream_that_breaks_off_is_reset_and_not_ended);
 	tcase_add_test(ops, the_nth_operation_may_fail_to_start);
 	return rooms_suite("conn_end", all, sizeof(all) / sizeof(all[0]));

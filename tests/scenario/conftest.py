@@ -89,9 +89,14 @@ class Server:
                     raise AssertionError(f"no {pattern!r} in the log:\n{self.log}")
                 self.changed.wait(0.5)
 
+    def wait_workers(self):
+        """All workers serve, and each has said so: on a busy machine its line comes behind the supervisor's."""
+        workers = self.wait_log(r"serving on .*workers\W+(\d+)").group(1)
+        self.wait_log(rf"(?s)(?:listening on .*?){{{workers}}}")
+
     def wait_ready(self):
         if "--workers" in self.args:
-            self.wait_log("serving on")
+            self.wait_workers()
         line = self.wait_log(r"listening.*").group(0)
         if not self.unix:
             self.port = int(re.search(r"127\.0\.0\.1:(\d+)", line).group(1))

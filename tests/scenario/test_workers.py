@@ -107,7 +107,7 @@ def test_each_has_a_control_plane_of_its_own(serve, tmp_path):
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_each_line_says_which_of_them_wrote_it(serve, form):
     app = serve("workerapp", "--workers", "2", "--access-log", "--log-format", form, wait=False)
-    app.wait_log("serving on")
+    app.wait_workers()
     app.port = int(re.search(r"listening on http://127\.0\.0\.1:(\d+)", app.log).group(1))
     answering(app)
     app.stop()
@@ -124,6 +124,7 @@ def test_ports_of_control_planes_follow_each_other(serve):
         app = serve("workerapp", "--workers", "3", "--control", f"127.0.0.1:{base}", wait=False)
         wait_until(lambda: "serving on" in app.log or app.closed)
         if "serving on" in app.log:
+            app.wait_workers()
             assert {i: port for i, (_, port) in workers(app).items()} == {0: base, 1: base + 1, 2: base + 2}
             return
     raise AssertionError("no free ports")

@@ -10,8 +10,8 @@
  * guardian ends them, and removes what they ran.  Both files are tried before anything is measured, so that no run is
  * lost to a misspelt folder, and at the end both are written, whatever becomes of the first.
  *
- * Exit status: 0, whatever came of single cells; 1 when it could not begin, or a file could not be written; 2 for wrong
- * options; 128 and the signal's number when one stopped it.
+ * Exit status: 0, whatever came of single cells; 1 when it could not begin, no cell could be measured, or a file could
+ * not be written; 2 for wrong options; 128 and the signal's number when one stopped it.
  */
 #include "base/clock.h"
 #include "cli/cli.h"
@@ -349,6 +349,17 @@ static void fini(struct lab_run *run)
 	json_decref(run->report);
 }
 
+static bool has_measured(const json_t *report)
+{
+	const json_t *cell;
+	size_t i;
+
+	json_array_foreach(json_object_get(report, "cells"), i, cell)
+		if (strcmp(json_string_value(json_object_get(cell, "status")), "measured") == 0)
+			return true;
+	return false;
+}
+
 /* The exit status. */
 static int lab(struct lab_run *run, int argc, char **argv)
 {
@@ -369,7 +380,12 @@ static int lab(struct lab_run *run, int argc, char **argv)
 		rc = write_files(run);
 	if (stop_signal)
 		return 128 + stop_signal;
-	return rc ? 1 : 0;
+	if (rc)
+		return 1;
+	if (has_measured(run->report))
+		return 0;
+	fprintf(stderr, "offloop lab: nothing could be measured: each cell of the report says why\n");
+	return 1;
 }
 
 static int run(int argc, char **argv)

@@ -161,7 +161,8 @@ def test_a_server_that_dies_is_a_cell_that_says_how(lab):
     run = lab("--rounds", 50, "--secs", 0.2, "--only", "asgi", "--workloads", "cpu")
     wait_until(lambda: servers_of(run.process.pid))
     os.kill(servers_of(run.process.pid).pop(), signal.SIGKILL)
-    run.end()
+    run.end(1)
+    assert run.said.endswith("offloop lab: nothing could be measured: each cell of the report says why\n"), run.said
     cell = run.cell("asgi", "cpu")
     assert cell["status"] == "failed" and cell["rounds"] == []
     assert cell["why"] in ("it ended under the load by signal 9", "it ended at its start by signal 9")
@@ -229,7 +230,7 @@ def without_uring(lab, backend, *args, prefix=()):
 
 def test_a_server_that_cannot_start_is_a_cell_that_says_why(lab):
     run = without_uring(lab, "uring")
-    run.end()
+    run.end(1)
     cell = run.cell("hybrid", "trivial")
     assert cell["status"] == "failed" and cell["rounds"] == []
     assert "it ended at its start" in cell["why"] and "use --backend libevent" in cell["why"]
@@ -238,7 +239,7 @@ def test_a_server_that_cannot_start_is_a_cell_that_says_why(lab):
 def test_servers_are_quoted_though_the_lab_has_no_streams(lab):
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
     run = without_uring(lab, "uring", "--only", "hybrid,asgi,wsgi", prefix=closed)
-    run.end()
+    run.end(1)
     assert all("use --backend libevent" in cell["why"] for cell in run.report["cells"]), run.report["cells"]
 
 

@@ -6,9 +6,8 @@
  * As in control_metrics.c a template that several methods share is one sample, shown where the first of them stands.
  * What is of no route (work of ol_post whose request has gone; stalls nobody is blamed for) is route="none".
  *
- * A ratio needs two moments.  Each scrape takes the loops' times, and tells what share of the time they worked since an
- * earlier scrape at least a second ago (before there is one: since they started), so that nothing wakes up for it in
- * between and two who scrape do not spoil each other's figures.
+ * How busy the loops are is told as counters, from which each who asks makes shares of the time since he last did; and
+ * as a share of the last ten seconds, for who asks but once (server_load.c).
  *
  * The control loop's thread only: it is the one that answers.
  */
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "crew.h"
 #include "loop.h"
+#include "server_load.h"
 #include "stall.h"
 #include "watch.h"
 
@@ -24,21 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RATIO_NS NS_PER_S
-
-struct load {
-	uint64_t at_ns, busy_ns, idle_ns;   /* idle: in its wait, where the kernel may send and receive for it */
-	uint64_t cpu_ns;                    /* of its thread, that included */
-};
-
-/* Of one loop: the moment a ratio is told since, and a later one that takes its place when it is old enough. */
-struct loop_loads {
-	struct load base, next;
-};
-
 struct control_watch {
 	const ol_server *server;
-	struct loop_loads *loads;
 	unsigned loops;
 	struct stall latest[STALL_KEPT];
 };
@@ -53,61 +40,51 @@ struct control_watch *control_watch_new(const ol_server *s)
 		return NULL;
 	w->server = s;
 	w->loops = info.loops;
-	w->loads = calloc(info.loops, sizeof(*w->loads));
-	if (w->loads)
-		return w;
-	free(w);
-	return NULL;
+	return w;
 }
 
 void control_watch_free(struct control_watch *w)
 {
-	if (!w)
-		return;
-	free(w->loads);
 	free(w);
 }
 
 /* ---- loops ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t grown(uint64_t now, uint64_t before)
+enum load_figure { LOAD_BUSY, LOAD_IDLE, LOAD_SHARE };
+
+static double load_figure(const struct loop_load *l, enum load_figure which)
 {
-	return now > before ? now - before : 0;
+	return which == LOAD_SHARE ? l->share : (double)(which == LOAD_BUSY ? l->busy_ns : l->idle_ns) / 1e9;
 }
 
-/* A loop worked while it ran outside of its wait, on a CPU or not, and while the kernel worked for it inside. */
-static double ratio(struct loop_loads *l, const struct load *now)
+static int load_family(const struct control_watch *w, struct buf *b, enum load_figure which, const char *name,
+	const char *help)
 {
-	uint64_t busy, all, cpu;
-
-	if (l->next.at_ns == 0 || now->at_ns - l->next.at_ns >= RATIO_NS) {
-		l->base = l->next;
-		l->next = *now;
-	}
-	/* what was read in the midst of a turn's end may run back by that turn */
-	busy = grown(now->busy_ns, l->base.busy_ns);
-	all = busy + grown(now->idle_ns, l->base.idle_ns);
-	cpu = grown(now->cpu_ns, l->base.cpu_ns);
-	busy = cpu > busy ? cpu : busy;
-	return busy < all ? (double)busy / (double)all : all > 0;
-}
-
-static int utilization(struct control_watch *w, struct buf *b)
-{
-	static const char name[] = "offloop_loop_utilization_ratio";
-	int rc = metrics_text_family(b, name, METRIC_TYPE_GAUGE,
-		"Share of the time a loop worked, or the kernel for it, since a scrape at least a second ago.");
+	int rc = metrics_text_family(b, name, which == LOAD_SHARE ? METRIC_TYPE_GAUGE : METRIC_TYPE_COUNTER, help);
 
 	for (unsigned i = 0; !rc && i < w->loops; i++) {
-		struct load now = { .at_ns = clock_now_ns(), .cpu_ns = server_loop_cpu_ns(w->server, i) };
+		struct loop_load load = server_load_of(server_load(w->server), i);
 		char loop[16];
 		const char *const labels[] = { "loop", loop, NULL };
 
 		snprintf(loop, sizeof(loop), "%u", i);
-		loop_load(server_loop_of(w->server, i), now.at_ns, &now.busy_ns, &now.idle_ns);
-		rc = metrics_text_sample(b, name, labels, ratio(&w->loads[i], &now));
+		rc = metrics_text_sample(b, name, labels, load_figure(&load, which));
 	}
 	return rc;
+}
+
+static int load(const struct control_watch *w, struct buf *b)
+{
+	int rc;
+
+	server_load_look(server_load(w->server));
+	if ((rc = load_family(w, b, LOAD_BUSY, "offloop_loop_busy_seconds_total",
+		"Time a loop worked, on a CPU or not, or the kernel for it.")) ||
+		(rc = load_family(w, b, LOAD_IDLE, "offloop_loop_idle_seconds_total",
+			"Time a loop had nothing to do.")))
+		return rc;
+	return load_family(w, b, LOAD_SHARE, "offloop_loop_utilization_ratio",
+		"Share of the last ten seconds that a loop worked; of other spans the two counters tell.");
 }
 
 static int lag(const struct control_watch *w, struct buf *b)
@@ -261,7 +238,7 @@ int control_watch_metrics(struct control_watch *w, struct buf *b)
 	struct watch *watch = server_watch(w->server);
 	const struct router *r = server_router(w->server);
 	struct stall_book *book = watch ? watch_book(watch) : NULL;
-	int rc = utilization(w, b);
+	int rc = load(w, b);
 
 	if (rc || (rc = lag(w, b)) || !watch)
 		return rc;

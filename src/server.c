@@ -27,6 +27,7 @@
 #include "adviser.h"
 #include "model.h"
 #include "server_crew.h"
+#include "server_load.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -186,13 +187,15 @@ static int make_loop(ol_server *s, unsigned i, bool uring)
 	return metrics_loop_init(&l->metrics, s->endpoints.n);
 }
 
-/* The monitor, unless it is off, and who gives advice. */
+/* The monitor, unless it is off, who gives advice, and what is known of the loops' load. */
 static int make_watch(ol_server *s, char *err, size_t err_n)
 {
 	int rc = s->setup.config->monitor == SWITCH_OFF ? 0 : server_crew_watch(s, &s->endpoints, &s->watch);
 
 	if (rc == 0 && !(s->adviser = adviser_new(s)))
 		rc = -errno;
+	if (rc == 0 && !(s->load = server_load_new(s)))
+		rc = -ENOMEM;
 	return rc < 0 ? fail(err, err_n, "the monitor: %s", strerror(-rc)) : 0;
 }
 
@@ -655,6 +658,7 @@ void server_free(ol_server *s)
 	for (unsigned i = 0; i < s->shared.npools; i++)
 		dispatch_pool_fini(&s->shared.pools[i]);
 	adviser_free(s->adviser);
+	server_load_free(s->load);
 	watch_free(s->watch);
 	for (unsigned i = 0; s->loops && i < s->nloops; i++) {
 		if (s->loops[i].ended)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct adviser;
+struct server_load;
 struct endpoint;
 struct listen;
 
@@ -100,6 +101,7 @@ CHECKED int server_resize(ol_server *s, const char *pool, unsigned threads, unsi
 void server_step(ol_server *s, int threads, const char *by);
 
 struct adviser *server_adviser(const ol_server *s);
+struct server_load *server_load(const ol_server *s);
 const struct server_setup *server_setup(const ol_server *s);        /* what it was made with */
 struct watch *server_watch(const ol_server *s);                     /* NULL: --monitor off */
 const struct loop *server_loop_of(const ol_server *s, unsigned i);  /* for loop_load and its counts */

@@ -2,13 +2,15 @@
  *
  * A pool calls hooks on each of its threads, first and last: there the thread is made known to the monitor's crew, or
  * to nobody when the monitor is off.  The monitor in turn asks here what a pool is called and how busy it is, which
- * takes the pool's lock for a few instructions, and lets the adviser have its look once a second.
+ * takes the pool's lock for a few instructions, and once a second lets the adviser have its look and the loops' load be
+ * read.
  *
  * Threads: joining and leaving on the worker's own; what the monitor asks, on the monitor's.
  */
 #include "server_crew.h"
 #include "adviser.h"
 #include "dispatch.h"
+#include "server_load.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -53,6 +55,7 @@ static void look_at(void *arg, unsigned pool, struct crew_pool *now)
 static void tick(void *arg, uint64_t now_ns)
 {
 	adviser_look(server_adviser(arg), now_ns);
+	server_load_look(server_load(arg));
 }
 
 int server_crew_watch(ol_server *s, struct endpoints *e, struct watch **out)

@@ -103,6 +103,11 @@ struct adviser *server_adviser(const ol_server *s)
 	return s->adviser;
 }
 
+struct server_load *server_load(const ol_server *s)
+{
+	return s->load;
+}
+
 const struct server_setup *server_setup(const ol_server *s)
 {
 	return &s->setup;

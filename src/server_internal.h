@@ -46,6 +46,7 @@ struct ol_server {
 	struct watch *watch;            /* NULL: --monitor off */
 	struct server_crew *crews;      /* by pool */
 	struct adviser *adviser;
+	struct server_load *load;
 	struct server_loop *loops;
 	unsigned nloops;
 	const char *backend;

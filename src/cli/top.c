@@ -155,7 +155,6 @@ static int ask_all(struct top *t, char *err)
 	t->told = told;
 	t->told.now = page;
 	t->told.then = t->npages > 1 ? &t->pages[0] : NULL;
-	t->told.since = t->npages - 1;
 	return 0;
 }
 

@@ -9,8 +9,7 @@
 struct top_told {
 	const char *address;
 	struct figures now;
-	const struct figures *then;                     /* an earlier page of the same process; NULL: there is none, */
-	unsigned since;                                 /* else how many have come since: they follow it in memory */
+	const struct figures *then;                     /* an earlier page of the same process; NULL: there is none */
 	json_t *pools, *routes, *stalls, *advice;       /* NULL: not told of */
 	const char *lost;                               /* NULL, or why there has been no answer since */
 };

@@ -302,21 +302,14 @@ static const struct column loop_columns[] = { { "LOOP", 0, 0, true }, { "BUSY", 
 	{ "FLIGHT", 7, 70, false }, { "FIBERS", 7, 80, false } };
 #define LOOP_COLUMNS (sizeof(loop_columns) / sizeof(loop_columns[0]))
 
-/* What share of the time a loop worked: each page tells since about the one before it, so that this is of the same
- * window as all the rest.  False while there is none. */
+/* What share of the time a loop worked between the two pages, whoever else asks; false while there is one only. */
 static bool busy(const struct top_told *t, struct where loop, double *part)
 {
-	double sum = 0, v;
-	unsigned n = 0;
+	double worked = figures_rate(&t->now, t->then, "offloop_loop_busy_seconds_total", loop);
+	double all = worked + figures_rate(&t->now, t->then, "offloop_loop_idle_seconds_total", loop);
 
-	for (unsigned i = 1; t->then && i <= t->since; i++) {
-		if (!figures_sum(&t->then[i], "offloop_loop_utilization_ratio", loop, &v))
-			continue;
-		sum += v;
-		n++;
-	}
-	*part = n > 0 ? sum / n : 0;
-	return n > 0;
+	*part = all > 0 ? worked / all : 0;
+	return all > 0;
 }
 
 static void loop_line(struct screen *s, const struct top_told *t, const char *loop)

@@ -183,7 +183,7 @@ function tile(id, text, grade, unit) {
 function showTiles(now, then, { stalls }) {
 	const all = requests(now, then), errors = requests(now, then, broken), s = f.seconds(now, then);
 	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
-	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
+	const load = loopsOf(now, then).map(l => l.load).filter(v => v !== null);
 	const away = turnedAway(now, then), held = goingOn(stalls);
 	const p99 = f.atMost(lag, 0.99);
 
@@ -242,7 +242,7 @@ function showCharts(now, then, { stalls }) {
 	const lanes = LANES.map(lane => requests(now, then, labels => labels.lane === lane));
 	const other = requests(now, then, labels => !LANES.includes(labels.lane));      /* of no route */
 	const value = q => (q ? q.value : null);
-	const load = loopsOf(now).map(l => l.load).filter(v => v !== null);
+	const load = loopsOf(now, then).map(l => l.load).filter(v => v !== null);
 	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
 	charts.rate.add(date, [...lanes, other].map(hist => hist.count / f.seconds(now, then)));
 	charts.latency.add(date, lanes.flatMap(hist => [value(f.quantile(hist, 0.99)), value(f.quantile(hist, 0.5))]));
@@ -647,17 +647,17 @@ function makeTables() {
 	], "rate");
 }
 
-function loopsOf(now) {
+function loopsOf(now, then) {
 	return (now.samples.get("offloop_loop_connections") || []).map(({ labels, value }) => ({
 		key: labels.loop, loop: labels.loop, connections: value,
-		load: f.total(now, "offloop_loop_utilization_ratio", { loop: labels.loop }),
+		load: f.share(now, then, "offloop_loop_busy_seconds_total", "offloop_loop_idle_seconds_total", { loop: labels.loop }),
 		flight: f.total(now, "offloop_loop_requests_in_flight", { loop: labels.loop }),
 		fibers: f.total(now, "offloop_loop_fibers", { loop: labels.loop }),
 	}));
 }
 
 function showLoops(now, then) {
-	loopTable.show(loopsOf(now).map(row => {
+	loopTable.show(loopsOf(now, then).map(row => {
 		const lag = f.gained(now, then, "offloop_loop_lag_seconds", labels => labels.loop === row.loop);
 		return { ...row, key: row.loop.padStart(4, "0"), p50: f.quantile(lag, 0.5), p99: f.quantile(lag, 0.99),
 			longest: f.longest(lag) };
@@ -695,7 +695,7 @@ function inUse(now) {
 }
 
 function showRoutes(routes, now, then) {
-	const s = f.seconds(now, then), loops = Math.max(1, loopsOf(now).length);
+	const s = f.seconds(now, then), loops = Math.max(1, loopsOf(now, then).length);
 	const all = templates(routes, now), asked = inUse(now), unused = all.filter(row => !asked.has(row.key)).length;
 	put(byId("unused-count"), `the ${unused} that nobody has asked for`);
 	byId("unused").parentElement.hidden = unused === 0;

@@ -82,6 +82,12 @@ export function rate(now, then, name, wanted = {}) {
 	return Math.max(0, value - (total(then, name, wanted) || 0)) / seconds(now, then);
 }
 
+/* What part of what both counters have gained between two snapshots the first one has; null when that is nothing. */
+export function share(now, then, name, rest, wanted = {}) {
+	const mine = rate(now, then, name, wanted), others = rate(now, then, rest, wanted);
+	return mine + others > 0 ? mine / (mine + others) : null;
+}
+
 export function seconds(now, then) {
 	return Math.max(0.001, (now.at - then.at) / 1000);
 }

@@ -223,7 +223,7 @@ def test_what_is_no_list_is_told_so(body):
 
 def test_numbers_that_are_none_are_left_out():
     page = b'offloop_loop_connections{loop="0"} 1\nhttp_server_request_duration_seconds_count{route="/a"} -nan\n' \
-           b'offloop_requests_total 1e400\noffloop_loop_utilization_ratio{loop="0"} NaN\n'
+           b'offloop_requests_total 1e400\noffloop_loop_busy_seconds_total{loop="0"} NaN\n'
     with serving(lambda path: page if path == b"/metrics" else b"[]") as address:
         status, text, error = run(address)
     assert (status, error) == (0, "")
@@ -261,13 +261,15 @@ def test_a_route_has_its_own_figures_whatever_it_is_called():
     assert [round(rate / rates[3]) for rate in rates] == [4, 3, 2, 1], rates
 
 
-def test_how_busy_a_loop_was_is_of_the_same_window_as_its_longest_lag():
-    """Of all pages since the first, each of which tells about the time before it."""
-    shares = iter([0.99, 0.9, 0.2])
+def test_how_busy_a_loop_was_is_of_its_own_pages_alone():
+    """By what the counters have grown since the first of them; the share that is told beside them is of another time."""
+    times = iter([(1, 1), (1.9, 1.1), (2.1, 1.9)])
 
     def page():
-        return (f'offloop_loop_connections{{loop="0"}} 1\n'
-                f'offloop_loop_utilization_ratio{{loop="0"}} {next(shares)}\n').encode()
+        busy, idle = next(times)
+        return (f'offloop_loop_connections{{loop="0"}} 1\noffloop_loop_utilization_ratio{{loop="0"}} 0.01\n'
+                f'offloop_loop_busy_seconds_total{{loop="0"}} {busy}\n'
+                f'offloop_loop_idle_seconds_total{{loop="0"}} {idle}\n').encode()
 
     with socket.create_server(("127.0.0.1", 0)) as s:
         def answer():

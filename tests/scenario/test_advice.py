@@ -175,7 +175,7 @@ def test_a_worker_that_hangs_is_named_with_its_route_and_call(gate):
         assert re.match(r"^read\(fd \d+, .*/gate\)$", stall["syscall"])
         if PLAIN:
             assert any(f["at"].startswith("wait_at_gate+0x") and not f["probable"] for f in stall["stack"]), stall["stack"]
-        assert gate.metric("offloop_pool_stalls_total", pool="db", route="/gate") == 1
+        wait_until(lambda: gate.metric("offloop_pool_stalls_total", pool="db", route="/gate") == 1)     # after it is shown
         gate.wait_log(r'a route holds a thread of its pool route="GET /gate" pool=db held=.*cause=blocked.*syscall="read\(')
         wait_until(lambda: stalls(gate, "worker")[0]["ms"] > stall["ms"])
         gate.wait_log(r'(a route holds a thread.*\s.*){2}')     # at double the age

@@ -41,7 +41,7 @@ def test_ten_connections_serve_a_hundred_clients_on_forty_threads(chain):
     # https://github.com/fastapi/fastapi/issues/3205: there, each dependency and its release is a job of its own.
     clients = ask_many(chain, 100, "/db?hold=1")
     wait_until(lambda: pool(chain, "work")["running"] == 40 and stats(chain)["out"] == 10)
-    assert stats(chain)["handled"] == 10
+    wait_until(lambda: stats(chain)["handled"] == 10)
     assert chain.ask("/let-go?n=100")[0] == 200
     for c in clients:
         assert c.reply().body == b"by a real connection\n"
@@ -110,6 +110,7 @@ def test_what_a_client_that_left_held_is_released(chain, path):
         c.reset()
     wait_until(lambda: chain.metric("offloop_requests_departed_total") == 15)
     wait_until(lambda: pool(chain, "work")["running"] == 0)
+    wait_until(lambda: chain.metric("offloop_loop_requests_in_flight") == 0)    # a fiber that is told goes on a turn later
     s = stats(chain)
     assert s["out"] == 0 and s["acquired"] == s["released"] and s["elsewhere"] == 0
     assert 10 <= s["acquired"] <= 15
@@ -121,10 +122,18 @@ def test_what_a_client_that_left_held_is_released(chain, path):
 
 @pytest.mark.parametrize("path", ["/db/soon", "/a/slot/soon", "/s/slot/soon"])
 def test_what_was_held_past_a_deadline_is_released(chain, path):
-    clients = ask_many(chain, 3, f"{path}?hold=1")
-    for c in clients:
-        assert c.reply().status == 504
-    all_released(chain, 3)
+    """A thread may be so slow to begin that the deadline comes before it holds anything: then they are asked for again."""
+    for _ in range(20):
+        before = stats(chain)["acquired"]
+        for c in ask_many(chain, 3, f"{path}?hold=1"):
+            assert c.reply().status == 504
+            c.s.close()
+        wait_until(lambda: chain.metric("offloop_loop_requests_in_flight") == 0)
+        s = stats(chain)
+        assert (s["out"], s["released"], s["elsewhere"]) == (0, s["acquired"], 0)
+        if s["acquired"] == before + 3:
+            return
+    raise AssertionError(s)
 
 
 def test_a_need_is_overridden_in_a_test(serve):

@@ -11,6 +11,7 @@ import pytest
 
 from conftest import Client, get, promtool, wait_until
 
+FAST = 0.05
 SLOW = bool(os.environ.get("SANITIZERS"))       # nothing is promised of the speed of such builds
 
 
@@ -47,12 +48,16 @@ def client_of(app, loop):
 
 
 def fastest(app, path, tries=1 if SLOW else 5):
-    """Its best of several: the machine may be busy with others."""
-    def once():
+    """Its best of several, up to the first that is fast enough: the machine may be busy with others."""
+    best = None
+    for _ in range(tries):
         start = time.monotonic()
         assert app.ask_control(path)[0] == 200, path
-        return time.monotonic() - start
-    return min(once() for _ in range(tries))
+        took = time.monotonic() - start
+        best = took if best is None else min(best, took)
+        if best < FAST:
+            break
+    return best
 
 
 def test_it_answers_while_every_loop_and_every_worker_is_stuck(serve):
@@ -75,7 +80,7 @@ def test_it_answers_while_every_loop_and_every_worker_is_stuck(serve):
             for path in ("/livez", "/readyz", "/metrics", "/stalls", "/advice", "/routes", "/pools", "/")}
     assert app.metric("offloop_requests_total") == before + 2
     assert all(pool(app, name)["running"] == n for name, (_, n) in fill.items())
-    assert max(took.values()) < 0.05 or SLOW, took
+    assert max(took.values()) < FAST or SLOW, took
     for c in [*each_loop, *stuck]:
         assert c.reply().status == 200
         c.s.close()
@@ -163,15 +168,16 @@ def test_routes_and_pools_are_json(serve):
 
 
 def test_pools_show_what_waits(serve):
-    app = serve("testapp", "--loops", "1")
+    app = serve("queueapp", "--loops", "1")
     with app.client() as runs, app.client() as waits:
-        runs.send(get("/one?ms=600"))
-        wait_until(lambda: pool(app, "one")["running"] == 1)
-        waits.send(get("/one?ms=1"))
-        wait_until(lambda: pool(app, "one")["queued"] == 1)
-        wait_until(lambda: pool(app, "one")["oldest_queued_seconds"] > 0.05)
+        runs.send(get("/hold"))
+        wait_until(lambda: pool(app, "narrow")["running"] == 1)
+        waits.send(get("/note/x"))
+        wait_until(lambda: pool(app, "narrow")["queued"] == 1)
+        wait_until(lambda: pool(app, "narrow")["oldest_queued_seconds"] > 0.05)
+        assert app.ask("/let-go")[0] == 200
         assert runs.reply().status == waits.reply().status == 200
-    wait_until(lambda: pool(app, "one")["done"] == 2)
+    wait_until(lambda: pool(app, "narrow")["done"] == 2)
 
 
 HOSTS = [

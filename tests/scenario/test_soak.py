@@ -1,5 +1,8 @@
 """Some thousand requests of every kind, among clients of the worst kind: then all is as it was."""
+import contextlib
+import json
 import os
+import pathlib
 import random
 import threading
 
@@ -109,11 +112,20 @@ class Guest:
                 self.lot.choice(kinds)(c)
 
 
+def workers(app):
+    """Threads of the pools, with those that are ending: these are counted no more, and still have descriptors."""
+    names, found = [f"ol-{p['name']}" for p in json.loads(app.ask_control("/pools")[1])], 0
+    for task in pathlib.Path(f"/proc/{app.process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):      # it has ended meanwhile
+            found += (task / "comm").read_text().strip() in names
+    return found
+
+
 def quiet(app):
     wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 0)
     wait_until(lambda: app.metric("offloop_loop_connections") == 0)
     wait_until(lambda: app.metric("offloop_loop_fibers") == 0)  # a turn later, where a handler outlived its connection
-    wait_until(lambda: app.metric("offloop_pool_threads") == 0)
+    wait_until(lambda: app.metric("offloop_pool_threads") == workers(app) == 0)
     assert app.metric("offloop_loop_heads_pending") == 0
     assert app.metric("offloop_pool_queued") == 0
     return app.metric("process_resident_memory_bytes"), app.metric("process_open_fds")

@@ -171,8 +171,8 @@ def test_it_shows_advice(app, control):
 def test_what_goes_wrong_is_told_in_one_line():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        free = s.getsockname()[1]
-    said = [run(f"127.0.0.1:{free}"), run("unix:/nonesuch/socket"), run("nonsense"), run("-n", "0"), run("a:1", "b:2")]
+        free = s.getsockname()[1]       # and stays so: it is bound, and nobody listens
+        said = [run(f"127.0.0.1:{free}"), run("unix:/nonesuch/socket"), run("nonsense"), run("-n", "0"), run("a:1", "b:2")]
     assert [s[0] for s in said] == [1, 1, 2, 2, 2]
     assert all(s[1] == "" and s[2].count("\n") == 1 and s[2].startswith("offloop top: ") for s in said)
     assert said[0][2].endswith(f"cannot connect to 127.0.0.1:{free}: Connection refused: "

@@ -8,10 +8,14 @@
 #include "watch.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LIMIT (10 * NS_PER_MS)
@@ -39,6 +43,8 @@ __attribute__((noinline)) void wait_for_end(void)
 	sem_wait(&over);
 	__asm__ volatile("");   /* no tail call */
 }
+
+static _Atomic pid_t worker_tid;
 
 static struct {
 	struct log *log;
@@ -70,6 +76,7 @@ static void look_at_pool(void *arg, unsigned pool, struct crew_pool *now)
 static void *worker(void *unused)
 {
 	(void)unused;
+	atomic_store(&worker_tid, gettid());
 	crew_join(all.crew, 0, &all.line);
 	work_begin(&all.line, 0, clock_now_ns());
 	sem_post(&working);
@@ -77,6 +84,25 @@ static void *worker(void *unused)
 	work_end(&all.line);
 	crew_leave(all.crew, &all.line);
 	return NULL;
+}
+
+/* Until the worker sleeps in its job: one that only waits for a CPU is asked for its frames, and the stall is recorded
+ * before they have come. */
+static void wait_until_asleep(void)
+{
+	char path[64], asleep[64], text[512] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int)atomic_load(&worker_tid));
+	snprintf(asleep, sizeof(asleep), "%d 0x%lx ", SYS_futex, (unsigned long)(uintptr_t)&over);
+	while (strncmp(text, asleep, strlen(asleep)) != 0) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = read(fd, text, sizeof(text) - 1);
+
+		ck_assert_int_gt(n, 0);
+		text[n] = '\0';
+		close(fd);
+		usleep(200);
+	}
 }
 
 /* Looks until the stall is recorded. */
@@ -111,6 +137,7 @@ static void set_up(void)
 	ck_assert_ptr_nonnull(all.crew);
 	pthread_create(&all.worker, NULL, worker, NULL);
 	sem_wait(&working);
+	wait_until_asleep();
 	pthread_create(&all.monitor, NULL, monitor, NULL);
 }
 

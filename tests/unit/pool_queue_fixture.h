@@ -103,6 +103,7 @@ static inline int run_queue_suite(const char *name, TCase *cases[], size_t n, vo
 
 	for (size_t i = 0; i < n; i++) {
 		tcase_add_checked_fixture(cases[i], before, NULL);
+		tcase_set_timeout(cases[i], 60);
 		suite_add_tcase(suite, cases[i]);
 	}
 	srunner_run_all(runner, CK_ENV);

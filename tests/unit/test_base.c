@@ -494,6 +494,7 @@ static TCase *arena_case(void)
 {
 	TCase *t = tcase_create("arena");
 
+	tcase_set_timeout(t, 60);
 	tcase_add_test(t, an_arena_uses_the_memory_it_was_given_first);
 	tcase_add_test(t, memory_too_small_to_align_is_left_alone);
 	tcase_add_test(t, no_bytes_are_still_a_valid_pointer_of_their_own);
@@ -510,6 +511,7 @@ static TCase *buf_case(void)
 {
 	TCase *t = tcase_create("buf");
 
+	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, a_buf_gives_back_what_was_put_in, 0, 4);
 	tcase_add_test(t, a_buf_starts_at_256_bytes_and_doubles);
 	tcase_add_test(t, an_emptied_buf_keeps_its_memory);

@@ -524,6 +524,7 @@ int main(void)
 	tcase_add_loop_test(many, a_random_schedule_agrees_with_a_model, 0, 8);
 	tcase_add_test(many, threads_have_pools_of_their_own);
 	tcase_add_test(many, the_alternate_signal_stack_stays_until_the_threads_last_pool_goes);
+	tcase_set_timeout(one, 60);
 	tcase_set_timeout(many, 120);
 	suite_add_tcase(suite, one);
 	suite_add_tcase(suite, stacks);

@@ -342,6 +342,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("http1: request lines");
 	TCase *line = tcase_create("request line"), *tgt = tcase_create("target");
 
+	tcase_set_timeout(tgt, 60);
 	tcase_add_test(line, a_plain_request_is_understood);
 	tcase_add_test(line, requests_may_follow_each_other_in_one_piece);
 	tcase_add_test(line, every_method_of_ours_is_known);

@@ -327,6 +327,8 @@ static Suite *suite(void)
 	Suite *s = suite_create("http1: fields");
 	TCase *field = tcase_create("fields"), *frame = tcase_create("framing");
 
+	tcase_set_timeout(field, 60);
+	tcase_set_timeout(frame, 60);
 	tcase_add_test(field, fields_that_matter_are_recognised_in_any_case);
 	tcase_add_test(field, blanks_around_a_value_are_trimmed);
 	tcase_add_test(field, a_name_may_be_any_token);

@@ -611,6 +611,7 @@ int main(void)
 	tcase_add_test(told, who_is_only_warned_of_is_never_measured_and_an_adaptive_one_always);
 	tcase_add_test(told, what_needs_something_that_may_block_is_not_pinned_to_a_loop);
 	tcase_add_test(told, an_async_route_is_warned_of_or_moved_as_the_guard_says);
+	tcase_set_timeout(rule, 60);
 	tcase_set_timeout(meter, 60);
 	suite_add_tcase(suite, rule);
 	suite_add_tcase(suite, meter);

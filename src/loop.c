@@ -33,7 +33,8 @@
 #define REST_NS (100 * NS_PER_MS)
 
 const uint64_t loop_lag_ns[LOOP_LAGS] = { 100 * NS_PER_US, NS_PER_MS, 2500 * NS_PER_US, 5 * NS_PER_MS, 10 * NS_PER_MS,
-	25 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, NS_PER_S, 5 * NS_PER_S, NEVER };
+	25 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, 500 * NS_PER_MS, NS_PER_S,
+	2500 * NS_PER_MS, 5 * NS_PER_S, NEVER };
 
 void loop_init(struct loop *l, const struct loop_backend *backend)
 {

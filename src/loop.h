@@ -89,7 +89,7 @@ struct loop_msg {
 
 struct loop_backend;
 
-#define LOOP_LAGS 12
+#define LOOP_LAGS 14
 extern const uint64_t loop_lag_ns[LOOP_LAGS];   /* upper bounds; the last is NEVER */
 
 /* Backends embed this as their first member. */

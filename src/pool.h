@@ -156,7 +156,7 @@ void pool_stats(const struct pool *p, struct pool_stats *s);
 
 /* Histogram buckets of seconds, for wait and run: bounds in ns, the last NEVER.  Bucket i counts what is at most bound
  * i and more than bound i - 1 (not cumulative). */
-#define POOL_BUCKETS 14
+#define POOL_BUCKETS 16
 extern const uint64_t pool_bucket_ns[POOL_BUCKETS];
 struct pool_hist {
 	uint64_t bucket[POOL_BUCKETS], count, sum_ns;

@@ -12,7 +12,8 @@
 
 const uint64_t pool_bucket_ns[POOL_BUCKETS] = {
 	10 * NS_PER_US, 50 * NS_PER_US, 250 * NS_PER_US, 1 * NS_PER_MS, 2500 * NS_PER_US, 5 * NS_PER_MS, 10 * NS_PER_MS,
-	25 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, 1 * NS_PER_S, 5 * NS_PER_S, NEVER,
+	25 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, 500 * NS_PER_MS, 1 * NS_PER_S,
+	2500 * NS_PER_MS, 5 * NS_PER_S, NEVER,
 };
 
 struct pool_kind *pool_kinds_new(uint32_t n)

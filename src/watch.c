@@ -34,7 +34,7 @@
 #define MS NS_PER_MS
 
 const uint64_t watch_bucket_ns[WATCH_BUCKETS] = { 10 * US, 100 * US, 1 * MS, 2500 * US, 5 * MS, 10 * MS, 25 * MS,
-	50 * MS, 100 * MS, 250 * MS, 500 * MS, 1000 * MS, 5000 * MS, NEVER };
+	50 * MS, 100 * MS, 250 * MS, 500 * MS, 1000 * MS, 2500 * MS, 5000 * MS, NEVER };
 
 struct watch {
 	struct watch_shared shared;

@@ -45,7 +45,7 @@ struct watch_shared {
 
 #define WATCH_LOOK_NS (2 * NS_PER_MS)   /* a look, or waking up for one, takes no longer when nothing is amiss */
 
-#define WATCH_BUCKETS 14
+#define WATCH_BUCKETS 15
 extern const uint64_t watch_bucket_ns[WATCH_BUCKETS];       /* upper bounds; the last is NEVER */
 
 /* How long the code of one route held one loop each time: written by that loop. */

@@ -3,8 +3,8 @@
  * The text is cut where it lies: names and labels are NUL-terminated in place, so a page costs its text and an array.
  * Most samples have a route, and are asked for by it, one route after the other; so they are also kept sorted by that.
  * Counters mean little by themselves, so what is asked for is mostly the difference between two pages, per second.
- * A histogram knows a time only within its bucket; inside it we interpolate, and what lies in the first or behind the
- * last bound is told as "less than" or "more than", never as a number that nobody has measured.
+ * A histogram knows a time only within its bucket, so a quantile is told as what it is at most, or behind the last
+ * bound as what it is more than: never as a number that nobody has measured.
  *
  * Buckets of several histograms are added by their bound, so families may be asked for over all labels.  Numbers are
  * read by strtod in the C locale, which the program never leaves.
@@ -299,22 +299,16 @@ double spread_count(const struct spread *s)
 
 double spread_quantile(const struct spread *s, double q, char *bound)
 {
-	double rank = q * spread_count(s), low;
+	double rank = q * spread_count(s);
 	unsigned i = 0;
 
-	*bound = 0;
+	*bound = '<';
 	if (!(rank > 0))
 		return -1;
 	while (i < s->n - 1 && s->count[i] < rank)
 		i++;
-	if (i == 0) {
-		*bound = '<';
-		return s->le[0];
-	}
-	low = s->le[i - 1];
-	if (isinf(s->le[i])) {
-		*bound = '>';
-		return low;
-	}
-	return low + (s->le[i] - low) * (rank - s->count[i - 1]) / (s->count[i] - s->count[i - 1]);
+	if (!isinf(s->le[i]))
+		return s->le[i];
+	*bound = '>';
+	return i > 0 ? s->le[i - 1] : -1;
 }

@@ -60,7 +60,8 @@ void figures_gain(const struct figures *now, const struct figures *then, const c
 /* How many it has counted. */
 double spread_count(const struct spread *s);
 
-/* A quantile in seconds: below 0 when nothing was counted.  *bound is '<' or '>' when it is only a limit, else 0. */
+/* What a quantile is at most, in seconds, and *bound '<', or what it is more than and '>'; below 0 when nothing is
+ * known of it. */
 double spread_quantile(const struct spread *s, double q, char *bound);
 
 #endif

@@ -44,17 +44,18 @@ static const char *count_text(char *dst, size_t n, double v)
 	return dst;
 }
 
+/* bound: '<', '>', or 0 of a time that was measured, to three digits, those of a bound as many as it has. */
 static const char *time_text(char *dst, size_t n, double seconds, char bound)
 {
 	double v = seconds * 1e3;
-	const char *unit = "ms", *sign = bound == '<' ? "<" : bound == '>' ? ">" : "";
+	const char *unit = "ms";
 	int digits;
 
 	if (seconds < 0) {
 		snprintf(dst, n, "-");
 		return dst;
 	}
-	if (v < 0.1) {
+	if (v < 0.1 || (bound && v < 1)) {
 		v *= 1e3;
 		unit = "us";
 	} else if (v >= 1000) {
@@ -62,7 +63,10 @@ static const char *time_text(char *dst, size_t n, double seconds, char bound)
 		unit = "s";
 	}
 	digits = v >= 100 || strcmp(unit, "us") == 0 ? 0 : v >= 10 ? 1 : 2;
-	snprintf(dst, n, "%s%.*f %s", sign, digits, v, unit);
+	if (bound)
+		snprintf(dst, n, "%c%.3g %s", bound, v, unit);
+	else
+		snprintf(dst, n, "%.*f %s", digits, v, unit);
 	return dst;
 }
 
@@ -71,8 +75,7 @@ static const char *quantile_text(char *dst, size_t n, const struct spread *s, do
 	char bound;
 	double v = spread_quantile(s, q, &bound);
 
-	/* of the longest, too, only the bound is known */
-	return time_text(dst, n, v, q == 1 && !bound ? '<' : bound);
+	return time_text(dst, n, v, bound);
 }
 
 static bool is_over(const struct spread *s, double q, double limit)

@@ -499,8 +499,8 @@ class PoolCard {
 			[told.starting, "starting"]].filter(([n, name]) => n || name === "busy").map(part => part.join(" ")).join(", "));
 		put(this.facts.queued, f.short(told.queued) + (told.overloaded ? ", overloaded" :
 			told.oldest_queued_seconds >= 0.01 ? `, oldest ${f.time(told.oldest_queued_seconds)}` : ""));
-		put(this.facts.wait, f.time(f.quantile(wait, 0.99)));
-		put(this.facts.run, f.time(f.quantile(run, 0.99)));
+		put(this.facts.wait, f.time(f.atMost(wait, 0.99)));
+		put(this.facts.run, f.time(f.atMost(run, 0.99)));
 		put(this.facts.done, `${f.short(run.count / f.seconds(now, then))} /s`);
 		put(this.facts.rejected, rejected === null ? f.NONE : `${f.short(rejected)} /s`);
 		this.facts.queued.dataset.grade = full || told.overloaded ? "warn" : "";
@@ -659,7 +659,7 @@ function loopsOf(now, then) {
 function showLoops(now, then) {
 	loopTable.show(loopsOf(now, then).map(row => {
 		const lag = f.gained(now, then, "offloop_loop_lag_seconds", labels => labels.loop === row.loop);
-		return { ...row, key: row.loop.padStart(4, "0"), p50: f.quantile(lag, 0.5), p99: f.quantile(lag, 0.99),
+		return { ...row, key: row.loop.padStart(4, "0"), p50: f.atMost(lag, 0.5), p99: f.atMost(lag, 0.99),
 			longest: f.longest(lag) };
 	}));
 }
@@ -704,9 +704,9 @@ function showRoutes(routes, now, then) {
 		const told = requests(now, then, mine), hold = f.gained(now, then, "offloop_loop_hold_seconds", mine);
 		return {
 			key, route: key === "none" ? "no route" : `${[...methods].join(", ")} ${key}`, lane: [...lanes].join(", "),
-			rate: told.count / s, p50: f.quantile(told, 0.5), p99: f.quantile(told, 0.99),
+			rate: told.count / s, p50: f.atMost(told, 0.5), p99: f.atMost(told, 0.99),
 			errors: requests(now, then, labels => mine(labels) && failed(labels)).count / s,
-			share: hold.count ? hold.sum / s / loops : null, hold: f.quantile(hold, 0.99), holdLongest: f.longest(hold),
+			share: hold.count ? hold.sum / s / loops : null, hold: f.atMost(hold, 0.99), holdLongest: f.longest(hold),
 			stalls: f.total(now, "offloop_loop_stalls_total", { route: key }),
 			victims: f.total(now, "offloop_loop_stall_victims_total", { route: key }),
 		};

@@ -2,9 +2,8 @@
  *
  * /metrics is read into a snapshot: plain samples, and histograms as cumulative counts.  Counters mean little by
  * themselves, so what is shown is the difference between two snapshots: one second apart for the charts, ten for the
- * tables.  A histogram knows a time only within its bucket.  The tiles, and what is called the longest, show its bound as
- * "less than"; charts and tables interpolate inside it, and what lies in the first or past the last bucket is shown there
- * as "less than" and "more than", never as a number we do not have.
+ * tables.  A histogram knows a time only within its bucket.  Tiles and tables show its bound as "less than", or past the
+ * last one as "more than", never as a number we do not have; charts, which would be stairs, interpolate inside it.
  *
  * Nothing here touches the page.
  */
@@ -126,7 +125,7 @@ export function quantile(hist, q) {
 	return { value: low + (hist.le[i] - low) * (rank - hist.n[i - 1]) / inside, bound: "" };
 }
 
-/* The bound of a quantile's bucket, as a quantile: for who shows one figure that is to be believed to its last digit. */
+/* The bound of a quantile's bucket, as a quantile: for figures that are to be believed to their last digit. */
 export function atMost(hist, q) {
 	if (!(hist.count > 0))
 		return null;

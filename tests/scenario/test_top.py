@@ -261,6 +261,26 @@ def test_a_route_has_its_own_figures_whatever_it_is_called():
     assert [round(rate / rates[3]) for rate in rates] == [4, 3, 2, 1], rates
 
 
+def test_a_percentile_is_told_as_what_it_is_at_most():
+    """A bucket's bound, or what is more than the last one: no number that nobody has measured."""
+    asked = iter(range(1, 3))
+    counts = {"0.25": 0, "0.5": 99, "2.5": 100, "+Inf": 100}
+
+    def page():
+        n = next(asked)
+        return 'offloop_loop_connections{loop="0"} 1\n' + "".join(
+            'offloop_pool_run_seconds_bucket{pool="db",le="%s"} %d\n' % (le, n * c) +
+            'offloop_pool_queue_wait_seconds_bucket{pool="db",le="%s"} %d\n' % (le, n * 100 if le == "+Inf" else 0) +
+            'offloop_loop_lag_seconds_bucket{loop="0",le="%s"} %d\n' % (le, n * c) for le, c in counts.items())
+
+    answers = {b"/metrics": lambda: page().encode(), b"/pools": lambda: b'[{"name": "db"}]'}
+    with serving(lambda path: answers.get(path, lambda: b"[]")()) as address:
+        status, text, error = run(address)
+    assert (status, error) == (0, "")
+    assert re.search(r"^0 .*  <500 ms  +<500 ms  +<2\.5 s ", text, re.M), text
+    assert re.search(r"^db .* >2\.5 s  +<500 ms ", text, re.M), text
+
+
 def test_how_busy_a_loop_was_is_of_its_own_pages_alone():
     """By what the counters have grown since the first of them; the share that is told beside them is of another time."""
     times = iter([(1, 1), (1.9, 1.1), (2.1, 1.9)])

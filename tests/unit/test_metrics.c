@@ -1,7 +1,10 @@
 /* test_metrics.c: counting, and the exact text it is shown as. */
 #include "metrics.h"
 #include "base/clock.h"
+#include "loop.h"
 #include "offloop.h"
+#include "pool.h"
+#include "watch.h"
 
 #include <check.h>
 #include <locale.h>
@@ -111,6 +114,23 @@ START_TEST(the_bounds_ascend_and_end_in_never)
 	for (int i = 1; i < METRIC_BUCKETS; i++)
 		ck_assert_uint_lt(metric_bucket_ns[i - 1], metric_bucket_ns[i]);
 	ck_assert_uint_eq(metric_bucket_ns[METRIC_BUCKETS - 1], NEVER);
+}
+END_TEST
+
+static void check_close(const uint64_t *bounds, unsigned n)
+{
+	for (unsigned i = 1; i < n && bounds[i] != NEVER; i++)
+		if (bounds[i - 1] >= NS_PER_MS)
+			ck_assert_uint_le(2 * bounds[i], 5 * bounds[i - 1]);
+	ck_assert_uint_ge(bounds[n - 2], 5 * NS_PER_S);
+}
+
+START_TEST(a_time_over_a_millisecond_is_known_to_two_and_a_half_times)
+{
+	check_close(metric_bucket_ns, METRIC_BUCKETS);
+	check_close(pool_bucket_ns, POOL_BUCKETS);
+	check_close(watch_bucket_ns, WATCH_BUCKETS);
+	check_close(loop_lag_ns, LOOP_LAGS);
 }
 END_TEST
 
@@ -261,6 +281,7 @@ int main(void)
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, a_family_has_help_and_type);
+	tcase_add_test(t, a_time_over_a_millisecond_is_known_to_two_and_a_half_times);
 	tcase_add_test(t, labels_are_listed_and_escaped);
 	tcase_add_test(t, numbers_are_the_shortest_that_read_back);
 	tcase_add_test(t, the_locale_does_not_change_the_decimal_point);

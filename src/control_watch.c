@@ -253,10 +253,10 @@ int control_watch_metrics(struct control_watch *w, struct buf *b)
 
 /* ---- the latest -------------------------------------------------------------------------------------------------- */
 
-/* To an eighth of one, which a binary fraction holds exactly, so that it is written in a few digits. */
+/* To the microsecond, as in the log. */
 static json_t *milliseconds(uint64_t ns)
 {
-	return json_real((double)((ns * 8 + NS_PER_MS / 2) / NS_PER_MS) / 8);
+	return json_real((double)(ns / NS_PER_US) / 1000);
 }
 
 static json_t *text_or_null(const char *s)

@@ -122,7 +122,7 @@ enum ol_priority { OL_PRIORITY_NORMAL, OL_PRIORITY_HIGH };
  * signed decimal, {name:float}, {name:uuid} (RFC 9562 §4, any case), {name:path} the rest of the path, slashes and all
  * (last segment only).  A literal segment wins over a parameter, a parameter over {name:path}.  A value that is not of
  * its type is answered with 422 before the handler runs.  Two routes of one method that could not be told apart are
- * refused at start. */
+ * refused at start, and so is a segment that another framework would take for a parameter: ":name", "*", "<name>". */
 struct ol_route {
 	enum ol_method method OL_0_;
 	const char *path OL_0_;

@@ -301,8 +301,35 @@ static bool literal_char(char c)
 	return (unsigned char)c >= 0x80 || letter_or_digit(c) || (c != '\0' && strchr(" -._~!$&'()*+,;=:@", c));
 }
 
+/* Refuses what other frameworks write for a parameter (":id", "*", "*path", "<int:id>"): as a literal it would match
+ * nothing that a client asks for, and nobody would be told.  A colon further on ("/jobs/1:cancel") is a literal's. */
+static int check_foreign(const struct draft *d, struct slice s)
+{
+	struct slice name = { s.p + 1, 0 };
+
+	while (1 + name.n < s.n && (letter_or_digit(name.p[name.n]) || name.p[name.n] == '_'))
+		name.n++;
+	if (s.n > 0 && s.p[0] == ':' && name_ok(name))
+		return refuse(d, -EINVAL,
+			"\"%.*s\" would match only itself; a parameter is written {%.*s}, or with a type {%.*s:int}",
+			CUT(s), CUT(name), CUT(name));
+	if (slice_eq(s, SLICE("*")) || slice_eq(s, SLICE("**")) ||
+		(s.n > 0 && s.p[0] == '*' && name.n + 1 == s.n && name_ok(name))) {
+		name = name.n > 0 ? name : SLICE("rest");
+		return refuse(d, -EINVAL, "\"%.*s\" would match only itself; the rest of a path is written {%.*s:path}",
+			CUT(s), CUT(name));
+	}
+	if (s.n > 0 && s.p[0] == '<')
+		return refuse(d, -EINVAL, "\"%.*s\": a parameter is written {name}, or with a type {name:int}", CUT(s));
+	return 0;
+}
+
 static int check_literal(const struct draft *d, struct slice s, bool last)
 {
+	int error = check_foreign(d, s);
+
+	if (error)
+		return error;
 	if (s.n == 0 && !last)
 		return refuse(d, -EINVAL, "an empty segment (\"//\"); write one slash");
 	if (memchr(s.p, '{', s.n) || memchr(s.p, '}', s.n))

@@ -326,6 +326,27 @@ START_TEST(a_prefix_stands_before_the_path)
 }
 END_TEST
 
+START_TEST(a_parameter_as_others_write_it_is_refused_with_what_is_right)
+{
+	refused(-EINVAL, "", "/hello/:name", "\":name\" would match only itself; a parameter is written {name}");
+	refused(-EINVAL, "", "/:id(\\d+)/x", "written {id}");
+	refused(-EINVAL, "/:tenant", "/x", "written {tenant}");
+	refused(-EINVAL, "", "/hello/*", "\"*\" would match only itself; the rest of a path is written {rest:path}");
+	refused(-EINVAL, "", "/**", "{rest:path}");
+	refused(-EINVAL, "", "/files/*path", "{path:path}");
+	refused(-EINVAL, "", "/a/<int:id>", "\"<int:id>\": a parameter is written {name}");
+}
+END_TEST
+
+START_TEST(a_colon_or_a_star_may_stand_in_a_literal)
+{
+	get("/jobs/all:cancel");
+	get("/a*b/:/::1");
+	get("/*.css");
+	leads_to(OL_METHOD_GET, "/jobs/all:cancel", "/jobs/all:cancel", "");
+}
+END_TEST
+
 START_TEST(bad_patterns_are_refused_with_a_hint)
 {
 	char literal[ROUTE_LITERAL_MAX + 3] = "/";
@@ -616,6 +637,8 @@ int main(void)
 	tcase_add_test(c, both_spellings_may_be_declared);
 	tcase_add_test(c, a_redirect_never_leads_to_another_host);
 	tcase_add_test(c, a_prefix_stands_before_the_path);
+	tcase_add_test(c, a_parameter_as_others_write_it_is_refused_with_what_is_right);
+	tcase_add_test(c, a_colon_or_a_star_may_stand_in_a_literal);
 	tcase_add_test(c, bad_patterns_are_refused_with_a_hint);
 	tcase_add_test(c, a_route_without_path_or_method_is_refused);
 	tcase_add_test(c, patterns_that_cannot_be_told_apart_are_refused_naming_both);

@@ -237,7 +237,7 @@ int lab_cells(struct lab_run *run, unsigned workload)
 	int rc = 0;
 
 	for (size_t i = 0; i < LAB_SUBJECTS_MAX; i++) {
-		servers[i] = (struct lab_server){ .log = -1 };
+		servers[i] = (struct lab_server){ .log = -1, .held = -1 };
 		cells[i] = (struct cell){ .json = NULL };
 	}
 	for (size_t i = 0; i < lab_nsubjects() && rc == 0; i++) {

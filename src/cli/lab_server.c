@@ -1,7 +1,9 @@
 /* lab_server.c: a subject as a process on this machine.
  *
- * A server is started on a port that was free a moment before, in a session of its own: Ctrl-C in the terminal then
- * reaches the lab alone, which ends its servers itself, and whatever a server forks can be found and ended with it.
+ * A server is started on a port that was free and is kept from others until it answers: a socket of ours is bound to
+ * it, and since that does not listen, who names the port and sets SO_REUSEADDR, as servers do, may bind it, too.  It
+ * has a session of its own: Ctrl-C in the terminal then reaches the lab alone, which ends its servers itself, and
+ * whatever a server forks can be found and ended with it.
  * Should the lab be killed, its first process dies at once (PR_SET_PDEATHSIG), and what it has forked by the guardian's
  * hand (lab_guard.c).  What it writes goes to a file in memory, so that a server that cannot start can be quoted.
  *
@@ -118,18 +120,26 @@ char *lab_server_command(const struct lab_subject *subject, const struct lab_set
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
-static unsigned free_port(void)
+/* A port that nobody else is given while the socket is open.  0 or -errno. */
+static int hold_port(struct lab_server *s)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(sa);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unsigned port = 0;
+	const int yes = 1;
 
-	if (fd >= 0 && bind(fd, (struct sockaddr *)&sa, n) == 0 && getsockname(fd, (struct sockaddr *)&sa, &n) == 0)
-		port = ntohs(sa.sin_port);
-	if (fd >= 0)
-		close(fd);
-	return port;
+	s->held = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (s->held < 0 || setsockopt(s->held, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 ||
+		bind(s->held, (struct sockaddr *)&sa, n) < 0 || getsockname(s->held, (struct sockaddr *)&sa, &n) < 0)
+		return -errno;
+	s->port = ntohs(sa.sin_port);
+	return 0;
+}
+
+static void let_go_of_port(struct lab_server *s)
+{
+	if (s->held >= 0)
+		close(s->held);
+	s->held = -1;
 }
 
 /* The environment without what would change a server.  NULL: no memory. */
@@ -181,12 +191,16 @@ static int lay_out(struct lab_server *s, const struct lab_setting *how)
 int lab_server_start(struct lab_server *s, const struct lab_subject *subject, const struct lab_setting *how,
 	const struct lab_found *found, const cpu_set_t *cpus, char *why, size_t n)
 {
-	unsigned port = free_port();
-	char **argv = command_of(subject, how, found, "/proc/self/exe", port), **env = clean_environment();
+	char **argv = NULL, **env = clean_environment();
 	pid_t lab = getpid();
-	int rc = port == 0 ? -EADDRNOTAVAIL : argv && env ? 0 : -ENOMEM;
+	int rc;
 
-	*s = (struct lab_server){ .subject = *subject, .port = port, .log = -1 };
+	*s = (struct lab_server){ .subject = *subject, .log = -1, .held = -1 };
+	rc = hold_port(s);
+	if (rc == 0)
+		argv = command_of(subject, how, found, "/proc/self/exe", s->port);
+	if (rc == 0 && (!argv || !env))
+		rc = -ENOMEM;
 	if (rc == 0 && subject->peer)
 		rc = lay_out(s, how);
 	if (rc == 0 && ((s->log = memfd_create("lab", MFD_CLOEXEC)) < 0 || (s->pid = fork()) < 0)) {
@@ -282,8 +296,10 @@ int lab_server_ready(struct lab_server *s, char *why, size_t n)
 	char said[240];
 
 	while (lab_server_runs(s) && clock_now_ns() < end && !lab_stopped()) {
-		if (answers(s->port))
+		if (answers(s->port)) {
+			let_go_of_port(s);
 			return 0;
+		}
 		nanosleep(&pause, NULL);
 	}
 	if (lab_stopped())
@@ -333,6 +349,7 @@ void lab_servers_stop(struct lab_server *servers, size_t n)
 			kill_rest(&servers[i]);
 		if (servers[i].log >= 0)
 			close(servers[i].log);
+		let_go_of_port(&servers[i]);
 		lab_folder_free(servers[i].folder);
 		servers[i].folder = NULL;
 		servers[i].pid = 0;

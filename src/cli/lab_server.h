@@ -13,6 +13,7 @@ struct lab_server {
 	pid_t pid;              /* also its session; 0: it does not run */
 	unsigned port;
 	int log;                /* what it says: a file in memory; -1: none */
+	int held;               /* keeps its port for it until it answers; -1: it needs no keeping */
 };
 
 /* Starts it, on these CPUs; found: a peer's.  0, or -errno with one line in why. */

@@ -4,7 +4,9 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -182,7 +184,8 @@ def test_a_line_that_changes_in_place_fits_the_terminal(tmp_path):
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(lab, 0)[1]) == 0, said
     in_place = [line for line in said.decode().split("\r\x1b[K") if "done, " in line]
-    assert in_place == ["0 of 1 done, 0 s: tornado+offload under"[:39]]
+    line, = in_place
+    assert len(line) == 39 and re.match(r"0 of 1 done, \d+ s: tornado\+offload un", line), line
 
 
 def test_servers_do_not_outlive_a_lab_that_is_killed(lab):
@@ -209,6 +212,24 @@ def test_neither_peers_nor_their_files_outlive_the_lab(how, lab, tmp_path, monke
     run.process.send_signal(how)
     run.process.communicate(timeout=PATIENCE)
     wait_until(lambda: not any(map(runs, pids.read_text().split())) and not list(folders.iterdir()))
+
+
+def test_a_servers_port_is_kept_for_it_until_it_is_there(lab, tmp_path, monkeypatch):
+    """The peer is a shell that tells a version, and then how it was started."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ $2 = -c ] && exec echo flask 9, gunicorn 9\necho "$@" >$0.started\nexec sleep 1000\n')
+    python.chmod(0o700)
+    monkeypatch.setenv("PYTHON", str(python))
+    run = lab("--peers", "--only", "flask-sync", "--workloads", "trivial")
+    started = tmp_path / "python.started"
+    wait_until(lambda: started.exists() and started.read_text().endswith("\n"))
+    port = int(re.search(r"127\.0\.0\.1:(\d+)", started.read_text()).group(1))
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.bind(("127.0.0.1", port))
+    with socket.create_server(("127.0.0.1", port)):     # as servers do, with SO_REUSEADDR
+        pass
+    run.process.terminate()
+    run.process.communicate(timeout=PATIENCE)
 
 
 def test_without_room_for_peers_files_nothing_is_measured(tmp_path):
@@ -294,11 +315,16 @@ def test_one_file_that_cannot_be_written_does_not_cost_the_other(lost, kept, tmp
     folders = {name: tmp_path / name for name in ("json", "html")}
     for folder in folders.values():
         folder.mkdir()
-    run = subprocess.Popen([program_path("offloop"), "lab", "--backend", BACKEND, "--rounds", "1", "--secs", "0.2",
-                            "--only", "asgi", "--workloads", "trivial", "--json", folders["json"] / "file",
-                            "--out", folders["html"] / "file"], stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: servers_of(run.pid))
+    python, go = tmp_path / "python", tmp_path / "python.go"
+    python.write_text("#!/bin/sh\n>$0.asked\nwhile [ ! -e $0.go ]; do sleep 0.01; done\nexit 1\n")
+    python.chmod(0o700)
+    run = subprocess.Popen([program_path("offloop"), "lab", "--backend", BACKEND, "--rounds", "1", "--secs", "0.2", "--peers",
+                            "--only", "asgi,flask-sync", "--workloads", "trivial", "--json", folders["json"] / "file",
+                            "--out", folders["html"] / "file"], stderr=subprocess.PIPE, text=True,
+                           env={**os.environ, "PYTHON": str(python)})
+    wait_until(lambda: (tmp_path / "python.asked").exists())
     folders[lost].rmdir()
+    go.touch()
     said = run.communicate(timeout=PATIENCE)[1]
     assert run.returncode == 1 and f"cannot write {folders[lost]}/file: No such file" in said, said
     assert f"{folders[kept]}/file is written" in said

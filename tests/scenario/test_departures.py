@@ -75,26 +75,29 @@ def test_an_upload_that_breaks_off_ends_its_request(app, lane, how):
 def test_offloaded_work_is_told_or_taken_back(app, lane):
     """The pool "one" has one thread: the second request's work is queued when its client leaves."""
     with app.client() as busy, app.client() as queued:
-        busy.send(get("/a/offload?pool=one&ms=400"))
+        busy.send(get("/one/insist"))
         wait_until(lambda: pool_of(app, "one")["running"] == 1)
         queued.send(get("/a/offload?pool=one&ms=60000"))
         wait_until(lambda: pool_of(app, "one")["queued"] == 1)
         queued.reset()
         wait_until(lambda: pool_of(app, "one")["queued"] == 0)
-        assert busy.reply().body == b"42 401\n"
+        app.ask("/let-go?insisting=1")
+        assert busy.reply().body == b"insisted\n"
     settled(app)
 
 
 def test_queued_work_is_dropped_when_its_client_leaves(app):
     with app.client() as runs, app.client() as waits:
-        runs.send(get("/one?ms=500"))
+        runs.send(get("/one/insist"))
         wait_until(lambda: pool_of(app, "one")["running"] == 1)
         waits.send(get("/one?ms=60000"))
         wait_until(lambda: pool_of(app, "one")["queued"] == 1)
         waits.reset()
         wait_until(lambda: pool_of(app, "one")["queued"] == 0)
+        app.ask("/let-go?insisting=1")
         assert runs.reply().status == 200
     settled(app)
+    wait_until(lambda: pool_of(app, "one")["running"] == 0)     # a job ends behind its reply
     assert (pool_of(app, "one")["dropped"], pool_of(app, "one")["done"]) == (1, 1)
 
 
@@ -134,6 +137,8 @@ def test_a_late_half_close_cancels_and_is_answered(app, lane):
     with app.client() as c:
         c.send(get(lane + "/cancelled?ms=60000"))
         wait_until(lambda: app.metric("offloop_loop_requests_in_flight") == 1)
+        if lane == "/s":    # as above
+            wait_until(lambda: app.metric("offloop_pool_threads", pool="second", state="running") == 1)
         time.sleep(0.2)
         c.half_close()
         r = c.reply()
@@ -144,13 +149,14 @@ def test_a_late_half_close_cancels_and_is_answered(app, lane):
 
 def test_a_late_half_close_drops_queued_work(app):
     with app.client() as runs, app.client() as waits:
-        runs.send(get("/one?ms=600"))
+        runs.send(get("/one/insist"))
         wait_until(lambda: pool_of(app, "one")["running"] == 1)
         waits.send(get("/one?ms=60000"))
         wait_until(lambda: pool_of(app, "one")["queued"] == 1)
         time.sleep(0.2)
         waits.half_close()
         assert waits.reply().status == 503 and waits.ended()
+        app.ask("/let-go?insisting=1")
         assert runs.reply().status == 200
     assert pool_of(app, "one")["dropped"] == 1
 

@@ -307,7 +307,7 @@ def test_wsgi_holds_a_thread_for_who_is_slow_to_read(gated):
 
 
 def test_wsgi_ends_while_clients_hold_its_threads(gated):
-    s = gated("wsgi", "--pool", "1", "--head-timeout", "300ms", "--linger-timeout", "50ms")
+    s = gated("wsgi", "--pool", "1", "--head-timeout", "1500ms", "--linger-timeout", "50ms")
     slow = [s.client().send(b"GET /hello HTTP/1.1\r\nHo") for _ in range(3)]
     wait_until(lambda: s.metric("offloop_pool_queued", pool="default") == 2)
     s.terminate()

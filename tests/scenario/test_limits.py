@@ -185,8 +185,8 @@ def test_keepalive_timeout_closes(serve):
     app = serve("testapp", "--keepalive-timeout", "300ms")
     for path in ("/a/text", "/s/text"):
         with app.client() as c:
-            assert c.send(get(path)).reply().status == 200
             started = time.monotonic()
+            assert c.send(get(path)).reply().status == 200
             assert c.ended()
             assert time.monotonic() - started > 0.25
     with app.client() as c:     # a request on its way is not idle
@@ -324,13 +324,14 @@ def test_a_full_queue_is_503(serve):
     """The pool has one thread and room for one more."""
     app = serve("testapp", "--loops", "1")
     with app.client() as runs, app.client() as waits, app.client() as c:
-        runs.send(get("/one?ms=700"))
+        runs.send(get("/one/insist"))
         wait_until(lambda: pool_of(app, "one")["running"] == 1)
         waits.send(get("/one?ms=1"))
         wait_until(lambda: pool_of(app, "one")["queued"] == 1)
         r = c.send(get("/one?ms=1")).reply()
         assert (r.status, r.headers["retry-after"], close_of(r)) == (503, "1", None)
         assert c.send(get("/s/text")).reply().status == 200
+        assert c.send(get("/let-go?insisting=1")).reply().status == 200
         assert runs.reply().status == 200 and waits.reply().status == 200
         assert c.send(get("/one?ms=1")).reply().status == 200
     assert pool_of(app, "one")["rejected"] == 1

@@ -267,13 +267,19 @@ def test_a_log_nobody_reads_stops_nobody_and_counts_what_it_drops(serve):
     app.wait_log("dropped")
 
 
+def is_served(path):
+    """Whether somebody listens: the path is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(str(path)) == 0
+
+
 def test_a_log_whose_reader_has_gone_stops_nobody(tmp_path):
     """Nor does SIGPIPE end the process."""
     reader, writer = os.pipe()
     with subprocess.Popen([program_path("testapp"), "--unix", tmp_path / "s", "--control", "off", "--access-log", "--backend",
                            BACKEND], stderr=writer, env=ENVIRONMENT) as process:
         os.close(writer)
-        wait_until((tmp_path / "s").exists)
+        wait_until(lambda: is_served(tmp_path / "s"))
         os.close(reader)
         for _ in range(50):
             with Client(socket.socket(socket.AF_UNIX)) as c:
@@ -334,5 +340,6 @@ def test_a_stack_overflow_names_its_route(serve):
 
 def test_an_abort_is_an_abort(serve):
     app = serve("testapp", "--loops", "2")
-    app.client().send(get("/s/crash"))
-    assert app.process.wait(PATIENCE) == -signal.SIGABRT
+    with app.client() as c:
+        c.send(get("/s/crash"))
+        assert app.process.wait(PATIENCE) == -signal.SIGABRT

@@ -42,6 +42,7 @@ static _Atomic bool turned;     /* it is over, and as many turns have begun as m
 static _Atomic bool halt;       /* the monitor is to stop where it asks for a name */
 static sem_t attached, halted, resumed, let_go;
 static cpu_set_t cpus;          /* the loop's, if it may only use one */
+static pid_t loop_tid;
 static struct stall latest[STALL_KEPT];
 
 static const char *name_of(void *arg, uint32_t route)
@@ -113,17 +114,13 @@ static void share_one_cpu(void)
 		ck_assert_int_eq(sched_setaffinity(0, sizeof(rest), &rest), 0);
 }
 
-/* Gives way to whatever else runs on its CPU. */
-static void be_last(void)
+/* The loop gives way to whatever else runs on its CPU from now on, and this will.  Not before: beside others' work it
+ * would hardly begin. */
+static void *hog(void *unused)
 {
 	const struct sched_param none = { 0 };
 
-	ck_assert_int_eq(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
-	ck_assert_int_eq(sched_setscheduler(0, SCHED_IDLE, &none), 0);
-}
-
-static void *hog(void *unused)
-{
+	ck_assert_int_eq(sched_setscheduler(loop_tid, SCHED_IDLE, &none), 0);
 	ck_assert_int_eq(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
 	while (!atomic_load(&quiet))
 		;
@@ -135,10 +132,11 @@ static void *held_loop(void *unused)
 {
 	struct watch_loop *l = watch_attach(watch, 0);
 
+	loop_tid = gettid();
 	sem_post(&attached);
 	UNTIL(atomic_load(&l->shared->tick_ns) > 0);
 	if (CPU_COUNT(&cpus) > 0)
-		be_last();
+		ck_assert_int_eq(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
 	watch_enter(l, WATCH_HANDLER, 1, clock_now_ns(), NULL, NULL);
 	hold();
 	watch_leave(l, clock_now_ns());
@@ -167,6 +165,19 @@ static void spin_until_over(void)
 		;
 }
 
+/* Nobody else wants the loop's CPU any more, and the hold ends.  Who may put the loop back among the others, which only
+ * root may, does: beside others' work it would end late. */
+static void end_hold(pthread_t loop, pthread_t other)
+{
+	const struct sched_param none = { 0 };
+
+	atomic_store(&over, true);
+	atomic_store(&quiet, true);
+	pthread_join(other, NULL);
+	(void)sched_setscheduler(loop_tid, SCHED_OTHER, &none);
+	pthread_join(loop, NULL);
+}
+
 /* A look at the loop's stack is not asked for again once it has been had, or after this. */
 #define SEEN (6 * LIMIT)
 
@@ -187,10 +198,7 @@ START_TEST(who_computes_and_loses_its_cpu_is_never_told_to_block)
 		ck_assert_uint_eq(stall_latest(b, now), 1);
 		ck_assert_int_ne(now[0].cause, STALL_BLOCKED);
 	}
-	atomic_store(&over, true);
-	atomic_store(&quiet, true);
-	pthread_join(other, NULL);
-	pthread_join(loop, NULL);
+	end_hold(loop, other);
 	ck_assert_uint_eq(stall_total(b, 1, STALL_BLOCKED), 0);
 	ck_assert_uint_eq(stall_total(b, 1, STALL_CPU), 1);
 }
@@ -216,10 +224,7 @@ START_TEST(who_has_slept_and_now_waits_for_a_cpu_blocks_no_longer)
 		ck_assert_uint_eq(stall_latest(b, now), 1);
 		ck_assert_uint_lt(now[0].parts.blocked, SEEN * 3 + now[0].parts.lost);
 	} while (now[0].parts.wall < SEEN * 15);
-	atomic_store(&over, true);
-	atomic_store(&quiet, true);
-	pthread_join(other, NULL);
-	pthread_join(loop, NULL);
+	end_hold(loop, other);
 }
 END_TEST
 

@@ -171,8 +171,8 @@ def test_requests_that_wait_behind_it_are_its_victims(gate):
 
 
 def test_each_stretch_of_a_handler_is_judged_by_itself(stalls):
-    both = provoke(stalls, "/twice", 2)
-    assert [s["cause"] for s in both] == ["cpu", "blocked"]
+    both = sorted(provoke(stalls, "/twice", 2), key=lambda s: s["time"])     # the first may be recorded after the second
+    assert [s["cause"] for s in both] == ["blocked", "cpu"]
     assert all(55 <= s["ms"] for s in both)
     assert stalls.metric("offloop_loop_hold_seconds_count", route="/twice") % 2 == 0
 

@@ -7,15 +7,25 @@
  *
  * Whether the symbol is an app at all shows in the size it begins with; ol_main looks at that.  The object stays loaded
  * until the process ends, since the app's threads may still be in its code.
+ *
+ * The loader's own words do for what a shared object lacks.  Of a file that is none they tell little, so we look at its
+ * head ourselves, and say what it is and what is wanted.
  */
 #include "cli/cli.h"
 #include "offloop.h"
 
 #include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <link.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define BUILD "cc -shared -fPIC app.c -o app.so $(pkg-config --cflags --libs offloop)"
 
 /* Copies target's file, made a path, and gives its symbol; NULL after one line on stderr. */
 static const char *split(const char *target, char *path, size_t n)
@@ -35,13 +45,58 @@ static const char *split(const char *target, char *path, size_t n)
 	return symbol;
 }
 
+/* Whether it names a loader: it is to be started, then. */
+static bool has_interpreter(int fd, const ElfW(Ehdr) *head)
+{
+	ElfW(Phdr) part;
+
+	for (unsigned i = 0; i < head->e_phnum; i++) {
+		off_t at = (off_t)(head->e_phoff + (size_t)i * sizeof(part));
+
+		if (pread(fd, &part, sizeof(part), at) != sizeof(part))
+			return false;
+		if (part.p_type == PT_INTERP)
+			return true;
+	}
+	return false;
+}
+
+/* What a file is that could not be loaded; NULL: a shared object, or unreadable, which the loader has said. */
+static const char *other_kind(const char *path)
+{
+	ElfW(Ehdr) head = { .e_type = ET_NONE };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const char *kind = NULL;
+	ssize_t n = fd >= 0 ? pread(fd, &head, sizeof(head), 0) : -1;
+
+	if (n >= 0 && (n < SELFMAG || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0))
+		kind = "no shared object";
+	else if (n == sizeof(head) && head.e_type == ET_REL)
+		kind = "an object file";
+	else if (n == sizeof(head) && (head.e_type == ET_EXEC || has_interpreter(fd, &head)))
+		kind = "a program, which is started by itself";
+	if (fd >= 0)
+		close(fd);
+	return kind;
+}
+
+static void complain(const char *path, const char *why)
+{
+	const char *kind = other_kind(path);
+
+	if (kind)
+		fprintf(stderr, "offloop run: %s is %s: a shared object is made by " BUILD "\n", path, kind);
+	else
+		fprintf(stderr, "offloop run: %s\n", why);
+}
+
 static const struct ol_app *load(const char *path, const char *symbol)
 {
 	void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	const struct ol_app *app = object ? dlsym(object, symbol) : NULL;
 
 	if (!object)
-		fprintf(stderr, "offloop run: %s\n", dlerror());
+		complain(path, dlerror());
 	else if (!app)
 		fprintf(stderr, "offloop run: %s has no symbol \"%s\": it must hold a const struct ol_app\n", path,
 			symbol);

@@ -152,6 +152,14 @@ def test_offloop_run_serves_a_shared_object_in_workers(serve, shared_app):
     assert app.log.count("on_start: good day") == app.log.count("on_stop") == 2
 
 
+def test_offloop_run_says_what_a_file_is_that_it_cannot_load(tmp_path):
+    (tmp_path / "empty.so").write_bytes(b"")
+    for target, line in (("/bin/sh", "/bin/sh is a program, which is started by itself: a shared object is made by cc -shared"),
+                         (f"{ROOT}/tests/testapp.c", "testapp.c is no shared object: a shared object is made by"),
+                         (tmp_path / "empty.so", "is no shared object"), (tmp_path, "directory")):
+        assert line in complaint(run("run", target, program="offloop"), 2)
+
+
 def test_offloop_run_says_what_is_missing(shared_app):
     for target, line in ((f"{shared_app}:nonesuch", 'has no symbol "nonesuch"'), ("./nonesuch.so", "nonesuch.so"),
                          (f"{ROOT}/README.md", "README.md"), (f"{shared_app}:", "expected APP.so")):

@@ -256,6 +256,27 @@ def test_the_command_prints_what_is_advised(server, tmp_path):
     assert (status, out) == (1, "") and err.startswith("offloop advice: ")
 
 
+def test_stalls_that_are_too_few_are_told_of(server):
+    """Until one is blamed on the route: each request stalls once at most."""
+    def counted(**labels):
+        return server.metric("offloop_loop_stalls_total", **labels)
+
+    while counted(cause="blocked", route="/hold") == 0:
+        before = counted()
+        ask_many(server, "/hold?ms=30", 1)
+        wait_until(lambda: counted() > before)
+    status, out, err = command(f"127.0.0.1:{server.control}")
+    assert (status, out) == (0, "")
+    assert err == "offloop advice: nothing that was measured calls for a change; 1 stall seen, but a route is advised on from " \
+                  "its 4th: see /stalls\n"
+
+
+def test_what_is_no_control_plane_is_asked_about(server):
+    status, out, err = command(f"127.0.0.1:{server.port}")
+    assert (status, out) == (1, "")
+    assert err.endswith("answers 404 for /advice: is it a control plane?\n") and err.count("\n") == 1
+
+
 def test_advice_cannot_steer_the_terminal():
     with socket.create_server(("127.0.0.1", 0)) as s:
         def answer():

@@ -7,6 +7,7 @@
  * What a server does not tell of is left out; nothing here fails.
  */
 #include "cli/top.h"
+#include "cli/top_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,79 +26,6 @@
 static bool is_low(const struct screen *s)
 {
 	return s->height > 0 && s->height < LOW;
-}
-
-/* ---- numbers as text --------------------------------------------------------------------------------------------- */
-
-static const char *count_text(char *dst, size_t n, double v)
-{
-	if (v < 0)
-		snprintf(dst, n, "-");
-	else if (v >= 1e6)
-		snprintf(dst, n, "%.3g M", v / 1e6);
-	else if (v >= 1e4)
-		snprintf(dst, n, "%.3g k", v / 1e3);
-	else if (v < 0.05)
-		snprintf(dst, n, "0");
-	else
-		snprintf(dst, n, v >= 100 || v == (double)(long)v ? "%.0f" : "%.1f", v);
-	return dst;
-}
-
-/* bound: '<', '>', or 0 of a time that was measured, to three digits, those of a bound as many as it has. */
-static const char *time_text(char *dst, size_t n, double seconds, char bound)
-{
-	double v = seconds * 1e3;
-	const char *unit = "ms";
-	int digits;
-
-	if (seconds < 0) {
-		snprintf(dst, n, "-");
-		return dst;
-	}
-	if (v < 0.1 || (bound && v < 1)) {
-		v *= 1e3;
-		unit = "us";
-	} else if (v >= 1000) {
-		v /= 1e3;
-		unit = "s";
-	}
-	digits = v >= 100 || strcmp(unit, "us") == 0 ? 0 : v >= 10 ? 1 : 2;
-	if (bound)
-		snprintf(dst, n, "%c%.3g %s", bound, v, unit);
-	else
-		snprintf(dst, n, "%.*f %s", digits, v, unit);
-	return dst;
-}
-
-static const char *quantile_text(char *dst, size_t n, const struct spread *s, double q)
-{
-	char bound;
-	double v = spread_quantile(s, q, &bound);
-
-	return time_text(dst, n, v, bound);
-}
-
-static bool is_over(const struct spread *s, double q, double limit)
-{
-	char bound;
-
-	return spread_quantile(s, q, &bound) > limit;
-}
-
-static const char *up_text(char *dst, size_t n, double s)
-{
-	long t = (long)s;
-
-	if (t >= 86400)
-		snprintf(dst, n, "%ld d %ld h", t / 86400, t / 3600 % 24);
-	else if (t >= 3600)
-		snprintf(dst, n, "%ld h %ld min", t / 3600, t / 60 % 60);
-	else if (t >= 60)
-		snprintf(dst, n, "%ld min %ld s", t / 60, t % 60);
-	else
-		snprintf(dst, n, "%ld s", t);
-	return dst;
 }
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
@@ -182,14 +110,21 @@ static void set_count(struct cell *c, double v, enum style when_not_zero)
 {
 	char text[32];
 
-	set(c, v >= 0.05 ? when_not_zero : PLAIN, count_text(text, sizeof(text), v));
+	set(c, v >= 0.05 ? when_not_zero : PLAIN, text_count(text, sizeof(text), v));
+}
+
+static bool is_over(const struct spread *s, double q, double limit)
+{
+	char bound;
+
+	return spread_quantile(s, q, &bound) > limit;
 }
 
 static void set_quantile(struct cell *c, const struct spread *s, double q, double limit)
 {
 	char text[32];
 
-	set(c, limit > 0 && is_over(s, q, limit) ? WARN : PLAIN, quantile_text(text, sizeof(text), s, q));
+	set(c, limit > 0 && is_over(s, q, limit) ? WARN : PLAIN, text_quantile(text, sizeof(text), s, q));
 }
 
 static void set_share(struct cell *c, double v)
@@ -200,34 +135,72 @@ static void set_share(struct cell *c, double v)
 
 /* ---- totals ------------------------------------------------------------------------------------------------------ */
 
-/* "name value" behind what stands in the line, or on the next one. */
-static void item(struct screen *s, const char *name, const char *value, enum style style)
-{
-	unsigned n = screen_columns(name) + 1 + screen_columns(value);
+#define GAP "   "       /* between items */
 
-	if (s->column > 0 && s->column + 3 + n > s->width)
-		screen_end_line(s);
-	if (s->column > 0)
-		screen_put(s, PLAIN, "   ");
-	screen_put(s, QUIET, name);
-	screen_put(s, PLAIN, " ");
-	screen_put(s, style, value);
+/* "name value". */
+struct item {
+	const char *name;
+	char value[40];
+	enum style style;
+};
+
+static void set_count_item(struct item *i, const char *name, double v, const char *unit, enum style when_not_zero)
+{
+	char number[32];
+
+	*i = (struct item){ .name = name, .style = v >= 0.05 ? when_not_zero : PLAIN };
+	snprintf(i->value, sizeof(i->value), "%s%s", text_count(number, sizeof(number), v), v < 0 ? "" : unit);
 }
 
-static void count_item(struct screen *s, const char *name, double v, const char *unit, enum style when_not_zero)
+static void set_quantile_item(struct item *i, const char *name, const struct spread *of, double q)
 {
-	char number[32], text[40];
+	*i = (struct item){ .name = name, .style = PLAIN };
+	text_quantile(i->value, sizeof(i->value), of, q);
+}
 
-	snprintf(text, sizeof(text), "%s%s", count_text(number, sizeof(number), v), v < 0 ? "" : unit);
-	item(s, name, text, v >= 0.05 ? when_not_zero : PLAIN);
+/* Those that say something together, behind what stands in the line, or on the next one. */
+static void put_items(struct screen *s, const struct item *items, unsigned n)
+{
+	unsigned width = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		width += screen_columns(GAP) + screen_columns(items[i].name) + 1 + screen_columns(items[i].value);
+	if (s->column > 0 && s->column + width > s->width)
+		screen_end_line(s);
+	for (unsigned i = 0; i < n; i++) {
+		if (s->column > 0)
+			screen_put(s, PLAIN, GAP);
+		screen_put(s, QUIET, items[i].name);
+		screen_put(s, PLAIN, " ");
+		screen_put(s, items[i].style, items[i].value);
+	}
+}
+
+static void put_count(struct screen *s, const char *name, double v, const char *unit, enum style when_not_zero)
+{
+	struct item i;
+
+	set_count_item(&i, name, v, unit, when_not_zero);
+	put_items(s, &i, 1);
+}
+
+/* A piece of the first line, behind what stands there, or on the next one. */
+static void put_piece(struct screen *s, enum style style, const char *gap, const char *text)
+{
+	if (s->column + screen_columns(gap) + screen_columns(text) > s->width)
+		screen_end_line(s);
+	else
+		screen_put(s, PLAIN, gap);
+	screen_put(s, style, text);
 }
 
 static void about(struct screen *s, const struct top_told *t)
 {
-	char version[32] = "", backend[32] = "", up[40];
+	char version[32] = "", backend[32] = "", up[40], text[400];
 	time_t now = time(NULL);
 	struct tm local;
 	double started;
+	bool known = figures_sum(&t->now, "process_start_time_seconds", EVERYWHERE, &started);
 
 	for (size_t i = 0; i < t->now.n; i++) {
 		if (strcmp(t->now.samples[i].name, "offloop_build_info") != 0)
@@ -236,11 +209,17 @@ static void about(struct screen *s, const struct top_told *t)
 		sample_label(&t->now.samples[i], "backend", backend, sizeof(backend));
 	}
 	screen_put(s, BOLD, "offloop");
-	screen_printf(s, PLAIN, " %s on %s at %s", version, backend, t->address);
-	if (figures_sum(&t->now, "process_start_time_seconds", EVERYWHERE, &started))
-		screen_printf(s, QUIET, ", up %s", up_text(up, sizeof(up), (double)now - started));
-	if (localtime_r(&now, &local))
-		screen_printf(s, QUIET, "   %02d:%02d:%02d", local.tm_hour, local.tm_min, local.tm_sec);
+	snprintf(text, sizeof(text), "%s on %s", version, backend);
+	put_piece(s, PLAIN, " ", text);
+	snprintf(text, sizeof(text), "at %s%s", t->address, known ? "," : "");
+	put_piece(s, PLAIN, " ", text);
+	snprintf(text, sizeof(text), "up %s", text_up(up, sizeof(up), (double)now - started));
+	if (known)
+		put_piece(s, QUIET, " ", text);
+	if (localtime_r(&now, &local)) {
+		snprintf(text, sizeof(text), "%02d:%02d:%02d", local.tm_hour, local.tm_min, local.tm_sec);
+		put_piece(s, QUIET, GAP, text);
+	}
 	screen_end_line(s);
 	if (t->lost) {
 		screen_put(s, BAD, t->lost);
@@ -272,28 +251,30 @@ static double per_second(const struct top_told *t, double gained)
 static void totals(struct screen *s, const struct top_told *t)
 {
 	struct spread all, failed, away;
-	char text[32];
+	struct item items[3];
 	double v;
 
 	figures_gain(&t->now, t->then, DURATION, EVERYWHERE, NULL, &all);
 	figures_gain(&t->now, t->then, DURATION, EVERYWHERE, "5", &failed);
 	figures_gain(&t->now, t->then, DURATION, EVERYWHERE, "503", &away);
-	count_item(s, "requests", per_second(t, spread_count(&all)), "/s", BOLD);
-	item(s, "p50", quantile_text(text, sizeof(text), &all, 0.5), PLAIN);
-	item(s, "p99", quantile_text(text, sizeof(text), &all, 0.99), PLAIN);
-	count_item(s, "errors", per_second(t, spread_count(&failed) - spread_count(&away)), "/s", BAD);
-	count_item(s, "turned away", turned_away(t), "/s", WARN);
+	set_count_item(&items[0], "requests", per_second(t, spread_count(&all)), "/s", BOLD);
+	set_quantile_item(&items[1], "p50", &all, 0.5);
+	set_quantile_item(&items[2], "p99", &all, 0.99);
+	put_items(s, items, 3);
+	put_count(s, "errors", per_second(t, spread_count(&failed) - spread_count(&away)), "/s", BAD);
+	put_count(s, "turned away", turned_away(t), "/s", WARN);
 	if (figures_sum(&t->now, "offloop_loop_requests_in_flight", EVERYWHERE, &v))
-		count_item(s, "in flight", v, "", PLAIN);
+		put_count(s, "in flight", v, "", PLAIN);
 	if (figures_sum(&t->now, "offloop_loop_connections", EVERYWHERE, &v))
-		count_item(s, "connections", v, "", PLAIN);
+		put_count(s, "connections", v, "", PLAIN);
 	for (int sync = 0; sync < 2; sync++) {
 		const char *lane = sync ? "sync" : "async";
 		struct spread of;
 
 		figures_gain(&t->now, t->then, DURATION, (struct where){ "lane", lane }, NULL, &of);
-		count_item(s, lane, per_second(t, spread_count(&of)), "/s", PLAIN);
-		item(s, "p99", quantile_text(text, sizeof(text), &of, 0.99), PLAIN);
+		set_count_item(&items[0], lane, per_second(t, spread_count(&of)), "/s", PLAIN);
+		set_quantile_item(&items[1], "p99", &of, 0.99);
+		put_items(s, items, 2);
 	}
 	screen_end_line(s);
 }
@@ -457,18 +438,6 @@ static void advice(struct screen *s, const struct top_told *t)
 	}
 }
 
-/* "12:03:01", in local time, of "2026-11-22T11:59:02.387Z"; the text itself when it is no such time. */
-static void local_clock(char *dst, size_t n, const char *iso)
-{
-	struct tm utc = { 0 }, local;
-	time_t t;
-
-	if (strptime(iso, "%Y-%m-%dT%H:%M:%S", &utc) && (t = timegm(&utc)) != -1 && localtime_r(&t, &local))
-		snprintf(dst, n, "%02d:%02d:%02d", local.tm_hour, local.tm_min, local.tm_sec);
-	else
-		snprintf(dst, n, "%s", iso);
-}
-
 static const struct column stall_columns[] = { { "STALL", 0, 0, true }, { "AT", 8, 50, true },
 	{ "CAUSE", 9, 0, true }, { "HELD", 10, 0, false }, { "LOOP", 4, 60, false }, { "VICTIMS", 8, 70, false },
 	{ "IN", 40, 110, true } };
@@ -497,10 +466,10 @@ static void stall_line(struct screen *s, const json_t *stall)
 	char text[64], held[32];
 
 	set(&cells[0], PLAIN, *name ? name : "(no route)");
-	local_clock(text, sizeof(text), text_of(stall, "time"));
+	text_clock(text, sizeof(text), text_of(stall, "time"));
 	set(&cells[1], QUIET, text);
 	set(&cells[2], strcmp(cause, "blocked") == 0 || strcmp(cause, "cpu") == 0 ? BAD : QUIET, cause);
-	snprintf(text, sizeof(text), "%s%s", time_text(held, sizeof(held), number(stall, "ms") / 1e3, 0),
+	snprintf(text, sizeof(text), "%s%s", text_time(held, sizeof(held), number(stall, "ms") / 1e3, 0),
 		ongoing ? "+" : "");
 	set(&cells[3], ongoing ? BAD : PLAIN, text);
 	set_count(&cells[4], number(stall, "loop"), PLAIN);

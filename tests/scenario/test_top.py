@@ -1,4 +1,5 @@
 """offloop top: what a running server does, in a terminal or as plain text."""
+import concurrent.futures
 import contextlib
 import fcntl
 import json
@@ -127,6 +128,19 @@ def test_where_there_is_no_terminal_it_prints_plain_text_once(app, control):
     routes = text[text.index("ROUTE"):].splitlines()[1:]
     assert {" ".join(line.split()[:2]) for line in routes[:2]} == {"GET /a/text", "GET /one"}     # by load
     assert not any(line.endswith(" ") for line in text.splitlines())
+
+
+def test_a_narrow_line_is_broken_between_what_belongs_together(control):
+    """However narrow: a percentile stands with what it is of, and what the first line says is not cut off."""
+    widths = list(range(44, 144, 9))
+    with concurrent.futures.ThreadPoolExecutor(len(widths)) as executor:
+        told = list(executor.map(lambda width: run(control, env={"COLUMNS": str(width)})[1], widths))
+    for width, text in zip(widths, told):
+        head = text.split("\n\n", 1)[0]
+        assert all(len(line) <= width for line in text.splitlines()), text
+        assert re.search(rf"^offloop \S+ on \w+\s+at {control},\s+up \d+ [^\n]+\s+\d\d:\d\d:\d\d$", head, re.M), head
+        for together in (r"requests \S+/s   p50 .*   p99 ", r"\basync \S+/s   p99 ", r"\bsync \S+/s   p99 ", "turned away "):
+            assert re.search(together, head), head
 
 
 def test_it_prints_as_often_as_it_is_told(control):

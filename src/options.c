@@ -544,13 +544,18 @@ out:
 
 /* ---- help -------------------------------------------------------------------------------------------------------- */
 
+#define HELP_COLUMN 33  /* where what an option is for begins: beside its name, or below one that is too long */
+
 static void help_line(const struct options *o, const struct option *opt)
 {
 	char left[128];
 
 	snprintf(left, sizeof(left), "%s--%s%s%s", strcmp(opt->name, "help") == 0 ? "-h, " : "", opt->name,
 		opt->arg ? " " : "", opt->arg ? opt->arg : "");
-	out_printf(o->out, "  %-30s %s", left, opt->help);
+	if (strlen(left) < HELP_COLUMN - 2)
+		out_printf(o->out, "  %-*s%s", HELP_COLUMN - 2, left, opt->help);
+	else
+		out_printf(o->out, "  %s\n%*s%s", left, HELP_COLUMN, "", opt->help);
 	if (opt->value && opt->kind != BOOL)
 		out_printf(o->out, " [%s]", opt->value);
 	else if (opt->value && strcmp(opt->value, "0") != 0 && strcmp(opt->value, "false") != 0)

@@ -552,6 +552,11 @@ START_TEST(help_lists_every_option_with_the_default_that_holds)
 	ck_assert_int_eq(status, 0);
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		ck_assert_msg(strstr(text.p + text.off, lines[i]) != NULL, "%s", lines[i]);
+	for (const char *at = text.p + text.off; (at = strstr(at, "\n  -")); at++) {
+		const char *next = strchr(at + 1, '\n') + 1;   /* what it is for stands beside it, or there */
+
+		ck_assert_msg((at[33] == ' ' && at[34] != ' ') || strspn(next, " ") == 33, "%.60s", at + 1);
+	}
 	ck_assert_ptr_null(read_args("-h"));
 	ck_assert_int_eq(status, 0);
 	ck_assert_ptr_null(read_args("--version"));

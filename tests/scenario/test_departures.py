@@ -165,9 +165,12 @@ def test_a_late_half_close_drops_queued_work(app):
 def test_a_half_close_is_seen_behind_unread_requests(app, lane):
     """So much was sent behind the request that receiving has stopped; a reset is seen all the same."""
     with app.client() as c:
+        c.send(get(lane + "/cancelled?ms=60000"))
+        if lane == "/s":    # as above
+            wait_until(lambda: app.metric("offloop_pool_threads", pool="second", state="running") == 1)
         c.s.settimeout(0.3)
         try:
-            c.send(get(lane + "/cancelled?ms=60000"), *[get("/a/text", "X: " + "x" * 1000)] * 20000)
+            c.send(*[get("/a/text", "X: " + "x" * 1000)] * 20000)
         except OSError:
             pass
         c.reset()

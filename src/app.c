@@ -58,6 +58,7 @@ struct process {
 	ol_server *living;
 	struct control *control;
 	struct seat seat;               /* a worker's; fd -1: this process serves alone */
+	char worker[16];                /* its number */
 	_Atomic bool leaving;           /* it ends, and others go on accepting; release and acquire, with stop_fd */
 	int stop_fd;                    /* eventfd: a reason to stop has come */
 	uint64_t files;                 /* descriptors this process may have open */
@@ -295,10 +296,12 @@ static int open_server(struct process *p)
 {
 	struct server_setup setup = { .app = p->app, .config = &p->config, .log = p->log, .option = app_option,
 		.option_arg = p->options, .stop = stop_all, .broken = stop, .stop_arg = p,
-		.listen = p->seat.fd >= 0 ? &p->seat.listen : NULL };
+		.listen = p->seat.fd >= 0 ? &p->seat.listen : NULL,
+		.worker = p->seat.fd >= 0 ? p->worker : NULL };
 	char err[512] = "";
 	int rc;
 
+	snprintf(p->worker, sizeof(p->worker), "%u", p->seat.index);
 	p->server = server_new(&setup, err, sizeof(err));
 	rc = p->server ? server_listen(p->server, err, sizeof(err)) : -EINVAL;
 	listen_close(&p->seat.listen);

@@ -383,6 +383,19 @@ static int start_server(struct control *c, struct log *log, char *err, size_t er
 	return 0;
 }
 
+/* Where a worker listens the user has not said, but a rule (supervisor.c), which is told with what is wrong there. */
+static void complain(const struct control *c, const char *worker, const char *why, char *err, size_t err_n)
+{
+	if (worker && c && c->address.unix_path)
+		snprintf(err, err_n, "--control: worker %s listens on that path with .%s behind it: %s", worker, worker,
+			why);
+	else if (worker && strcmp(worker, "0") != 0)
+		snprintf(err, err_n, "--control: worker %s listens %s port%s further on: %s", worker, worker,
+			strcmp(worker, "1") == 0 ? "" : "s", why);
+	else
+		snprintf(err, err_n, "--control: %s", why);
+}
+
 int control_start(struct control **out, ol_server *main_server, const struct config *config, struct log *log,
 	char *err, size_t err_n)
 {
@@ -407,7 +420,7 @@ int control_start(struct control **out, ol_server *main_server, const struct con
 	*out = c;
 	return 0;
 failed:
-	snprintf(err, err_n, "--control: %s", *why ? why : strerror(-rc));
+	complain(c, server_setup(main_server)->worker, *why ? why : strerror(-rc), err, err_n);
 	if (c) {
 		server_free(c->server);
 		control_watch_free(c->watch);

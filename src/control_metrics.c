@@ -66,6 +66,18 @@ static void single(struct page *p, const char *name, enum metric_type type, cons
 	sample(p, name, NULL, value);
 }
 
+/* Which of those that share a listener it is, where there are several. */
+static void worker(struct page *p)
+{
+	static const char name[] = "offloop_worker_info";
+	const char *const labels[] = { "worker", server_setup(p->server)->worker, NULL };
+
+	if (!labels[1])
+		return;
+	family(p, name, METRIC_TYPE_GAUGE, "1; which worker this is, from 0.");
+	sample(p, name, labels, 1);
+}
+
 /* ---- loops and routes -------------------------------------------------------------------------------------------- */
 
 static const char *template_of(void *arg, uint32_t route)
@@ -376,6 +388,7 @@ int control_metrics(const ol_server *s, const struct log *log, double started, s
 	build[3] = p.info.backend;
 	family(&p, "offloop_build_info", METRIC_TYPE_GAUGE, "1; what is running.");
 	sample(&p, "offloop_build_info", build, 1);
+	worker(&p);
 	loops(&p);
 	lanes_and_moves(&p);
 	rejected_by_routes(&p);

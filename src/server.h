@@ -30,6 +30,7 @@ struct server_setup {
 	void (*broken)(void *arg);                          /* a loop cannot go on; its thread; may be NULL */
 	void *stop_arg;                                     /* of both */
 	const struct listen *listen;                        /* the socket to share; NULL: it opens its own */
+	const char *worker;                                 /* its number among those who share it; NULL: it is alone */
 };
 
 /* Checks the app (routes, lanes, pools) and compiles it.  No thread and no socket yet.  NULL with one line in err. */

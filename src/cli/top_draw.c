@@ -196,21 +196,28 @@ static void put_piece(struct screen *s, enum style style, const char *gap, const
 
 static void about(struct screen *s, const struct top_told *t)
 {
-	char version[32] = "", backend[32] = "", up[40], text[400];
+	char version[32] = "", backend[32] = "", worker[32] = "", up[40], text[400];
 	time_t now = time(NULL);
 	struct tm local;
 	double started;
 	bool known = figures_sum(&t->now, "process_start_time_seconds", EVERYWHERE, &started);
 
 	for (size_t i = 0; i < t->now.n; i++) {
-		if (strcmp(t->now.samples[i].name, "offloop_build_info") != 0)
+		const struct sample *one = &t->now.samples[i];
+
+		if (strcmp(one->name, "offloop_worker_info") == 0)
+			sample_label(one, "worker", worker, sizeof(worker));
+		if (strcmp(one->name, "offloop_build_info") != 0)
 			continue;
-		sample_label(&t->now.samples[i], "version", version, sizeof(version));
-		sample_label(&t->now.samples[i], "backend", backend, sizeof(backend));
+		sample_label(one, "version", version, sizeof(version));
+		sample_label(one, "backend", backend, sizeof(backend));
 	}
 	screen_put(s, BOLD, "offloop");
 	snprintf(text, sizeof(text), "%s on %s", version, backend);
 	put_piece(s, PLAIN, " ", text);
+	snprintf(text, sizeof(text), "worker %s", worker);
+	if (*worker)
+		put_piece(s, BOLD, " ", text);
 	snprintf(text, sizeof(text), "at %s%s", t->address, known ? "," : "");
 	put_piece(s, PLAIN, " ", text);
 	snprintf(text, sizeof(text), "up %s", text_up(up, sizeof(up), (double)now - started));

@@ -716,9 +716,10 @@ function showRoutes(routes, now, then) {
 /* ---- all of it ---- */
 
 function showAbout(now) {
-	const [build] = now.samples.get("offloop_build_info") || [];
+	const [build] = now.samples.get("offloop_build_info") || [], [worker] = now.samples.get("offloop_worker_info") || [];
 	const started = f.total(now, "process_start_time_seconds");
-	put(byId("about"), [build ? `${build.labels.version} on ${build.labels.backend}` : "", location.host,
+	put(byId("about"), [build ? `${build.labels.version} on ${build.labels.backend}` : "",
+		worker ? `worker ${worker.labels.worker}` : "", location.host,
 		started ? `up ${f.duration(Date.now() / 1000 - started)}` : ""].filter(Boolean).join(" · "));
 }
 

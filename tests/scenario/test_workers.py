@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from conftest import PATIENCE, freeze, get, wait_until
+from conftest import PATIENCE, freeze, get, read_all, wait_until
 from test_process import complaint, run
+from test_top import run as top
 
 
 def workers(app):
@@ -102,6 +103,31 @@ def test_each_has_a_control_plane_of_its_own(serve, tmp_path):
             s.sendall(get("/readyz", "Connection: close"))
             assert b" 200 " in s.recv(65536)
         assert re.search(rf"control=unix:{tmp_path}/c\.{i} .*worker={i}\n", app.log)
+
+
+def test_each_control_plane_says_whose_it_is(serve, tmp_path):
+    where = f"unix:{tmp_path}/c"
+    serve("workerapp", "--workers", "2", "--control", where)
+    for i in range(2):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(f"{tmp_path}/c.{i}")
+            s.sendall(get("/metrics", "Connection: close"))
+            assert f'\noffloop_worker_info{{worker="{i}"}} 1\n'.encode() in read_all(s)
+        assert re.search(rf"^offloop \S+ on \w+ worker {i} at {where}\.{i}, up ", top(f"{where}.{i}")[1])
+
+
+def test_of_a_control_plane_that_cannot_listen_it_is_told_where_that_should_be(tmp_path):
+    """A port that nobody has named; it is somebody else's, and the one before it is free."""
+    for _ in range(100):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            status, _, log = run("--port", "0", "--workers", "2", "--control", f"127.0.0.1:{port - 1}", program="workerapp")
+        assert status == 1
+        if f" port {port - 1}:" not in log:
+            break
+    assert f"--control: worker 1 listens 1 port further on: cannot listen on 127.0.0.1 port {port}: bind: " in log, log
+    line = complaint(run("--port", "0", "--workers", "2", "--control", f"unix:{tmp_path}/none/c", program="workerapp"), 1)
+    assert "--control: worker 0 listens on that path with .0 behind it: " in line and "/none/c.0" in line
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

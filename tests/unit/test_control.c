@@ -554,13 +554,14 @@ static uint64_t probes_take(const char *says, size_t n)
 	return took;
 }
 
-/* The best of three: a busy machine may be slow, but whoever waited for the crowd would do so each time. */
+/* The best of ten: a busy machine may be slow, and a full backlog costs a second, but whoever waited for the crowd would
+ * do so each time. */
 static void crowd(const char *says, size_t n)
 {
 	uint64_t best = NEVER, took;
 
 	start();
-	for (int i = 0; i < 3 && best >= NS_PER_S; i++)
+	for (int i = 0; i < 10 && best >= NS_PER_S; i++)
 		best = (took = probes_take(says, n)) < best ? took : best;
 	ck_assert_uint_lt(best, NS_PER_S);      /* a head alone has two */
 	drain();

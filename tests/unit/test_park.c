@@ -427,6 +427,8 @@ int main(void)
 	tcase_add_test(thread, a_thread_wakes_at_its_deadline_and_not_before);
 	tcase_add_test(thread, what_was_written_before_a_wake_is_seen_after_it);
 	tcase_add_test(thread, a_wake_that_comes_with_the_time_out_is_taken_once);
+	tcase_set_timeout(fiber, 60);
+	tcase_set_timeout(thread, 60);
 	suite_add_tcase(suite, fiber);
 	suite_add_tcase(suite, thread);
 	runner = srunner_create(suite);

@@ -554,8 +554,8 @@ static uint64_t probes_take(const char *says, size_t n)
 	return took;
 }
 
-/* The best of ten: a busy machine may be slow, and a full backlog costs a second, but whoever waited for the crowd would
- * do so each time. */
+/* The best of ten: a busy machine may be slow, and a full backlog costs a second, but whoever waited for the crowd
+ * would do so each time. */
 static void crowd(const char *says, size_t n)
 {
 	uint64_t best = NEVER, took;

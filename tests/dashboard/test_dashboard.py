@@ -161,10 +161,20 @@ def test_quantiles_are_told_as_far_as_they_are_known(page):
     assert page.run(q.format(n="[0, 0, 0, 4]", c=4, q=0.5)) == {"value": 4, "bound": ">"}
 
 
-def test_a_tile_tells_no_digits_that_nobody_has_measured(page):
+def test_tiles_and_tables_tell_no_digits_that_nobody_has_measured(page):
     assert page.server.ask("/a/block?ms=300")[0] == 200
     for name in ("p50", "p99", "lag"):
         page.wait(f"/^[<>] \\d/.test(document.querySelector('#tile-{name} .figure').textContent)")
+    for name in ("p50", "p99", "Hold, p99", "longest"):
+        page.wait(f"""[...document.querySelectorAll('#routes td[data-name="{name}"]')].some(td => /^[<>] \\d/.test(td.textContent))""")
+
+
+def test_how_busy_a_loop_was_is_of_the_pages_own_time(page):
+    page.run("""import('/dashboard/figures.js').then(f => { window.figures = f; })""")
+    share = """figures.share(...[[1.9, 1.1], [1, 1]].map(([b, i], n) => figures.snapshot(
+        `offloop_b{{loop="0"}} ${{b}}\\noffloop_i{{loop="0"}} ${{i}}\\n`, 1000 - 1000 * n)), {names}, {{loop: "0"}})"""
+    assert abs(page.run(share.format(names='"offloop_b", "offloop_i"')) - 0.9) < 1e-9
+    assert page.run(share.format(names='"offloop_x", "offloop_y"')) is None
 
 
 # ---- how it behaves

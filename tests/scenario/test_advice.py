@@ -257,7 +257,7 @@ def test_the_command_prints_what_is_advised(server, tmp_path):
 
 
 def test_stalls_that_are_too_few_are_told_of(server):
-    """Until one is blamed on the route: each request stalls once at most."""
+    """One as a rule: it may have had to compute, too, on a busy machine."""
     def counted(**labels):
         return server.metric("offloop_loop_stalls_total", **labels)
 
@@ -267,8 +267,8 @@ def test_stalls_that_are_too_few_are_told_of(server):
         wait_until(lambda: counted() > before)
     status, out, err = command(f"127.0.0.1:{server.control}")
     assert (status, out) == (0, "")
-    assert err == "offloop advice: nothing that was measured calls for a change; 1 stall seen, but a route is advised on from " \
-                  "its 4th: see /stalls\n"
+    assert re.match(r"offloop advice: nothing that was measured calls for a change; (1 stall|[23] stalls) seen, but a route is "
+                    r"advised on from its 4th: see /stalls\n$", err), err
 
 
 def test_what_is_no_control_plane_is_asked_about(server):

@@ -9,17 +9,17 @@
  *   knows when; so besides this there is a margin, all of that sleep.
  * - A thread without a CPU is not stopped before it gets one.  So a wait of the monitor's may hide a stop of the
  *   loops', which looks as if they were blocked: `hidden` is as much as that may have been.
- * - During a look: lost, but for its CPU time and its wait.
+ * - During a look: lost, but for its CPU time and its wait; and what it waited for is hidden just the same.
  * - While it was to wake up, as who woke it says: lost, but for the wait.
  * - Before the first look at a hold nothing is known of its thread; of that time what may have been lost counts as lost
  *   as a whole.
  *
  * A hold is granted the greatest of its looks' margins, and not their sum: on a machine that is late all the time that
- * would be longer than the hold, and stops that follow each other within one hold are rare.
+ * would be longer than the hold, and stops that follow each other within one hold are rare.  So with what is hidden.
  *
  * Less than a millisecond is never lost: timers are late by themselves, by what the hardware and the kernel make of
- * it.  Times of the thread are asked for when something is to be explained, and now and then besides, so that waits too
- * short to matter do not add up to an explanation.
+ * it.  Times of the thread are asked for at every look, so that what earlier looks took does not explain anything; and
+ * a look ends at the moment at which the sleep after it begins, so that no time is between the two.
  *
  * The clock is the caller's, so tests run on a clock of their own.  One thread.
  */
@@ -27,12 +27,14 @@
 #include "base/clock.h"
 #include "stall.h"
 
-#define SELF_LOOKS 16
-#define SELF_WAIT (NS_PER_MS / 5)
-
 static uint64_t greater(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
+}
+
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 static uint64_t without(uint64_t a, uint64_t b)
@@ -68,53 +70,89 @@ void lateness_wake(struct lateness *l, uint64_t since_ns)
 	l->due_ns = l->rested_ns = since_ns;
 }
 
+/* How much of the time before this look may hide a stop; waits that are too short cannot. */
+static uint64_t hidden(const struct lateness *l, uint64_t now_ns, uint64_t late_ns, uint64_t lost_ns)
+{
+	if (late_ns >= NS_PER_MS)
+		return without(now_ns - l->rested_ns, lost_ns + l->margin_ns);
+	return l->woken && l->waited_now_ns >= NS_PER_MS ? l->waited_now_ns : 0;
+}
+
 void lateness_look(struct lateness *l)
 {
 	uint64_t now = l->clock.now_ns(l->clock.arg), suspended = l->clock.suspended_ns(l->clock.arg);
 	uint64_t late = without(now, l->due_ns), cpu, lost;
 
 	l->woken = now < l->due_ns;
-	l->waited_now_ns = 0;
-	if (late > SELF_WAIT || l->woken || l->looks++ % SELF_LOOKS == 0)
-		own_times(l, &cpu, &l->waited_now_ns);
+	own_times(l, &cpu, &l->waited_now_ns);
 	lost = stall_lost(late, l->waited_now_ns, without(suspended, l->suspended_ns));
 	l->margin_ns = lost > 0 && late > 0 ? l->due_ns - l->rested_ns : 0;
-	l->hidden_ns = late < NS_PER_MS ? 0 : without(now - l->rested_ns, lost + l->margin_ns);
+	l->hidden_ns = greater(l->hiding_ns, hidden(l, now, late, lost));
 	l->gap_ns = l->noted_ns + lost + l->margin_ns;
-	l->noted_ns = 0;
+	l->noted_ns = l->hiding_ns = 0;
 	l->lost_ns += lost;
 	l->doubt_ns += lost + l->margin_ns;
 	l->suspended_ns = suspended;
 	l->looked_ns = l->told_ns = now;
 }
 
-void lateness_note(struct lateness *l)
+/* Up to now_ns. */
+static void note(struct lateness *l, uint64_t now_ns)
 {
-	uint64_t now = l->clock.now_ns(l->clock.arg), cpu, waited, lost;
+	uint64_t took = now_ns - l->told_ns, cpu, waited, lost;
 
-	if (now < l->told_ns + NS_PER_MS)
+	if (took < NS_PER_MS)
 		return;
 	own_times(l, &cpu, &waited);
-	lost = stall_lost(now - l->told_ns, cpu + waited, 0);
+	lost = stall_lost(took, cpu + waited, 0);
 	l->noted_ns += lost;
+	l->hiding_ns += without(took, cpu + lost);
 	l->lost_ns += lost;
 	l->doubt_ns += lost;
-	l->told_ns = now;
+	l->told_ns = now_ns;
+}
+
+void lateness_note(struct lateness *l)
+{
+	note(l, l->clock.now_ns(l->clock.arg));
 }
 
 void lateness_rest(struct lateness *l, uint64_t due_ns)
 {
-	lateness_note(l);
 	l->rested_ns = l->clock.now_ns(l->clock.arg);
+	note(l, l->rested_ns);
 	l->due_ns = greater(due_ns, l->rested_ns);
 }
 
-uint64_t lateness_unseen(const struct lateness *l, uint64_t start_ns, uint64_t period_ns)
+/* Of the time from the hold's start until the look that has first seen it: how much may have been lost. */
+static uint64_t unseen(const struct lateness *l, uint64_t age_ns, uint64_t period_ns)
 {
-	uint64_t age = without(l->looked_ns, start_ns), lost = l->gap_ns;
-	uint64_t missed = age > period_ns + NS_PER_MS ? age - period_ns : 0;
+	uint64_t missed = age_ns > period_ns + NS_PER_MS ? age_ns - period_ns : 0, lost = l->gap_ns;
 
 	if (l->woken)   /* when the hold began */
-		lost = greater(lost, stall_lost(age, l->waited_now_ns, 0));
-	return greater(missed, lost < age ? lost : age) + l->noted_ns;
+		lost = greater(lost, stall_lost(age_ns, l->waited_now_ns, 0));
+	return greater(missed, lesser(lost, age_ns));
+}
+
+void lateness_first(struct lateness *l, struct lateness_grant *g, uint64_t start_ns, uint64_t period_ns)
+{
+	uint64_t age = without(l->looked_ns, start_ns), lost;
+
+	lateness_note(l);
+	lost = unseen(l, age, period_ns);
+	*g = (struct lateness_grant){ .lost_ns = l->lost_ns, .unseen_ns = lost + l->noted_ns,
+		.hidden_ns = lesser(l->hidden_ns, age - lost) };
+}
+
+void lateness_again(const struct lateness *l, struct lateness_grant *g)
+{
+	g->margin_ns = greater(g->margin_ns, l->margin_ns);
+	g->hidden_ns = greater(g->hidden_ns, l->hidden_ns);
+}
+
+uint64_t lateness_granted(struct lateness *l, struct lateness_grant *g)
+{
+	lateness_note(l);
+	g->hidden_ns = greater(g->hidden_ns, l->hiding_ns);
+	return l->lost_ns - g->lost_ns + g->unseen_ns + g->margin_ns;
 }

@@ -21,6 +21,7 @@ struct lateness {
 	uint64_t doubt_ns;              /* the same with all its margins */
 	uint64_t margin_ns;             /* as much more may have been lost before the last look; 0: it was in time */
 	uint64_t hidden_ns;             /* and that more, if it looked as if who has stood still were blocked */
+	uint64_t hiding_ns;             /* the same, since the last look began */
 	uint64_t gap_ns;                /* what may have been lost between the beginnings of the last two */
 	uint64_t noted_ns;              /* lost since the last began */
 	bool woken;                     /* the last look was made before it was due */
@@ -30,7 +31,6 @@ struct lateness {
 	uint64_t told_ns;               /* up to here, what a look took has been explained */
 	uint64_t cpu_ns, waited_ns;     /* its times, when it last asked */
 	uint64_t suspended_ns;
-	unsigned looks;
 };
 
 void lateness_init(struct lateness *l, const struct lateness_clock *clock);
@@ -47,7 +47,20 @@ void lateness_note(struct lateness *l);
 /* A look is over; the next is made at due_ns, or now when that has gone by. */
 void lateness_rest(struct lateness *l, uint64_t due_ns);
 
-/* Of the time from start_ns until now, of which nothing has been seen: how much may have been lost. */
-uint64_t lateness_unseen(const struct lateness *l, uint64_t start_ns, uint64_t period_ns);
+/* What one hold is granted for it: so much of its time cannot be held against who holds. */
+struct lateness_grant {
+	uint64_t lost_ns;               /* the monitor's, when it was first seen */
+	uint64_t unseen_ns;             /* of what went by before, so much may have been lost */
+	uint64_t margin_ns, hidden_ns;  /* and besides what was lost since: the greatest of its looks' */
+};
+
+/* During the look that has first seen a hold, which began at start_ns. */
+void lateness_first(struct lateness *l, struct lateness_grant *g, uint64_t start_ns, uint64_t period_ns);
+
+/* A later look at it has begun, or that which has found it over. */
+void lateness_again(const struct lateness *l, struct lateness_grant *g);
+
+/* During a look: what was lost of it up to now, with the margin; and what more may be hidden, in g->hidden_ns. */
+uint64_t lateness_granted(struct lateness *l, struct lateness_grant *g);
 
 #endif

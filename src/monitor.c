@@ -9,9 +9,9 @@
  * route that is blamed is told at the first look after the hold, or while it lasts and lasts, unless its loop has
  * claimed to do that itself; the record waits a little longer, until its victims are known.
  *
- * Its own lateness is measured at every look (lateness.c): as far as it says that the process stood still, it is taken
- * off what any route may be blamed for.  A look costs little, a wake-up much, so it looks as rarely as it may: less
- * than the limit apart.
+ * Its own lateness is measured at every look (lateness.c): as far as it says that the process stood still, or may have
+ * while the monitor had no CPU to know it, it is taken off what any route may be blamed for.  A look costs little, a
+ * wake-up much, so it looks as rarely as it may: less than the limit apart.
  *
  * When no loop has entered code of the app's since the last look, it says that it sleeps (`asleep`), looks once more a
  * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
@@ -59,9 +59,7 @@ struct sight {
 	uint64_t seq;                   /* 0: none */
 	uint64_t start_ns;
 	struct account account;         /* of its time, if `timed` */
-	uint64_t lost_ns;               /* the monitor's, when it was first seen */
-	uint64_t unseen_ns;             /* of what went by before, so much may have been lost */
-	uint64_t margin_ns, hidden_ns;  /* and of what went by since, besides what is known: see lateness.h */
+	struct lateness_grant grant;    /* what of its time nobody can speak for */
 	bool timed;                     /* the thread's times were read while it lasted */
 	bool counted, blamed;           /* and told to who acts on it */
 	uint32_t counted_route;         /* as what it was counted */
@@ -95,11 +93,6 @@ struct monitor {
 	bool started;
 	_Atomic uint32_t stop;
 };
-
-static uint64_t greater(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
 
 uint64_t monitor_period(uint64_t limit_ns)
 {
@@ -210,21 +203,19 @@ static void first_sight(struct monitor *m, struct monitored *l, const struct wat
 {
 	bool asleep = is_asleep(l->loop, v->seq);
 
-	lateness_note(&m->late);
-	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns, .lost_ns = m->late.lost_ns };
-	l->now.unseen_ns = lateness_unseen(&m->late, v->start_ns, m->period_ns);
+	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns };
+	lateness_first(&m->late, &l->now.grant, v->start_ns, m->period_ns);
 	l->now.timed = l->times.at_ns && still(&l->loop->line, v->seq);
 	if (l->now.timed)
 		account_begin(&l->now.account, v->start_ns, before, &l->times, asleep);
 }
 
-static struct stall_parts parts_of(struct monitor *m, const struct sight *s, const struct account_times *now)
+static struct stall_parts parts_of(struct monitor *m, struct sight *s, const struct account_times *now)
 {
-	struct stall_parts p;
+	uint64_t lost = lateness_granted(&m->late, &s->grant), hidden = s->grant.hidden_ns;
+	struct stall_parts p = account_parts(&s->account, now, lost);
 
-	lateness_note(&m->late);
-	p = account_parts(&s->account, now, m->late.lost_ns - s->lost_ns + s->unseen_ns + s->margin_ns);
-	p.hidden = s->hidden_ns < p.blocked ? s->hidden_ns : p.blocked;
+	p.hidden = hidden < p.blocked ? hidden : p.blocked;
 	return p;
 }
 
@@ -489,8 +480,7 @@ static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 
 	l->seq = seq;
 	l->times = read_times(l->loop);
-	l->now.margin_ns = greater(l->now.margin_ns, m->late.margin_ns);
-	l->now.hidden_ns = greater(l->now.hidden_ns, m->late.hidden_ns);
+	lateness_again(&m->late, &l->now.grant);
 	if (l->now.seq && l->now.seq != v.seq)
 		is_over(m, l);
 	if (v.seq && l->now.seq != v.seq)

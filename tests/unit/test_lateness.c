@@ -7,14 +7,18 @@
 
 #define MS NS_PER_MS
 #define PERIOD (5 * MS)
+#define STOP (12 * MS)
 
 static uint64_t now, suspended, cpu, waited;
 static bool known;
 static struct lateness l;
+static int stop_in;     /* so many readings of the clock from now the process is stopped, for STOP; -1: it is not */
 
 static uint64_t read_now(void *unused)
 {
 	(void)unused;
+	if (stop_in >= 0 && stop_in-- == 0)
+		now += STOP;
 	return now;
 }
 
@@ -41,6 +45,7 @@ static void set_up(void)
 	cpu = 7 * MS;
 	waited = 3 * MS;
 	known = true;
+	stop_in = -1;
 	lateness_init(&l, &clock);
 	lateness_look(&l);
 	lateness_rest(&l, now + PERIOD);
@@ -53,6 +58,20 @@ static void look_late(uint64_t late)
 	lateness_look(&l);
 }
 
+/* Of a hold that this look is the first to see. */
+static struct lateness_grant first(uint64_t start_ns)
+{
+	struct lateness_grant g;
+
+	lateness_first(&l, &g, start_ns, PERIOD);
+	return g;
+}
+
+static uint64_t unseen(uint64_t start_ns)
+{
+	return first(start_ns).unseen_ns;
+}
+
 START_TEST(a_look_in_time_has_lost_nothing)
 {
 	for (int i = 0; i < 100; i++) {
@@ -61,7 +80,7 @@ START_TEST(a_look_in_time_has_lost_nothing)
 	}
 	ck_assert_uint_eq(l.lost_ns, 0);
 	ck_assert_uint_eq(l.margin_ns, 0);
-	ck_assert_uint_eq(lateness_unseen(&l, l.looked_ns - PERIOD, PERIOD), 0);
+	ck_assert_uint_eq(unseen(l.looked_ns - PERIOD), 0);
 }
 END_TEST
 
@@ -135,11 +154,79 @@ START_TEST(short_waits_do_not_add_up_to_an_explanation)
 {
 	for (int i = 0; i < 15; i++) {
 		waited += MS / 2;
-		look_late(MS / 2);
+		look_late(_i == 0 ? MS / 2 : 0);
 		lateness_rest(&l, now + PERIOD);
 	}
 	look_late(12 * MS);
 	ck_assert_uint_eq(l.lost_ns, 12 * MS);
+}
+END_TEST
+
+START_TEST(what_earlier_looks_took_explains_nothing)
+{
+	for (int i = 0; i < 15; i++) {
+		look_late(0);
+		now += MS / 5 * 4;
+		cpu += MS / 5 * 2;
+		waited += MS / 5 * 2;
+		lateness_rest(&l, now + PERIOD);
+	}
+	look_late(0);
+	now += STOP;
+	lateness_note(&l);
+	ck_assert_uint_eq(l.lost_ns, STOP);
+}
+END_TEST
+
+START_TEST(what_a_look_waited_for_a_cpu_may_hide_a_stop)
+{
+	struct lateness_grant seen, fresh;
+
+	look_late(0);
+	seen = first(now - 2 * MS);
+	now += 15 * MS;
+	cpu += MS;
+	waited += 9 * MS;
+	ck_assert_uint_eq(lateness_granted(&l, &seen), 5 * MS); /* it was stopped itself when it had its CPU */
+	ck_assert_uint_eq(seen.hidden_ns, 9 * MS);
+	lateness_rest(&l, now + PERIOD);
+	look_late(0);
+	lateness_again(&l, &seen);
+	ck_assert_uint_eq(lateness_granted(&l, &seen), 5 * MS);
+	ck_assert_uint_eq(seen.hidden_ns, 9 * MS);
+	fresh = first(now - 8 * MS);                    /* it began in that look */
+	ck_assert_uint_eq(fresh.unseen_ns, 5 * MS);
+	ck_assert_uint_eq(fresh.hidden_ns, 3 * MS);     /* all that is left */
+	lateness_rest(&l, now + PERIOD);
+	look_late(0);
+	ck_assert_uint_eq(first(now - 2 * MS).hidden_ns, 0);
+	lateness_again(&l, &seen);
+	ck_assert_uint_eq(seen.hidden_ns, 9 * MS);      /* the greatest of its looks' */
+}
+END_TEST
+
+START_TEST(a_wait_before_the_first_look_at_a_hold_may_hide_a_stop_of_that_hold_only)
+{
+	waited += 7 * MS;
+	look_late(7 * MS);
+	ck_assert_uint_eq(first(now - 4 * MS).unseen_ns, 0);
+	ck_assert_uint_eq(first(now - 4 * MS).hidden_ns, 4 * MS);
+	ck_assert_uint_eq(first(now - 11 * MS).unseen_ns, 6 * MS);
+	ck_assert_uint_eq(first(now - 11 * MS).hidden_ns, 5 * MS);
+}
+END_TEST
+
+START_TEST(no_stop_falls_between_a_look_and_the_sleep_after_it)
+{
+	look_late(0);
+	stop_in = _i;
+	lateness_rest(&l, now + PERIOD);
+	if (stop_in >= 0)       /* it has not read the clock so often: so in the sleep */
+		now += STOP;
+	stop_in = -1;
+	now = now > l.due_ns ? now : l.due_ns;
+	lateness_look(&l);
+	ck_assert_uint_eq(l.lost_ns + l.margin_ns, STOP);
 }
 END_TEST
 
@@ -148,15 +235,15 @@ START_TEST(before_the_first_look_at_a_hold_all_may_be_lost_that_it_cannot_explai
 	uint64_t start = now + MS;
 
 	look_late(7 * MS);
-	ck_assert_uint_eq(lateness_unseen(&l, start, PERIOD), 11 * MS); /* until now, all of it */
-	ck_assert_uint_eq(lateness_unseen(&l, now - 2 * MS, PERIOD), 2 * MS);
+	ck_assert_uint_eq(unseen(start), 11 * MS); /* until now, all of it */
+	ck_assert_uint_eq(unseen(now - 2 * MS), 2 * MS);
 	now += 20 * MS;
 	lateness_note(&l);
-	ck_assert_uint_eq(lateness_unseen(&l, start, PERIOD), 31 * MS);
+	ck_assert_uint_eq(unseen(start), 31 * MS);
 	lateness_rest(&l, now + PERIOD);
 	look_late(0);                                   /* what began in that look, before the stop */
-	ck_assert_uint_eq(lateness_unseen(&l, now - 26 * MS, PERIOD), 21 * MS);
-	ck_assert_uint_eq(lateness_unseen(&l, now - MS, PERIOD), MS);
+	ck_assert_uint_eq(unseen(now - 26 * MS), 21 * MS);
+	ck_assert_uint_eq(unseen(now - MS), MS);
 }
 END_TEST
 
@@ -166,14 +253,15 @@ START_TEST(a_hold_that_woke_it_has_lost_what_the_wake_up_took)
 	now += 900 * MS;
 	lateness_look(&l);
 	ck_assert_uint_eq(l.lost_ns, 0);
-	ck_assert_uint_eq(lateness_unseen(&l, now - MS / 10, PERIOD), 0);
-	ck_assert_uint_eq(lateness_unseen(&l, now - 4 * MS, PERIOD), 4 * MS);
+	ck_assert_uint_eq(unseen(now - MS / 10), 0);
+	ck_assert_uint_eq(unseen(now - 4 * MS), 4 * MS);
 	lateness_rest(&l, NEVER);
 	now += 900 * MS;
 	waited += 4 * MS;                               /* there was no CPU for it */
 	lateness_look(&l);
-	ck_assert_uint_eq(lateness_unseen(&l, now - 4 * MS, PERIOD), 0);
-	ck_assert_uint_eq(lateness_unseen(&l, now - 30 * MS, PERIOD), 26 * MS);
+	ck_assert_uint_eq(unseen(now - 4 * MS), 0);
+	ck_assert_uint_eq(first(now - 4 * MS).hidden_ns, 4 * MS);
+	ck_assert_uint_eq(unseen(now - 30 * MS), 26 * MS);
 }
 END_TEST
 
@@ -185,7 +273,7 @@ START_TEST(a_wake_up_that_took_long_may_have_been_a_stop)
 	lateness_look(&l);
 	ck_assert_uint_eq(l.lost_ns, 12 * MS);
 	ck_assert_uint_eq(l.doubt_ns, 12 * MS);
-	ck_assert_uint_eq(lateness_unseen(&l, now - 12 * MS, PERIOD), 12 * MS);
+	ck_assert_uint_eq(unseen(now - 12 * MS), 12 * MS);
 	lateness_rest(&l, NEVER);
 	now += 900 * MS;
 	waited += 12 * MS;                              /* there was no CPU for it */
@@ -206,7 +294,7 @@ START_TEST(a_suspended_machine_is_lost_whenever_it_looks)
 	now += MS;
 	lateness_look(&l);
 	ck_assert_uint_eq(l.lost_ns, 4 * NS_PER_S);
-	ck_assert_uint_eq(lateness_unseen(&l, now - MS / 2, PERIOD), MS / 2);
+	ck_assert_uint_eq(unseen(now - MS / 2), MS / 2);
 }
 END_TEST
 
@@ -233,12 +321,12 @@ START_TEST(a_stop_is_covered_wherever_it_begins)
 			if (stop < l.due_ns) {
 				now = stop + length < l.due_ns ? l.due_ns : stop + length;
 				lateness_look(&l);
-				lost = lateness_unseen(&l, start, PERIOD);
+				lost = unseen(start);
 			} else {
 				uint64_t before;
 
 				look_late(0);
-				lost = lateness_unseen(&l, start, PERIOD);
+				lost = unseen(start);
 				before = l.lost_ns;
 				lateness_rest(&l, now + PERIOD);
 				now = stop + length < l.due_ns ? l.due_ns : stop + length;
@@ -263,7 +351,11 @@ static Suite *suite(void)
 	tcase_add_test(c, a_stop_during_a_look_is_lost);
 	tcase_add_test(c, a_stop_during_a_look_is_known_before_that_look_judges);
 	tcase_add_test(c, a_long_look_that_computed_or_waited_for_a_cpu_has_lost_nothing);
-	tcase_add_test(c, short_waits_do_not_add_up_to_an_explanation);
+	tcase_add_loop_test(c, short_waits_do_not_add_up_to_an_explanation, 0, 2);
+	tcase_add_test(c, what_earlier_looks_took_explains_nothing);
+	tcase_add_test(c, what_a_look_waited_for_a_cpu_may_hide_a_stop);
+	tcase_add_test(c, a_wait_before_the_first_look_at_a_hold_may_hide_a_stop_of_that_hold_only);
+	tcase_add_loop_test(c, no_stop_falls_between_a_look_and_the_sleep_after_it, 0, 4);
 	tcase_add_test(c, before_the_first_look_at_a_hold_all_may_be_lost_that_it_cannot_explain);
 	tcase_add_test(c, a_hold_that_woke_it_has_lost_what_the_wake_up_took);
 	tcase_add_test(c, a_wake_up_that_took_long_may_have_been_a_stop);

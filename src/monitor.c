@@ -578,7 +578,7 @@ static void *monitor_thread(void *arg)
 	while (!stopped(m)) {
 		bool busy = look_around(m, &due);
 
-		rest(m, due, !busy);
+		rest(m, due, false);    /* if it now sleeps, a loop may yet have entered before it could see that */
 		if (busy)
 			(void)futex_wait(&m->stop, 0, m->late.due_ns);
 		else
@@ -632,6 +632,8 @@ int monitor_start(struct monitor *m)
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		sigdelset(&blocked, faults[i]);
 	pthread_sigmask(SIG_SETMASK, &blocked, &saved);
+	/* Relaxed: a number.  It is awaited from now on: nothing is known until it has looked for the first time. */
+	atomic_store_explicit(&m->conf.shared->due_ns, clock_now_ns() + WATCH_LOOK_NS, memory_order_relaxed);
 	rc = pthread_create(&m->thread, NULL, monitor_thread, m);
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 	m->started = rc == 0;

@@ -278,6 +278,43 @@ START_TEST(a_hold_that_ends_and_is_forgotten_by_its_loop_within_one_look_keeps_w
 }
 END_TEST
 
+/* ---- what loops go by that judge themselves ---------------------------------------------------------------------- */
+
+static struct watch_loop *first_loop;
+static _Atomic uint64_t entered_ns;
+
+/* A look at all loops has found none held.  On the monitor's thread, in place of the loop, which enters now. */
+static void enter_behind_a_look(void *unused, uint64_t now_ns)
+{
+	(void)unused;
+	if (atomic_load(&entered_ns))
+		return;
+	watch_enter(first_loop, WATCH_HANDLER, 0, now_ns, NULL, NULL);
+	atomic_store(&entered_ns, now_ns);
+}
+
+START_TEST(a_loop_that_enters_just_before_the_monitor_sleeps_knows_when_that_is_to_look_again)
+{
+	struct watch_conf wc = { .loops = 1, .nroutes = 2, .limit_ns = LIMIT, .name = name_of, .log = text_log,
+		.tick = enter_behind_a_look };
+	struct watch *w = watch_new(&wc);
+	uint64_t now;
+
+	entered_ns = 0;
+	first_loop = watch_attach(w, 0);
+	now = clock_now_ns() + 1000 * NS_PER_S;
+	ck_assert_uint_eq(watch_may_be_lost(first_loop, now), 0);       /* it does not run yet */
+	ck_assert_int_eq(watch_start(w), 0);
+	while (!atomic_load(&entered_ns) || atomic_load(&first_loop->shared->tick_ns) == atomic_load(&entered_ns)) {
+		now = clock_now_ns() + 1000 * NS_PER_S; /* if it has not looked by then */
+		ck_assert_uint_gt(watch_may_be_lost(first_loop, now), NS_PER_S);
+	}
+	watch_leave(first_loop, clock_now_ns());
+	watch_detach(first_loop);
+	watch_free(w);
+}
+END_TEST
+
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
 /* Whether a descriptor leads to the program's own file. */
@@ -340,6 +377,7 @@ static Suite *suite(void)
 	tcase_add_test(c, who_has_slept_and_now_waits_for_a_cpu_blocks_no_longer);
 	tcase_add_test(c, a_stall_that_was_counted_is_told_as_what_it_was_counted_as);
 	tcase_add_test(c, a_hold_that_ends_and_is_forgotten_by_its_loop_within_one_look_keeps_what_was_seen_of_it);
+	tcase_add_test(c, a_loop_that_enters_just_before_the_monitor_sleeps_knows_when_that_is_to_look_again);
 	tcase_add_loop_test(c, files_are_opened_before_the_start_and_read_after_it, 0, 2);
 	suite_add_tcase(s, c);
 	return s;

@@ -142,9 +142,12 @@ def test_connections_that_rest_are_counted(lab):
 
 
 def test_slow_clients_are_there_while_fast_ones_are_measured(lab):
-    run = lab("--rounds", 1, "--secs", 0.8, "--only", "hybrid", "--workloads", "slow")
-    run.end()
-    only = run.cell("hybrid", "slow")["rounds"][0]
+    for secs in (0.8, 8):       # on a busy machine an upload may take longer
+        run = lab("--rounds", 1, "--secs", secs, "--only", "hybrid", "--workloads", "slow")
+        run.end()
+        only = run.cell("hybrid", "slow")["rounds"][0]
+        if only["beside"]["requests"] > 0:
+            break
     assert only["fast"]["requests"] == only["requests"] > 0 and only["errors"] == 0
     assert only["beside"]["requests"] > 0 and only["beside"]["p50_ms"] >= 300
 
@@ -171,7 +174,8 @@ def test_a_server_that_dies_is_a_cell_that_says_how(lab):
     assert run.said.endswith("offloop lab: nothing could be measured: each cell of the report says why\n"), run.said
     cell = run.cell("asgi", "cpu")
     assert cell["status"] == "failed" and cell["rounds"] == []
-    assert cell["why"] in ("it ended under the load by signal 9", "it ended at its start by signal 9")
+    # and then the last line it said, if any
+    assert cell["why"].startswith(("it ended under the load by signal 9", "it ended at its start by signal 9")), cell["why"]
 
 
 def test_a_line_that_changes_in_place_fits_the_terminal(tmp_path):

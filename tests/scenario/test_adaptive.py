@@ -387,6 +387,10 @@ def test_a_route_that_streams_events_is_not_moved_but_told_why(guarded):
     assert evidence(guarded, "GET /events")["to_sync"] == 0 and evidence(guarded, "GET /gate")["unmoved"] is None
     guarded.wait_log(r'guard does not move route route="GET /events" holds=4 .*remedy="let ol_offload do what blocks')
     said = lambda: [a for a in json.loads(guarded.ask_control("/advice")[1]) if a["route"] == "/events"]
+    for _ in range(20):     # advice goes by what the monitor blames it for, who may be more lenient than its loop
+        if said():
+            break
+        guarded.ask(f"/events?ms={STALL_MS * 3}")
     wait_until(said)
     assert said()[0]["remedy"] == "let ol_offload do what blocks: it streams events, so as .sync each of them would hold a thread"
     assert pin(guarded, route="GET /events", lane="sync")[0] == 200     # by hand it is moved all the same
@@ -394,9 +398,12 @@ def test_a_route_that_streams_events_is_not_moved_but_told_why(guarded):
 
 
 def test_advice_names_the_lane_a_route_is_in_beside_the_declared_one(guarded):
-    stall(guarded, 4)
     said = lambda: [a for a in json.loads(guarded.ask_control("/advice")[1]) if a["route"] == "/gate"]
-    wait_until(said)
+    for n in range(4, 24, 4):       # advice goes by what the monitor blames it for, who may be more lenient than its loop
+        stall(guarded, n)
+        if said():
+            break
+        assert pin(guarded, route="GET /gate", lane="auto")[0] == 200
     assert (said()[0]["lane"], said()[0]["declared"]) == ("sync", "async")
 
 

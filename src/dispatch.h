@@ -58,7 +58,7 @@ struct dispatch {
 	struct fiber_pool *fibers;
 	struct lane_meter meter;            /* of the hold that goes on now, */
 	bool metered;                       /* if that is measured */
-	uint64_t lost_ns;                   /* then: watch_lost when it began */
+	struct watch_mark mark;             /* then: of its beginning, if its route is guarded */
 	struct pool_batch *batches;         /* by pool: jobs of this turn */
 	unsigned batched;
 	bool abandoned;                     /* the grace is over: what ends from now on ends for that */

@@ -72,7 +72,7 @@ static inline void dispatch_unlend(struct ol_req *r)
 CHECKED int dispatch_lane_work(struct ol_req *r, bool (*part)(struct ol_req *r_), bool *over);
 
 /* A hold of the loop that is measured begins, and is over. */
-void dispatch_lane_entered(struct dispatch *d);
+void dispatch_lane_entered(struct dispatch *d, const struct endpoint *e);
 void dispatch_lane_left(struct dispatch *d, const struct endpoint *e);
 
 /* Around what runs of r on the loop.  r may be gone after it. */
@@ -80,7 +80,7 @@ static inline void dispatch_lane_enter(struct ol_req *r)
 {
 	/* Relaxed: whether a hold is measured orders nothing. */
 	if (atomic_load_explicit(&r->endpoint->measured, memory_order_relaxed))
-		dispatch_lane_entered(r->home);
+		dispatch_lane_entered(r->home, r->endpoint);
 }
 
 static inline void dispatch_lane_leave(struct dispatch *d, const struct endpoint *e)

@@ -10,7 +10,8 @@
  * loop: there it holds nobody.  A run proves the route short when its handler has run to its end and has replied with
  * something other than an error; that it slept counts however it ended.  On the loop each hold is measured, and judged
  * when it is over, before anything else is begun there.  So is that of a guarded route which has just held its loop for
- * too long: the monitor sees such a hold a few milliseconds after its end, and the next request may come before.
+ * too long: the monitor sees such a hold a few milliseconds after its end, and the next request may come before.  What
+ * of it may be nobody's doing is taken off first; if too little is left, the monitor is to judge, which knows more.
  *
  * Routes that do not move come here for nothing.  dispatch_lane_work on a worker, dispatch_lane_left on the loop.
  */
@@ -151,20 +152,21 @@ int dispatch_lane_work(struct ol_req *r, bool (*part)(struct ol_req *r_), bool *
 	return 0;
 }
 
-void dispatch_lane_entered(struct dispatch *d)
+void dispatch_lane_entered(struct dispatch *d, const struct endpoint *e)
 {
 	d->metered = true;
-	d->lost_ns = watch_lost(d->watch);
+	if (!e->adaptive)
+		d->mark = watch_mark(d->watch);
 	lane_meter_begin(&d->meter);
 }
 
-/* Whether all of the hold was the route's own doing, as far as that can be told already: the machine did not stand
- * still.  What an adaptive route may take is too short to ask. */
+/* Whether all of the hold was the route's own doing, as far as that can be told already: its thread had a CPU when it
+ * wanted one, and the machine did not stand still.  What an adaptive route may take is too short to ask. */
 static bool is_certain(const struct dispatch *d, const struct endpoint *e, uint64_t limit)
 {
-	uint64_t lost = watch_may_be_lost(d->watch, d->meter.begun_ns + d->meter.longest_ns) - d->lost_ns;
+	uint64_t end = d->meter.begun_ns + d->meter.longest_ns;
 
-	return e->adaptive || d->meter.longest_ns >= limit + lost;
+	return e->adaptive || d->meter.longest_ns >= limit + watch_nobodys(d->watch, &d->mark, end);
 }
 
 /* What is not certain is left to the monitor. */

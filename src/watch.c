@@ -140,6 +140,25 @@ bool watch_held_up(const struct watch_loop *w)
 	return atomic_load_explicit(&w->longs[last % WATCH_LONG].age, memory_order_relaxed) < WATCH_OLD - 1;
 }
 
+static uint64_t waited(const struct watch_loop *w)
+{
+	uint64_t cpu_ns, waited_ns;
+
+	return w && w->thread && capture_thread_times(w->thread, &cpu_ns, &waited_ns) == 0 ? waited_ns : 0;
+}
+
+struct watch_mark watch_mark(const struct watch_loop *w)
+{
+	return (struct watch_mark){ watch_lost(w), waited(w) };
+}
+
+uint64_t watch_nobodys(const struct watch_loop *w, const struct watch_mark *since, uint64_t now_ns)
+{
+	uint64_t lost = watch_may_be_lost(w, now_ns), waited_ns = waited(w);
+
+	return lost - since->lost_ns + (waited_ns > since->waited_ns ? waited_ns - since->waited_ns : 0);
+}
+
 /* ---- what the monitor reads -------------------------------------------------------------------------------------- */
 
 /* The line, if the app's code runs and goes on running while it is read.  Each member is loaded with acquire, so that

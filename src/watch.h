@@ -169,6 +169,14 @@ static inline uint64_t watch_may_be_lost(const struct watch_loop *w, uint64_t no
 	return watch_lost(w) + (now_ns > due && now_ns > tick ? now_ns - tick : 0);
 }
 
+/* On the loop, when a hold begins that it judges itself, and when that is over: how much of it may be nobody's doing.
+ * What the loop's thread waited for a CPU, and what may be lost.  Some system calls each. */
+struct watch_mark {
+	uint64_t lost_ns, waited_ns;
+};
+struct watch_mark watch_mark(const struct watch_loop *w);
+uint64_t watch_nobodys(const struct watch_loop *w, const struct watch_mark *since, uint64_t now_ns);
+
 /* Whether requests that come to the loop now may have waited behind a long hold. */
 static inline bool watch_aftermath(const struct watch_loop *w)
 {

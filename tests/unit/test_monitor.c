@@ -317,6 +317,36 @@ START_TEST(a_loop_that_enters_just_before_the_monitor_sleeps_knows_when_that_is_
 }
 END_TEST
 
+/* Two threads on one CPU, until they have met. */
+START_TEST(what_a_loop_waited_for_a_cpu_in_a_hold_is_nobodys)
+{
+	struct watch_loop *l = watch_attach(watch, 0);
+	uint64_t end = clock_now_ns() + 30 * NS_PER_S, start, now, nobodys;
+	struct watch_mark mark;
+	cpu_set_t before;
+	pthread_t other;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(before), &before), 0);
+	share_one_cpu();
+	ck_assert_int_eq(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
+	ck_assert_int_eq(pthread_create(&other, NULL, hog, NULL), 0);
+	do {
+		start = clock_now_ns();
+		mark = watch_mark(l);
+		spin(50 * MS);
+		now = clock_now_ns();
+		nobodys = watch_nobodys(l, &mark, now);
+		ck_assert_uint_lt(nobodys, clock_now_ns() - start);
+	} while (nobodys < 20 * MS && now < end);
+	ck_assert_uint_ge(nobodys, 20 * MS);
+	ck_assert_uint_eq(watch_nobodys(NULL, &(struct watch_mark){ 0, 0 }, now), 0);
+	atomic_store(&quiet, true);
+	pthread_join(other, NULL);
+	sched_setaffinity(0, sizeof(before), &before);
+	watch_detach(l);
+}
+END_TEST
+
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
 /* Whether a descriptor leads to the program's own file. */
@@ -380,6 +410,7 @@ static Suite *suite(void)
 	tcase_add_test(c, a_stall_that_was_counted_is_told_as_what_it_was_counted_as);
 	tcase_add_test(c, a_hold_that_ends_and_is_forgotten_by_its_loop_within_one_look_keeps_what_was_seen_of_it);
 	tcase_add_test(c, a_loop_that_enters_just_before_the_monitor_sleeps_knows_when_that_is_to_look_again);
+	tcase_add_test(c, what_a_loop_waited_for_a_cpu_in_a_hold_is_nobodys);
 	tcase_add_loop_test(c, files_are_opened_before_the_start_and_read_after_it, 0, 2);
 	suite_add_tcase(s, c);
 	return s;

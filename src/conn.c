@@ -423,10 +423,11 @@ static void take_bytes(struct conn *c, struct slice s)
 		conn_pump(c);
 }
 
-/* A FIN: when it does not come right behind the request, nobody may be waiting any more. */
+/* A FIN: when it does not come right behind the request, nobody may be waiting any more.  By when it came at the
+ * earliest: a loop that was held meanwhile reads it late. */
 static void cancel_if_late(struct conn *c)
 {
-	if (conn_stream(c)->req && !c->request_open && c->home->loop->now_ns - c->request_ns > HALF_CLOSE_NS)
+	if (conn_stream(c)->req && !c->request_open && c->home->loop->heard_ns > c->request_ns + HALF_CLOSE_NS)
 		dispatch_cancel(c->home->dispatch, conn_stream(c));
 }
 

@@ -103,9 +103,13 @@ uint64_t loop_wait_begins(struct loop *l)
 	return now;
 }
 
+/* What comes in a sleep ends it; what a wait finds at once may have come while the loop worked, since the last one. */
 void loop_wait_ended(struct loop *l, uint64_t began_ns)
 {
-	l->mark_ns = loop_clock(l);
+	uint64_t now = loop_clock(l);
+
+	l->heard_ns = now - began_ns < NS_PER_MS ? l->mark_ns : now;
+	l->mark_ns = now;
 	counter_add(&l->count.idle_ns, l->mark_ns - began_ns);
 	atomic_store_explicit(&l->count.since, l->mark_ns & ~UINT64_C(1), memory_order_relaxed);
 }

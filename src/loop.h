@@ -96,6 +96,7 @@ extern const uint64_t loop_lag_ns[LOOP_LAGS];   /* upper bounds; the last is NEV
 struct loop {
 	const struct loop_backend *backend;
 	uint64_t now_ns;                        /* read once after each wait; loop_clock reads it anew */
+	uint64_t heard_ns;                      /* what the last wait told of has not come before this */
 	struct wheel wheel;
 	struct loop_msg *todo;                  /* messages taken from the inbox, in order, not yet run */
 	void (*before_wait)(struct loop *l);    /* set by the owner; may be NULL: hand over what was collected */

@@ -334,6 +334,20 @@ START_TEST(a_fin_right_behind_the_request_is_answered)
 }
 END_TEST
 
+START_TEST(a_fin_that_may_have_come_while_the_loop_was_held_is_no_later_one)
+{
+	struct script_peer *p = say(&rooms, NULL, GET("/wait"));
+
+	script_advance(rooms.loop, 150 * NS_PER_MS);    /* the loop looks at nothing meanwhile */
+	script_end(p, 0);
+	turn(&rooms);
+	ck_assert_uint_eq(cancelled, 0);
+	go_on();
+	ck_assert(heard_of(p, "waited\n"));
+	ck_assert(p->closed);
+}
+END_TEST
+
 START_TEST(a_later_fin_cancels_and_the_reply_is_sent_all_the_same)
 {
 	struct script_peer *p = say(&rooms, NULL, GET("/wait"));
@@ -557,6 +571,7 @@ int main(void)
 	tcase_add_test(one, a_request_on_its_way_behind_the_last_reply_resets_nothing);
 	tcase_add_test(one, the_longest_idle_connection_makes_room);
 	tcase_add_test(one, a_fin_right_behind_the_request_is_answered);
+	tcase_add_test(one, a_fin_that_may_have_come_while_the_loop_was_held_is_no_later_one);
 	tcase_add_test(one, a_later_fin_cancels_and_the_reply_is_sent_all_the_same);
 	tcase_add_test(one, a_fin_behind_a_body_that_waits_to_be_read_is_no_departure);
 	tcase_add_test(one, a_fin_within_a_body_that_waits_ends_it_when_the_rest_has_been_read);

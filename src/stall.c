@@ -33,6 +33,8 @@
 #define LINES 10                /* of the log, at once */
 #define LINE_NS NS_PER_S        /* another one after */
 #define FRAMES_TOLD 8
+#define READINGS_NS (100 * NS_PER_US)   /* that readings of the clocks may be apart */
+#define READINGS 10                     /* then the last ones do */
 
 LOCK_ROLE(book_role);
 
@@ -184,9 +186,18 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+/* Both clocks at one moment: who has lost its CPU between two of the readings reads them again. */
 struct timespec stall_real_time(uint64_t at_ns)
 {
-	return clock_timespec(clock_ns(CLOCK_REALTIME) - (clock_now_ns() - at_ns));
+	uint64_t before, real, after;
+	int tries = 0;
+
+	do {
+		before = clock_now_ns();
+		real = clock_ns(CLOCK_REALTIME);
+		after = clock_now_ns();
+	} while (after - before > READINGS_NS && ++tries < READINGS);
+	return clock_timespec(real - (after - at_ns));
 }
 
 struct stall_book *stall_book_new(uint32_t nroutes, const char *(*name)(void *arg, uint32_t route), void *arg,

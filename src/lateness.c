@@ -18,14 +18,17 @@
  * would be longer than the hold, and stops that follow each other within one hold are rare.  So with what is hidden.
  *
  * Less than a millisecond is never lost: timers are late by themselves, by what the hardware and the kernel make of
- * it.  Times of the thread are asked for at every look, so that what earlier looks took does not explain anything; and
- * a look ends at the moment at which the sleep after it begins, so that no time is between the two.
+ * it.  Times of the thread cost more than the rest of a look, so they are asked for only when there is something to
+ * explain, and before what looks may have used unasked comes to much; that much explains nothing.  A look ends at the
+ * moment at which the sleep after it begins, so that no time is between the two.
  *
  * The clock is the caller's, so tests run on a clock of their own.  One thread.
  */
 #include "lateness.h"
 #include "base/clock.h"
 #include "stall.h"
+
+#define UNASKED_MAX (NS_PER_MS / 2)     /* what a wait may fail to explain, so that it is still not lost */
 
 static uint64_t greater(uint64_t a, uint64_t b)
 {
@@ -48,6 +51,7 @@ static void own_times(struct lateness *l, uint64_t *cpu_ns, uint64_t *waited_ns)
 	uint64_t cpu, waited;
 
 	*cpu_ns = *waited_ns = 0;
+	l->unasked_ns = 0;
 	if (!l->clock.times(l->clock.arg, &cpu, &waited))
 		return;
 	*cpu_ns = cpu - l->cpu_ns;
@@ -70,6 +74,20 @@ void lateness_wake(struct lateness *l, uint64_t since_ns)
 	l->due_ns = l->rested_ns = since_ns;
 }
 
+/* Asks how long it waited for a CPU before this look, if that may matter. */
+static void ask(struct lateness *l, uint64_t late_ns)
+{
+	uint64_t unasked = l->unasked_ns, cpu;
+
+	l->waited_now_ns = 0;
+	if (l->woken || l->away || late_ns >= NS_PER_MS || unasked >= UNASKED_MAX)
+		own_times(l, &cpu, &l->waited_now_ns);
+	else
+		l->unasked_ns += late_ns;
+	l->away = false;
+	l->explained_ns = without(l->waited_now_ns, unasked);
+}
+
 /* How much of the time before this look may hide a stop; waits that are too short cannot. */
 static uint64_t hidden(const struct lateness *l, uint64_t now_ns, uint64_t late_ns, uint64_t lost_ns)
 {
@@ -81,11 +99,11 @@ static uint64_t hidden(const struct lateness *l, uint64_t now_ns, uint64_t late_
 void lateness_look(struct lateness *l)
 {
 	uint64_t now = l->clock.now_ns(l->clock.arg), suspended = l->clock.suspended_ns(l->clock.arg);
-	uint64_t late = without(now, l->due_ns), cpu, lost;
+	uint64_t late = without(now, l->due_ns), lost;
 
 	l->woken = now < l->due_ns;
-	own_times(l, &cpu, &l->waited_now_ns);
-	lost = stall_lost(late, l->waited_now_ns, without(suspended, l->suspended_ns));
+	ask(l, late);
+	lost = stall_lost(late, l->explained_ns, without(suspended, l->suspended_ns));
 	l->margin_ns = lost > 0 && late > 0 ? l->due_ns - l->rested_ns : 0;
 	l->hidden_ns = greater(l->hiding_ns, hidden(l, now, late, lost));
 	l->gap_ns = l->noted_ns + lost + l->margin_ns;
@@ -99,14 +117,14 @@ void lateness_look(struct lateness *l)
 /* Up to now_ns. */
 static void note(struct lateness *l, uint64_t now_ns)
 {
-	uint64_t took = now_ns - l->told_ns, cpu, waited, lost;
+	uint64_t took = now_ns - l->told_ns, unasked = l->unasked_ns, cpu, waited, lost;
 
 	if (took < NS_PER_MS)
 		return;
 	own_times(l, &cpu, &waited);
-	lost = stall_lost(took, cpu + waited, 0);
+	lost = stall_lost(took, without(cpu + waited, unasked), 0);
 	l->noted_ns += lost;
-	l->hiding_ns += without(took, cpu + lost);
+	l->hiding_ns += without(took, without(cpu, unasked) + lost);
 	l->lost_ns += lost;
 	l->doubt_ns += lost;
 	l->told_ns = now_ns;
@@ -121,7 +139,13 @@ void lateness_rest(struct lateness *l, uint64_t due_ns)
 {
 	l->rested_ns = l->clock.now_ns(l->clock.arg);
 	note(l, l->rested_ns);
+	l->unasked_ns += l->rested_ns - l->told_ns;
 	l->due_ns = greater(due_ns, l->rested_ns);
+}
+
+void lateness_leave(struct lateness *l)
+{
+	l->away = true;
 }
 
 /* Of the time from the hold's start until the look that has first seen it: how much may have been lost. */
@@ -130,7 +154,7 @@ static uint64_t unseen(const struct lateness *l, uint64_t age_ns, uint64_t perio
 	uint64_t missed = age_ns > period_ns + NS_PER_MS ? age_ns - period_ns : 0, lost = l->gap_ns;
 
 	if (l->woken)   /* when the hold began */
-		lost = greater(lost, stall_lost(age_ns, l->waited_now_ns, 0));
+		lost = greater(lost, stall_lost(age_ns, l->explained_ns, 0));
 	return greater(missed, lesser(lost, age_ns));
 }
 

@@ -24,12 +24,15 @@ struct lateness {
 	uint64_t hiding_ns;             /* the same, since the last look began */
 	uint64_t gap_ns;                /* what may have been lost between the beginnings of the last two */
 	uint64_t noted_ns;              /* lost since the last began */
+	bool away;                      /* it has done other things than to sleep since the last look */
 	bool woken;                     /* the last look was made before it was due */
-	uint64_t waited_now_ns;         /* for a CPU, before it */
+	uint64_t waited_now_ns;         /* for a CPU, before it; 0 as well when it was in time and did not ask */
+	uint64_t explained_ns;          /* as much of that as no earlier look can have waited */
 	uint64_t due_ns;                /* the next look; NEVER: it sleeps until it is woken */
 	uint64_t rested_ns;             /* since when nothing is to be done until then */
 	uint64_t told_ns;               /* up to here, what a look took has been explained */
 	uint64_t cpu_ns, waited_ns;     /* its times, when it last asked */
+	uint64_t unasked_ns;            /* how long looks took since, and were late: no more have they used of both */
 	uint64_t suspended_ns;
 };
 
@@ -46,6 +49,9 @@ void lateness_note(struct lateness *l);
 
 /* A look is over; the next is made at due_ns, or now when that has gone by. */
 void lateness_rest(struct lateness *l, uint64_t due_ns);
+
+/* Before the next look, this thread does other things than to sleep. */
+void lateness_leave(struct lateness *l);
 
 /* What one hold is granted for it: so much of its time cannot be held against who holds. */
 struct lateness_grant {

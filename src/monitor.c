@@ -10,13 +10,13 @@
  * claimed to do that itself; the record waits a little longer, until its victims are known.
  *
  * Its own lateness is measured at every look (lateness.c): as far as it says that the process stood still, or may have
- * while the monitor had no CPU to know it, it is taken off what any route may be blamed for.  A look costs little, a
- * wake-up much, so it looks as rarely as it may: less than the limit apart.
+ * while the monitor had no CPU to know it, it is taken off what any route may be blamed for.  Wake-ups cost, and so do
+ * threads' times: it looks as rarely as it may, less than the limit apart, and where it sees no hold it seldom reads.
  *
  * When no loop has entered code of the app's since the last look, it says that it sleeps (`asleep`), looks once more a
  * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
  * fence at each entry: an entry that did not see `asleep` was made before it was set, so its seq is to be seen by
- * then.  So idle loops cost no wake-up, and a loop pays one load.  Pools' threads are looked at when crew.c wants it,
+ * then.  Idle loops cost no wake-up, and a loop pays one load.  Pools' threads are looked at when crew.c wants it,
  * every second at most while there are any, so the sleep has an end until they are gone.  The files that name what is
  * on stacks are opened by monitor_new, for an app may give up its privileges before it serves; they are read before the
  * first long sleep, or one a look when the process has been busy for a while: its first requests need not wait for it.
@@ -46,6 +46,8 @@
 
 #define PERIOD_MIN NS_PER_MS
 #define PERIOD_MAX (10 * NS_PER_MS)
+#define YOUNG 8                         /* of a period: a hold of less is left to the next look */
+#define TIMES_AFTER 4                   /* periods: a thread's times are read at a look that has no hold to see */
 #define TICK_NS NS_PER_S
 #define SYMBOLS_AFTER_NS (20 * NS_PER_MS) /* what has started may have somebody waiting for it */
 #define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
@@ -74,14 +76,14 @@ struct monitored {
 	struct watch_loop *loop;
 	uint64_t seq;                   /* at the last look */
 	uint64_t lost;                  /* holds its ring had no room for, counted so far */
-	struct account_times times;     /* its thread's, at the last look; not known: at_ns is 0 */
+	struct account_times times;     /* its thread's, when they were last read; not known: at_ns is 0 */
 	struct sight now;
 	struct sight over[WATCH_LONG];  /* what was seen of the holds in its ring */
 };
 
 struct monitor {
 	struct monitor_conf conf;
-	uint64_t period_ns;
+	uint64_t period_ns, young_ns;
 	struct capturer *capturer;
 	struct symbols *symbols;
 	struct capture_thread *self;    /* its own times; NULL: /proc does not tell */
@@ -204,7 +206,7 @@ static void first_sight(struct monitor *m, struct monitored *l, const struct wat
 	bool asleep = is_asleep(l->loop, v->seq);
 
 	l->now = (struct sight){ .seq = v->seq, .start_ns = v->start_ns };
-	lateness_first(&m->late, &l->now.grant, v->start_ns, m->period_ns);
+	lateness_first(&m->late, &l->now.grant, v->start_ns, m->period_ns + m->young_ns);
 	l->now.timed = l->times.at_ns && still(&l->loop->line, v->seq);
 	if (l->now.timed)
 		account_begin(&l->now.account, v->start_ns, before, &l->times, asleep);
@@ -470,24 +472,31 @@ static void look_early(struct monitored *l, uint64_t seq)
 		account_look(&l->now.account, &l->times, asleep);
 }
 
+/* Most holds are over by the next look, so one that has just begun is left to that. */
+static bool is_seen(const struct monitor *m, const struct monitored *l, const struct watch_view *v)
+{
+	return v->seq && (v->seq == l->now.seq || m->late.looked_ns >= v->start_ns + m->young_ns);
+}
+
 /* Looks at one loop; sets *due back to when it is to be looked at again.  Whether there was anything to see. */
 static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 {
 	struct watch_view v = watch_read(&l->loop->line);
 	uint64_t seq = atomic_load_explicit(&l->loop->line.seq, memory_order_relaxed), next = NEVER;
 	const struct account_times before = l->times;
-	bool moved = seq != l->seq;
+	bool moved = seq != l->seq, seen = is_seen(m, l, &v);
 
 	l->seq = seq;
-	l->times = read_times(l->loop);
+	if (seen || m->late.looked_ns >= before.at_ns + TIMES_AFTER * m->period_ns)
+		l->times = read_times(l->loop);
 	lateness_again(&m->late, &l->now.grant);
 	if (l->now.seq && l->now.seq != v.seq)
 		is_over(m, l);
-	if (v.seq && l->now.seq != v.seq)
+	if (seen && l->now.seq != v.seq)
 		first_sight(m, l, &v, &before);
-	else if (v.seq && m->late.looked_ns < v.start_ns + m->conf.limit_ns)
+	else if (seen && m->late.looked_ns < v.start_ns + m->conf.limit_ns)
 		look_early(l, v.seq);
-	if (v.seq && m->late.looked_ns >= v.start_ns + m->conf.limit_ns)
+	if (seen && m->late.looked_ns >= v.start_ns + m->conf.limit_ns)
 		goes_on(m, l, &v);
 	else if (v.seq)
 		next = v.start_ns + m->conf.limit_ns;
@@ -555,12 +564,14 @@ static void sleep_long(struct monitor *m)
 		goto woken;
 	busy = look_around(m, &due);
 	rest(m, busy ? due : crew_due(m->conf.crew), !busy);
-	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1)
+	while (!busy && !stopped(m) && atomic_load_explicit(asleep, memory_order_relaxed) == 1) {
+		lateness_leave(&m->late);
 		if (!read_symbols(m) && !futex_wait(asleep, 1, m->late.due_ns)) {
 			look_at_clock(m);
 			look_besides(m);
 			rest(m, crew_due(m->conf.crew), true);
 		}
+	}
 woken:
 	atomic_store_explicit(asleep, 0, memory_order_relaxed);
 }
@@ -606,6 +617,7 @@ struct monitor *monitor_new(const struct monitor_conf *conf)
 		return NULL;
 	m->conf = *conf;
 	m->period_ns = monitor_period(conf->limit_ns);
+	m->young_ns = m->period_ns / YOUNG;
 	m->loops = calloc(conf->loops, sizeof(*m->loops));
 	if (!m->loops) {
 		free(m);

@@ -11,6 +11,7 @@
 
 static uint64_t now, suspended, cpu, waited;
 static bool known;
+static int asked;       /* for times */
 static struct lateness l;
 static int stop_in;     /* so many readings of the clock from now the process is stopped, for STOP; -1: it is not */
 
@@ -31,6 +32,7 @@ static uint64_t read_suspended(void *unused)
 static bool read_times(void *unused, uint64_t *cpu_ns, uint64_t *waited_ns)
 {
 	(void)unused;
+	asked++;
 	*cpu_ns = cpu;
 	*waited_ns = waited;
 	return known;
@@ -150,15 +152,62 @@ START_TEST(a_long_look_that_computed_or_waited_for_a_cpu_has_lost_nothing)
 }
 END_TEST
 
+/* Waits at its wake-ups, and in its looks. */
 START_TEST(short_waits_do_not_add_up_to_an_explanation)
 {
+	const uint64_t wait = _i % 2 == 0 ? MS / 2 : MS / 9;
+
 	for (int i = 0; i < 15; i++) {
-		waited += MS / 2;
-		look_late(_i == 0 ? MS / 2 : 0);
+		waited += wait;
+		look_late(_i < 2 ? wait : 0);
+		now += _i < 2 ? 0 : wait;
 		lateness_rest(&l, now + PERIOD);
 	}
 	look_late(12 * MS);
 	ck_assert_uint_eq(l.lost_ns, 12 * MS);
+}
+END_TEST
+
+START_TEST(short_waits_take_nothing_from_an_explanation_but_their_own)
+{
+	for (int i = 0; i < 15; i++) {
+		waited += MS / 9;
+		look_late(MS / 9);
+		lateness_rest(&l, now + PERIOD);
+	}
+	waited += 12 * MS;
+	look_late(12 * MS);
+	ck_assert_uint_eq(l.lost_ns, 0);
+	ck_assert_uint_eq(l.hidden_ns, 12 * MS + PERIOD);
+}
+END_TEST
+
+START_TEST(what_it_did_in_place_of_sleeping_explains_nothing)
+{
+	lateness_rest(&l, NEVER);
+	lateness_leave(&l);
+	now += 30 * MS;
+	cpu += 20 * MS;
+	waited += 10 * MS;
+	lateness_wake(&l, now);
+	lateness_look(&l);
+	now += STOP;
+	lateness_note(&l);
+	ck_assert_uint_eq(l.lost_ns, STOP);
+}
+END_TEST
+
+START_TEST(looks_in_time_seldom_ask_for_its_times)
+{
+	asked = 0;
+	for (int i = 0; i < 100; i++) {
+		look_late(MS / 50);
+		now += MS / 50;
+		cpu += MS / 50;
+		lateness_rest(&l, now + PERIOD);
+	}
+	ck_assert_int_ge(asked, 1);
+	ck_assert_int_le(asked, 10);
 }
 END_TEST
 
@@ -351,7 +400,10 @@ static Suite *suite(void)
 	tcase_add_test(c, a_stop_during_a_look_is_lost);
 	tcase_add_test(c, a_stop_during_a_look_is_known_before_that_look_judges);
 	tcase_add_test(c, a_long_look_that_computed_or_waited_for_a_cpu_has_lost_nothing);
-	tcase_add_loop_test(c, short_waits_do_not_add_up_to_an_explanation, 0, 2);
+	tcase_add_loop_test(c, short_waits_do_not_add_up_to_an_explanation, 0, 4);
+	tcase_add_test(c, short_waits_take_nothing_from_an_explanation_but_their_own);
+	tcase_add_test(c, what_it_did_in_place_of_sleeping_explains_nothing);
+	tcase_add_test(c, looks_in_time_seldom_ask_for_its_times);
 	tcase_add_test(c, what_earlier_looks_took_explains_nothing);
 	tcase_add_test(c, what_a_look_waited_for_a_cpu_may_hide_a_stop);
 	tcase_add_test(c, a_wait_before_the_first_look_at_a_hold_may_hide_a_stop_of_that_hold_only);

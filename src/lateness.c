@@ -74,16 +74,15 @@ void lateness_wake(struct lateness *l, uint64_t since_ns)
 	l->due_ns = l->rested_ns = since_ns;
 }
 
-/* Asks how long it waited for a CPU before this look, if that may matter. */
+/* Asks how long it waited for a CPU before this look, if that may matter: always of one that is late. */
 static void ask(struct lateness *l, uint64_t late_ns)
 {
 	uint64_t unasked = l->unasked_ns, cpu;
 
 	l->waited_now_ns = 0;
-	if (l->woken || l->away || late_ns >= NS_PER_MS || unasked >= UNASKED_MAX)
+	l->unasked_ns += late_ns;
+	if (l->woken || l->away || l->unasked_ns >= UNASKED_MAX)
 		own_times(l, &cpu, &l->waited_now_ns);
-	else
-		l->unasked_ns += late_ns;
 	l->away = false;
 	l->explained_ns = without(l->waited_now_ns, unasked);
 }
@@ -137,9 +136,13 @@ void lateness_note(struct lateness *l)
 
 void lateness_rest(struct lateness *l, uint64_t due_ns)
 {
+	uint64_t cpu, waited;
+
 	l->rested_ns = l->clock.now_ns(l->clock.arg);
 	note(l, l->rested_ns);
 	l->unasked_ns += l->rested_ns - l->told_ns;
+	if (l->unasked_ns >= UNASKED_MAX)
+		own_times(l, &cpu, &waited);
 	l->due_ns = greater(due_ns, l->rested_ns);
 }
 

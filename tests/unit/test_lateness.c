@@ -157,7 +157,7 @@ START_TEST(short_waits_do_not_add_up_to_an_explanation)
 {
 	const uint64_t wait = _i % 2 == 0 ? MS / 2 : MS / 9;
 
-	for (int i = 0; i < 15; i++) {
+	for (int i = 0; i < 14; i++) {
 		waited += wait;
 		look_late(_i < 2 ? wait : 0);
 		now += _i < 2 ? 0 : wait;
@@ -182,6 +182,20 @@ START_TEST(short_waits_take_nothing_from_an_explanation_but_their_own)
 }
 END_TEST
 
+START_TEST(a_wait_explains_what_it_can_after_looks_that_were_late_or_long_by_themselves)
+{
+	look_late(MS / 20 * 9);
+	lateness_rest(&l, now + PERIOD);
+	look_late(_i == 0 ? 0 : MS / 10 * 9);
+	now += _i == 0 ? MS / 10 * 9 : _i == 2 ? 5 * MS : 0;
+	cpu += _i == 0 ? MS / 10 * 9 : _i == 2 ? 5 * MS : 0;
+	lateness_rest(&l, now + PERIOD);
+	waited += 4 * MS;
+	look_late(4 * MS);
+	ck_assert_uint_eq(l.lost_ns, 0);
+}
+END_TEST
+
 START_TEST(what_it_did_in_place_of_sleeping_explains_nothing)
 {
 	lateness_rest(&l, NEVER);
@@ -199,6 +213,7 @@ END_TEST
 
 START_TEST(looks_in_time_seldom_ask_for_its_times)
 {
+	lateness_leave(&l);     /* which it may have done once */
 	asked = 0;
 	for (int i = 0; i < 100; i++) {
 		look_late(MS / 50);
@@ -224,6 +239,35 @@ START_TEST(what_earlier_looks_took_explains_nothing)
 	now += STOP;
 	lateness_note(&l);
 	ck_assert_uint_eq(l.lost_ns, STOP);
+}
+END_TEST
+
+START_TEST(what_short_looks_took_explains_nothing)
+{
+	for (int i = 0; i < 4; i++) {
+		look_late(0);
+		now += MS / 9;
+		cpu += MS / 18;
+		waited += MS / 18;
+		lateness_rest(&l, now + PERIOD);
+	}
+	if (_i == 0) {
+		look_late(0);
+		now += STOP;
+		lateness_note(&l);
+		ck_assert_uint_eq(l.lost_ns, STOP);
+	} else if (_i == 1) {
+		look_late(0);
+		now += STOP;
+		waited += STOP;
+		lateness_note(&l);
+		ck_assert_uint_eq(l.hiding_ns, STOP);
+	} else {
+		l.due_ns = NEVER;       /* in place of the last of these */
+		now += 900 * MS;
+		lateness_look(&l);
+		ck_assert_uint_eq(unseen(now - STOP), STOP);
+	}
 }
 END_TEST
 
@@ -402,9 +446,11 @@ static Suite *suite(void)
 	tcase_add_test(c, a_long_look_that_computed_or_waited_for_a_cpu_has_lost_nothing);
 	tcase_add_loop_test(c, short_waits_do_not_add_up_to_an_explanation, 0, 4);
 	tcase_add_test(c, short_waits_take_nothing_from_an_explanation_but_their_own);
+	tcase_add_loop_test(c, a_wait_explains_what_it_can_after_looks_that_were_late_or_long_by_themselves, 0, 3);
 	tcase_add_test(c, what_it_did_in_place_of_sleeping_explains_nothing);
 	tcase_add_test(c, looks_in_time_seldom_ask_for_its_times);
 	tcase_add_test(c, what_earlier_looks_took_explains_nothing);
+	tcase_add_loop_test(c, what_short_looks_took_explains_nothing, 0, 3);
 	tcase_add_test(c, what_a_look_waited_for_a_cpu_may_hide_a_stop);
 	tcase_add_test(c, a_wait_before_the_first_look_at_a_hold_may_hide_a_stop_of_that_hold_only);
 	tcase_add_loop_test(c, no_stop_falls_between_a_look_and_the_sleep_after_it, 0, 4);

@@ -11,7 +11,7 @@
  * Counting voluntary switches instead would find short sleeps between looks, too, but not how long they were: a page
  * fault beside a stolen CPU would be blamed.
  *
- * Of the time before the first look the thread's times say too much, for they go back to an earlier look, and the hold
+ * Of the time before the first look the thread's times say too much, for they go back to the look before, and the hold
  * began between the two.  Who is seen running has computed at most as long as they say, and who is seen asleep has
  * slept but for what it must have computed even if it did nothing else before the hold.  Waits may have been the
  * hold's.

@@ -23,7 +23,7 @@ struct account {
 	bool asleep;                    /* at the last look */
 };
 
-/* The first look at a hold that began at start_ns; before: what was known of the thread at an earlier look. */
+/* The first look at a hold that began at start_ns; before: what was known of the thread at the look before that. */
 void account_begin(struct account *a, uint64_t start_ns, const struct account_times *before,
 	const struct account_times *now, bool asleep);
 

@@ -10,8 +10,8 @@
  * claimed to do that itself; the record waits a little longer, until its victims are known.
  *
  * Its own lateness is measured at every look (lateness.c): as far as it says that the process stood still, or may have
- * while the monitor had no CPU to know it, it is taken off what any route may be blamed for.  Wake-ups cost, and so do
- * threads' times: it looks as rarely as it may, less than the limit apart, and where it sees no hold it seldom reads.
+ * while the monitor had no CPU to know it, it is taken off what any route may be blamed for.  Wake-ups cost, and looks
+ * at threads: so looks are rare, but less than the limit apart, and a hold that has just begun is left to the next.
  *
  * When no loop has entered code of the app's since the last look, it says that it sleeps (`asleep`), looks once more a
  * period later, and then sleeps without an end; the next loop to enter wakes it.  That second look takes the place of a
@@ -47,7 +47,6 @@
 #define PERIOD_MIN NS_PER_MS
 #define PERIOD_MAX (10 * NS_PER_MS)
 #define YOUNG 8                         /* of a period: a hold of less is left to the next look */
-#define TIMES_AFTER 4                   /* periods: a thread's times are read at a look that has no hold to see */
 #define TICK_NS NS_PER_S
 #define SYMBOLS_AFTER_NS (20 * NS_PER_MS) /* what has started may have somebody waiting for it */
 #define ASK_AGAIN NS_PER_MS             /* of a thread that was asked for its frames */
@@ -76,7 +75,8 @@ struct monitored {
 	struct watch_loop *loop;
 	uint64_t seq;                   /* at the last look */
 	uint64_t lost;                  /* holds its ring had no room for, counted so far */
-	struct account_times times;     /* its thread's, when they were last read; not known: at_ns is 0 */
+	struct account_times times;     /* its thread's, at the last look; not known: at_ns is 0 */
+	struct account_times before;    /* and at the look before */
 	struct sight now;
 	struct sight over[WATCH_LONG];  /* what was seen of the holds in its ring */
 };
@@ -199,9 +199,23 @@ static bool is_asleep(struct watch_loop *l, uint64_t seq)
 	return rc == 0 && c.state == CAPTURE_SLEEPING;
 }
 
-/* Times that were read when the hold was over already are greater than those at its end: they do not count. */
+/* The last look may have left the hold to this one: its times are the hold's then, too. */
+static void begin_account(struct monitored *l, const struct account_times *earlier, bool asleep)
+{
+	struct account *a = &l->now.account;
+
+	if (l->before.at_ns > l->now.start_ns) {
+		account_begin(a, l->now.start_ns, earlier, &l->before, asleep);
+		account_look(a, &l->times, asleep);
+	} else {
+		account_begin(a, l->now.start_ns, &l->before, &l->times, asleep);
+	}
+}
+
+/* Times that were read when the hold was over already are greater than those at its end: they do not count.  earlier:
+ * those of the look before the last. */
 static void first_sight(struct monitor *m, struct monitored *l, const struct watch_view *v,
-	const struct account_times *before)
+	const struct account_times *earlier)
 {
 	bool asleep = is_asleep(l->loop, v->seq);
 
@@ -209,7 +223,7 @@ static void first_sight(struct monitor *m, struct monitored *l, const struct wat
 	lateness_first(&m->late, &l->now.grant, v->start_ns, m->period_ns + m->young_ns);
 	l->now.timed = l->times.at_ns && still(&l->loop->line, v->seq);
 	if (l->now.timed)
-		account_begin(&l->now.account, v->start_ns, before, &l->times, asleep);
+		begin_account(l, earlier, asleep);
 }
 
 static struct stall_parts parts_of(struct monitor *m, struct sight *s, const struct account_times *now)
@@ -473,9 +487,9 @@ static void look_early(struct monitored *l, uint64_t seq)
 }
 
 /* Most holds are over by the next look, so one that has just begun is left to that. */
-static bool is_seen(const struct monitor *m, const struct monitored *l, const struct watch_view *v)
+static bool is_seen(const struct monitor *m, const struct watch_view *v)
 {
-	return v->seq && (v->seq == l->now.seq || m->late.looked_ns >= v->start_ns + m->young_ns);
+	return v->seq && m->late.looked_ns >= v->start_ns + m->young_ns;
 }
 
 /* Looks at one loop; sets *due back to when it is to be looked at again.  Whether there was anything to see. */
@@ -483,17 +497,17 @@ static bool look(struct monitor *m, struct monitored *l, uint64_t *due)
 {
 	struct watch_view v = watch_read(&l->loop->line);
 	uint64_t seq = atomic_load_explicit(&l->loop->line.seq, memory_order_relaxed), next = NEVER;
-	const struct account_times before = l->times;
-	bool moved = seq != l->seq, seen = is_seen(m, l, &v);
+	const struct account_times earlier = l->before;
+	bool moved = seq != l->seq, seen = is_seen(m, &v);
 
 	l->seq = seq;
-	if (seen || m->late.looked_ns >= before.at_ns + TIMES_AFTER * m->period_ns)
-		l->times = read_times(l->loop);
+	l->before = l->times;   /* with a hold or without: what was done before the next must not count as its own */
+	l->times = read_times(l->loop);
 	lateness_again(&m->late, &l->now.grant);
 	if (l->now.seq && l->now.seq != v.seq)
 		is_over(m, l);
 	if (seen && l->now.seq != v.seq)
-		first_sight(m, l, &v, &before);
+		first_sight(m, l, &v, &earlier);
 	else if (seen && m->late.looked_ns < v.start_ns + m->conf.limit_ns)
 		look_early(l, v.seq);
 	if (seen && m->late.looked_ns >= v.start_ns + m->conf.limit_ns)
@@ -617,7 +631,7 @@ struct monitor *monitor_new(const struct monitor_conf *conf)
 		return NULL;
 	m->conf = *conf;
 	m->period_ns = monitor_period(conf->limit_ns);
-	m->young_ns = m->period_ns / YOUNG;
+	m->young_ns = m->period_ns < conf->limit_ns ? m->period_ns / YOUNG : 0; /* else the next look is late */
 	m->loops = calloc(conf->loops, sizeof(*m->loops));
 	if (!m->loops) {
 		free(m);

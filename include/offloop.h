@@ -355,7 +355,8 @@ int ol_text(ol_req *r, int status, const char *text);                   /* text/
 #define ol_textf(r, status, ...) ol_textf_((r), (status), "" __VA_ARGS__) /* the format must be a literal */
 int ol_textf_(ol_req *r, int status, const char *fmt, ...) OL_PRINTF_(3, 4);
 
-/* A value nested deeper than 64, or in itself: -ELOOP; with text that is not UTF-8: -EINVAL. */
+/* Compact; a real has the fewest digits that read back as the same number, and ".0" or an exponent where it would look
+ * like an integer.  A value nested deeper than 64, or in itself: -ELOOP; with text that is not UTF-8: -EINVAL. */
 int ol_json(ol_req *r, int status, const json_t *value);                /* borrows value, only during the call */
 int ol_json_new(ol_req *r, int status, json_t *value);                  /* steals value, also on error; NULL: -ENOMEM */
 

@@ -1,4 +1,4 @@
-/* json_write.c: jansson's values written as compact JSON text, byte for byte as json_dumpb would.
+/* json_write.c: jansson's values written as compact JSON text, byte for byte as json_dumpb would, but for reals.
  *
  * jansson writes through a callback, one call per piece, looks at strings a character at a time, formats numbers with
  * snprintf and keeps a hash table of open containers to find cycles.  Here the text grows in one piece of the arena: it
@@ -10,11 +10,12 @@
  * invariant: inside a string there is always room for the bytes that are still to be read plus the closing quote, so
  * that only an escape has to ask for room.
  *
- * Reals have 17 significant digits, as "%.17g" gives (jansson up to 2.14).  For magnitudes from about 1e-11 to 1e43 all
- * of the arithmetic fits in 128 bits and is exact: m * 2^e * 10^k is an integer, or one shift or division away from it,
- * and rounding to even is decided by the remainder.  Others come from snprintf, of which only the digits are used, so
- * that the locale's decimal point does not matter.  Later versions of jansson write the shortest digits that read back
- * as the same number; there reals are left to json_dumpb.
+ * Reals have the fewest digits that read back as the same number, so that 0.1 is 0.1 (jansson up to 2.14 always writes
+ * 17 digits, as "%.17g" gives, later versions the fewest, too).  15 are tried, then 16; 17 always do.  For magnitudes from
+ * about 1e-11 to 1e43 all of the arithmetic fits in 128 bits and is exact: m * 2^e * 10^k is an integer, or one shift or
+ * division away from it, rounding to even is decided by the remainder, and a decimal reads back if it is off by less
+ * than half of the last bit.  Others come from snprintf and strtod, of whose text only the digits are used, so that the
+ * locale's decimal point does not matter.
  *
  * Pure functions of their arguments, on any thread that owns the value.  Not done: indentation, sorted keys, ASCII-only
  * text.
@@ -23,6 +24,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -333,24 +335,8 @@ static int put_integer(struct writer *w, int64_t v)
 	return 0;
 }
 
-#if JANSSON_VERSION_HEX >= 0x020f00
-
-static int put_real(struct writer *w, const json_t *v)
-{
-	size_t n;
-
-	if (reserve(w, NUMBER_MAX) != 0)
-		return -ENOMEM;
-	n = json_dumpb(v, w->at, NUMBER_MAX, JSON_COMPACT | JSON_ENCODE_ANY);
-	if (n == 0 || n > NUMBER_MAX)
-		return -ENOMEM;
-	w->at += n;
-	return 0;
-}
-
-#else
-
-#define PRECISION 17
+#define PRECISION 17            /* of them always read back */
+#define PRECISION_SURE 15       /* of them read back as themselves, so no fewer need be tried */
 
 /* A number as d.ddd * 10^exponent. */
 struct decimal {
@@ -359,6 +345,14 @@ struct decimal {
 };
 
 __extension__ typedef unsigned __int128 uint128;
+
+/* A number v as q + rest / unit, with q of 17 digits; all of it times 10^k. */
+struct scaled {
+	uint64_t q;
+	uint128 rest, unit;
+	uint128 bit;                    /* the last bit of v, times unit */
+	bool even, lowest;              /* v's mantissa; and the least of its binade: below, doubles lie twice as close */
+};
 
 #define POW5_MAX 27     /* the greatest power of 5 below 2^64 */
 
@@ -377,50 +371,92 @@ static uint64_t pow5(int n)
 	return table[n];
 }
 
-/* The 17 digits of v > 0 by exact arithmetic; false when v is too large or too small for it. */
-static bool decimal_exact(double v, struct decimal *d)
+#define HIGH UINT64_C(100000000000000000)       /* the least integer of 18 digits */
+
+/* v > 0 by exact arithmetic, with its exponent; false when it is too large or too small for that. */
+static bool scale(double v, struct scaled *n, int *exponent)
 {
-	const uint64_t high = UINT64_C(100000000000000000); /* the least integer of 18 digits */
-	uint64_t bits, m, q;
+	uint64_t bits, m;
 	int e, x;
 
 	memcpy(&bits, &v, sizeof(bits));
 	m = (bits & (UINT64_MAX >> 12)) | UINT64_C(1) << 52;
 	e = (int)(bits >> 52) - 1075;           /* v = m * 2^e; a subnormal is far too small for this, whatever m is */
+	n->even = !(m & 1);
+	n->lowest = m == UINT64_C(1) << 52;
 	x = (e + 52) * 78913 >> 18;             /* floor(log10(2^(e + 52))): v's own, or one less */
 	for (;; x++) {
 		int k = PRECISION - 1 - x;      /* q is v * 10^k = m * 5^k * 2^s */
 		int s = e + k;
-		uint128 rest, unit;
 
 		if (k > POW5_MAX || k < -POW5_MAX)
 			return false;
 		if (k < 0) {                    /* s is positive here, and m << s below 2^122 */
 			uint128 dividend = (uint128)m << s;
 
-			unit = pow5(-k);
-			q = (uint64_t)(dividend / unit);
-			rest = dividend % unit;
+			n->unit = pow5(-k);
+			n->q = (uint64_t)(dividend / n->unit);
+			n->rest = dividend % n->unit;
+			n->bit = (uint128)1 << s;
 		} else if (s < 0) {             /* at most 63 bits are shifted out, since at least 53 remain of 116 */
 			uint128 product = (uint128)m * pow5(k);
 
-			unit = (uint128)1 << -s;
-			q = (uint64_t)(product >> -s);
-			rest = product & (unit - 1);
+			n->unit = (uint128)1 << -s;
+			n->q = (uint64_t)(product >> -s);
+			n->rest = product & (n->unit - 1);
+			n->bit = pow5(k);
 		} else {
-			unit = 1;
-			q = m * pow5(k) << s;
-			rest = 0;
+			n->unit = 1;
+			n->q = m * pow5(k) << s;
+			n->rest = 0;
+			n->bit = (uint128)pow5(k) << s;
 		}
-		if (q >= high)
-			continue;
-		if (rest * 2 > unit || (rest * 2 == unit && (q & 1)))
-			q++;
-		break;
+		if (n->q < HIGH)
+			break;
 	}
-	assert(q < high); /* no double of this range is so little below a power of ten that it would round up to it */
-	put_digits(d->digits, q, PRECISION);
-	d->exponent = x;
+	*exponent = x;
+	return true;
+}
+
+/* To the nearest multiple of `ten` (1, 10, 100), and of two as near to the even one. */
+static uint64_t nearest(const struct scaled *n, uint64_t ten)
+{
+	uint64_t low = n->q - n->q % ten;
+	uint128 above = (uint128)(n->q - low) * n->unit + n->rest, all = ten * n->unit;
+
+	return above * 2 > all || (above * 2 == all && (low / ten & 1)) ? low + ten : low;
+}
+
+/* Whether who reads c gets v: no other double is nearer, and where one is as near, v is the even one. */
+static bool reads_back(const struct scaled *n, uint64_t c)
+{
+	uint128 at = c * n->unit, v = n->q * n->unit + n->rest;
+	uint128 off = (at < v ? v - at : at - v) * 2;
+
+	if (at < v && n->lowest)
+		off *= 2;
+	return off < n->bit || (off == n->bit && n->even);
+}
+
+/* The digits of v > 0 by exact arithmetic; false as above. */
+static bool decimal_exact(double v, struct decimal *d)
+{
+	struct scaled n;
+	uint64_t c;
+
+	if (!scale(v, &n, &d->exponent))
+		return false;
+	c = nearest(&n, 100);
+	if (!reads_back(&n, c)) {
+		c = nearest(&n, 10);
+		if (!reads_back(&n, c))
+			c = nearest(&n, 1);
+	}
+	if (c == HIGH) {        /* 9.99... was rounded up */
+		c /= 10;
+		d->exponent++;
+	}
+	put_digits(d->digits, c, PRECISION);
 	return true;
 }
 
@@ -429,11 +465,17 @@ static void decimal_printf(double v, struct decimal *d)
 {
 	char text[64];
 	const char *e;
+	int n;
 
-	snprintf(text, sizeof(text), "%.*e", PRECISION - 1, v);
+	for (n = v < DBL_MIN ? 1 : PRECISION_SURE;; n++) {      /* a subnormal may need fewer */
+		snprintf(text, sizeof(text), "%.*e", n - 1, v);
+		if (n == PRECISION || strtod(text, NULL) == v)
+			break;
+	}
 	e = strchr(text, 'e');
+	memset(d->digits, '0', sizeof(d->digits));
 	d->digits[0] = text[0];
-	memcpy(d->digits + 1, e - (PRECISION - 1), PRECISION - 1);
+	memcpy(d->digits + 1, e - (n - 1), (size_t)n - 1);
 	d->exponent = (int)strtol(e + 1, NULL, 10);
 }
 
@@ -443,7 +485,7 @@ static char *put_chars(char *dst, const char *p, int n)
 	return dst + n;
 }
 
-/* Lays the number out as "%.17g" does, but with ".0" behind what looks like an integer, and no '+' or zeros in the
+/* Lays the number out as "%.17g" would without its zeros, but with ".0" behind what looks like an integer, and no '+' or zeros in the
  * exponent. */
 static char *put_decimal(char *dst, const struct decimal *d)
 {
@@ -493,8 +535,6 @@ static int put_real(struct writer *w, const json_t *json)
 	w->at = put_decimal(w->at, &d);
 	return 0;
 }
-
-#endif
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 

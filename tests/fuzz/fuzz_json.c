@@ -1,5 +1,6 @@
-/* fuzz_json.c: any text is parsed; what is JSON must be written as json_dumpb writes it, and read back as the same
- * value.  Any text is quoted; the result must be a JSON string. */
+/* fuzz_json.c: any text is parsed; what is JSON must be written as json_dumpb writes it, unless there are reals in it,
+ * which need no more bytes than there, and read back as the same value.  Any text is quoted; the result must be a JSON
+ * string. */
 #include "json.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +17,21 @@ static void must(bool ok, const char *what)
 	abort();
 }
 
+static bool has_reals(const json_t *v)
+{
+	size_t i;
+	const char *key;
+	json_t *member;
+
+	json_array_foreach(v, i, member)
+		if (has_reals(member))
+			return true;
+	json_object_foreach((json_t *)v, key, member)
+		if (has_reals(member))
+			return true;
+	return json_is_real(v);
+}
+
 static void check_written(struct arena *a, const json_t *v)
 {
 	size_t n = json_dumpb(v, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY), at;
@@ -27,7 +43,10 @@ static void check_written(struct arena *a, const json_t *v)
 	must(theirs != NULL, "no memory");
 	must(json_dumpb(v, theirs, n, JSON_COMPACT | JSON_ENCODE_ANY) == n, "jansson changed its mind");
 	must(json_write(a, v, &ours) == 0, "not written");
-	must(ours.n == n && memcmp(ours.p, theirs, n) == 0, "written otherwise than by jansson");
+	if (has_reals(v))
+		must(ours.n <= n, "written longer than by jansson");
+	else
+		must(ours.n == n && memcmp(ours.p, theirs, n) == 0, "written otherwise than by jansson");
 	again = json_parse(a, ours, &why, &at);
 	must(again && json_equal(v, again), "read back as another value");
 	json_decref(again);

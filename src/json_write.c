@@ -485,8 +485,8 @@ static char *put_chars(char *dst, const char *p, int n)
 	return dst + n;
 }
 
-/* Lays the number out as "%.17g" would without its zeros, but with ".0" behind what looks like an integer, and no '+' or zeros in the
- * exponent. */
+/* Lays the number out as "%.17g" would without its zeros, but with ".0" behind what looks like an integer, and no '+'
+ * or zeros in the exponent. */
 static char *put_decimal(char *dst, const struct decimal *d)
 {
 	static const char zeros[] = "0000000000000000";

@@ -160,9 +160,12 @@ static void demote(struct lane *l, uint64_t hold_ns, enum lane_cause cause)
 	unsigned holds = l->rec.holds;
 	struct log_field more[] = { LOG_FIELD_US("hold", us(hold_ns)), LOG_FIELD_STR("cause",
 		slice_of(cause_name(cause))), LOG_FIELD_INT("holds", holds) };
+	int n;
 
-	snprintf(l->last.why, sizeof(l->last.why), "it held a loop for %.1f ms, %s; allowed are %.1f ms%s",
-		ms(hold_ns), cause_name(cause), ms(lane_hold_limit(l)), holds > 1 ? ", a few times" : "");
+	n = snprintf(l->last.why, sizeof(l->last.why), "it held a loop for %.1f ms, %s; allowed are %.1f ms",
+		ms(hold_ns), cause_name(cause), ms(lane_hold_limit(l)));
+	if (holds > 1)
+		snprintf(l->last.why + n, sizeof(l->last.why) - (size_t)n, "; hold %u over that", holds);
 	move(l, "route moved", true, true, more, 3);
 }
 

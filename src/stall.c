@@ -13,7 +13,8 @@
  * copy only.  An entry is opened while its stall goes on, and changed as more is known of it.  Of those that the ring
  * drops the worst of each route and cause is remembered, without its stack, so that advice need not be taken back for
  * want of evidence when others stall.  Counts are atomics with one writer, the monitor, and never limited.  The log is:
- * at most ten lines at once and one a second from then on; those left out are counted, and the next line says how many.
+ * at most ten lines at once of loops, and ten of workers, and one a second from then on; those left out are counted, and
+ * the next line says how many.
  *
  * Threads: the monitor's, but for the functions of which stall.h says more.  Nothing here looks at a loop.
  */
@@ -44,6 +45,12 @@ struct route_stalls {
 	struct stall_hold *worst[STALL_CAUSES]; /* of those the ring has dropped; under the mutex.  NULL: none */
 };
 
+/* Lines of the log. */
+struct allowance {
+	unsigned lines;                 /* that may be written now */
+	uint64_t refilled_ns;
+};
+
 struct stall_book {
 	const char *(*name)(void *arg, uint32_t route);
 	void *arg;
@@ -52,8 +59,7 @@ struct stall_book {
 	void *told_arg;
 	uint32_t nroutes;
 	struct route_stalls *routes;    /* the last for no route */
-	unsigned lines;                 /* that may be written now */
-	uint64_t refilled_ns;
+	struct allowance of_loops, of_workers;
 	uint64_t untold;                /* since the last line */
 	_Atomic uint64_t untold_total;
 	pthread_mutex_t mutex;
@@ -216,7 +222,7 @@ struct stall_book *stall_book_new(uint32_t nroutes, const char *(*name)(void *ar
 	b->name = name;
 	b->arg = arg;
 	b->log = log;
-	b->lines = LINES;
+	b->of_loops.lines = b->of_workers.lines = LINES;
 	pthread_mutex_init(&b->mutex, NULL);
 	return b;
 }
@@ -385,17 +391,18 @@ uint64_t stall_untold(const struct stall_book *b)
 
 /* ---- telling ----------------------------------------------------------------------------------------------------- */
 
-/* Whether the log takes one more. */
-static bool may_tell(struct stall_book *b, uint64_t now_ns)
+/* Whether the log takes one more.  Threads that hang do not hide who holds a loop. */
+static bool may_tell(struct stall_book *b, enum stall_kind kind, uint64_t now_ns)
 {
-	uint64_t more = (now_ns - b->refilled_ns) / LINE_NS;
+	struct allowance *a = kind == STALL_LOOP ? &b->of_loops : &b->of_workers;
+	uint64_t more = (now_ns - a->refilled_ns) / LINE_NS;
 
 	if (more > 0) {
-		b->lines = more > LINES - b->lines ? LINES : b->lines + (unsigned)more;
-		b->refilled_ns = b->lines == LINES ? now_ns : b->refilled_ns + more * LINE_NS;
+		a->lines = more > LINES - a->lines ? LINES : a->lines + (unsigned)more;
+		a->refilled_ns = a->lines == LINES ? now_ns : a->refilled_ns + more * LINE_NS;
 	}
-	if (b->lines > 0) {
-		b->lines--;
+	if (a->lines > 0) {
+		a->lines--;
 		return true;
 	}
 	b->untold++;
@@ -487,7 +494,7 @@ void stall_tell(struct stall_book *b, const struct stall *s, uint64_t now_ns)
 	char frames[1024];
 	size_t n = 0;
 
-	if (s->kind != STALL_POOL && !may_tell(b, now_ns)) /* there are few pools, and much depends on each */
+	if (s->kind != STALL_POOL && !may_tell(b, s->kind, now_ns)) /* there are few pools, and much depends on each */
 		return;
 	if (s->kind == STALL_POOL)
 		add(fields, &n, TEXT("waiting_for", slice_of(s->text)));

@@ -572,6 +572,7 @@ START_TEST(an_async_route_is_warned_of_or_moved_as_the_guard_says)
 	for (int i = 0; i < 9; i++)
 		lane_held(lane, STALL, LANE_CPU);
 	ck_assert(atomic_load(&pooled) && look().held == 4);
+	ck_assert_ptr_nonnull(strstr(look().why, " ms; hold 4 over that"));
 	clean_runs(50);
 	ck_assert(atomic_load(&pooled));
 	ck_assert_int_eq(lane_pin(lane, LANE_AUTO, "me"), 0);

@@ -13,7 +13,7 @@
  * copy only.  An entry is opened while its stall goes on, and changed as more is known of it.  Of those that the ring
  * drops the worst of each route and cause is remembered, without its stack, so that advice need not be taken back for
  * want of evidence when others stall.  Counts are atomics with one writer, the monitor, and never limited.  The log is:
- * at most ten lines at once of loops, and ten of workers, and one a second from then on; those left out are counted, and
+ * of loops at most ten lines at once, and of workers, and one a second from then on; those left out are counted, and
  * the next line says how many.
  *
  * Threads: the monitor's, but for the functions of which stall.h says more.  Nothing here looks at a loop.

@@ -11,9 +11,9 @@
  * that only an escape has to ask for room.
  *
  * Reals have the fewest digits that read back as the same number, so that 0.1 is 0.1 (jansson up to 2.14 always writes
- * 17 digits, as "%.17g" gives, later versions the fewest, too).  15 are tried, then 16; 17 always do.  For magnitudes from
- * about 1e-11 to 1e43 all of the arithmetic fits in 128 bits and is exact: m * 2^e * 10^k is an integer, or one shift or
- * division away from it, rounding to even is decided by the remainder, and a decimal reads back if it is off by less
+ * 17, as "%.17g" gives; later versions the fewest, too).  15 are tried, then 16; 17 always do.  For magnitudes from
+ * about 1e-11 to 1e43 all of the arithmetic fits in 128 bits and is exact: m * 2^e * 10^k is an integer, or one shift
+ * or division away from it, rounding to even is decided by the remainder, and a decimal reads back if it is off by less
  * than half of the last bit.  Others come from snprintf and strtod, of whose text only the digits are used, so that the
  * locale's decimal point does not matter.
  *
@@ -351,7 +351,7 @@ struct scaled {
 	uint64_t q;
 	uint128 rest, unit;
 	uint128 bit;                    /* the last bit of v, times unit */
-	bool even, lowest;              /* v's mantissa; and the least of its binade: below, doubles lie twice as close */
+	bool even, lowest;              /* v's mantissa; and 2^52, the doubles below lie twice as close */
 };
 
 #define POW5_MAX 27     /* the greatest power of 5 below 2^64 */

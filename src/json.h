@@ -12,8 +12,8 @@
 /* Writes v into the arena as json_dumpb(v, JSON_COMPACT | JSON_ENCODE_ANY) would, byte for byte (JSON_PRESERVE_ORDER is
  * how jansson iterates since 2.8), but reals with the fewest digits that read back as the same number.  0; -ELOOP:
  * nested deeper than JSON_DEPTH_MAX (also catches circular values); -EINVAL: something jansson would not dump (NULL, a
- * string or key of invalid UTF-8); -ENOMEM.  *out only on success.  v is borrowed and not changed.  Any thread that owns
- * v. */
+ * string or key of invalid UTF-8); -ENOMEM.  *out only on success.  v is borrowed and not changed.  Any thread that
+ * owns v. */
 CHECKED int json_write(struct arena *a, const json_t *v, struct slice *out);
 
 /* Parses any JSON value.  NULL with why (one line, a static or arena string) and at (byte offset) set: bad syntax,

@@ -351,7 +351,7 @@ struct scaled {
 	uint64_t q;
 	uint128 rest, unit;
 	uint128 bit;                    /* the last bit of v, times unit */
-	bool even, lowest;              /* v's mantissa; and 2^52, the doubles below lie twice as close */
+	bool even, lowest;              /* v's mantissa is; v is a power of 2, and doubles below lie twice as close */
 };
 
 #define POW5_MAX 27     /* the greatest power of 5 below 2^64 */

@@ -20,8 +20,10 @@ FILE_DECLARED(html);
 FILE_DECLARED(colours_css);
 FILE_DECLARED(css);
 FILE_DECLARED(js);
+FILE_DECLARED(dom_js);
 FILE_DECLARED(figures_js);
 FILE_DECLARED(charts_js);
+FILE_DECLARED(stalls_js);
 FILE_DECLARED(dygraph_js);
 
 #define HTML "text/html; charset=utf-8"
@@ -43,8 +45,10 @@ static const struct file files[] = {
 	{ "colours.css", CSS, dashboard_colours_css, dashboard_colours_css_end },
 	{ "dashboard.css", CSS, dashboard_css, dashboard_css_end },
 	{ "dashboard.js", SCRIPT, dashboard_js, dashboard_js_end },
+	{ "dom.js", SCRIPT, dashboard_dom_js, dashboard_dom_js_end },
 	{ "figures.js", SCRIPT, dashboard_figures_js, dashboard_figures_js_end },
 	{ "charts.js", SCRIPT, dashboard_charts_js, dashboard_charts_js_end },
+	{ "stalls.js", SCRIPT, dashboard_stalls_js, dashboard_stalls_js_end },
 	{ "dygraph.js", SCRIPT, dashboard_dygraph_js, dashboard_dygraph_js_end },
 };
 

@@ -27,8 +27,10 @@ dashboard_\name\()_end:
 	file	colours_css, "dashboard/colours.css"
 	file	css, "dashboard/dashboard.css"
 	file	js, "dashboard/dashboard.js"
+	file	dom_js, "dashboard/dom.js"
 	file	figures_js, "dashboard/figures.js"
 	file	charts_js, "dashboard/charts.js"
+	file	stalls_js, "dashboard/stalls.js"
 	file	dygraph_js, DYGRAPH_JS
 
 	fiber_notes 3

@@ -5,55 +5,17 @@
  * the page keeps what it has, greyed, says so, and goes on asking.  Counters that begin anew belong to another process:
  * its figures are not mixed with the old one's.
  *
- * The page is built once and changed in place, by textContent only: what an app calls its routes is text, never
- * markup.  Lists keep their height and rows their identity, so that nothing moves under a reader.  Everything kept is
- * bounded: snapshots by ten seconds, charts by five minutes, stalls by what the server keeps.
+ * Nothing moves under a reader: lists keep their height and rows their identity (dom.js).  Everything kept is bounded:
+ * snapshots by ten seconds, charts by five minutes, stalls (stalls.js) by what the server keeps.
  */
 import * as f from "./figures.js";
 import { Chart, drawn } from "./charts.js";
+import { byId, element, keyed, put } from "./dom.js";
+import { goingOn, longestLag, showStalls } from "./stalls.js";
 
 const PERIOD = 1000, PERIOD_HIDDEN = 5000, PATIENCE = 4000, WINDOW = 10000, RESORT = 5000;
 const DURATION = "http_server_request_duration_seconds";
 const LANES = ["async", "sync"];
-const byId = id => document.getElementById(id);
-
-function element(name, className, text) {
-	const e = document.createElement(name);
-	if (className)
-		e.className = className;
-	if (text !== undefined)
-		e.textContent = text;
-	return e;
-}
-
-/* Writes only what changes, so that a selection in the text survives. */
-function put(node, text) {
-	if (node.textContent !== text)
-		node.textContent = text;
-}
-
-/* Children of parent by key, in the order of items: made by make(item), brought up to date by update(node, item). */
-function keyed(parent, items, key, make, update) {
-	const old = new Map([...parent.children].map(child => [child.dataset.key, child]));
-	let at = parent.firstElementChild;
-	for (const item of items) {
-		const k = String(key(item));
-		let node = old.get(k);
-		if (node)
-			old.delete(k);
-		else {
-			node = make(item);
-			node.dataset.key = k;
-		}
-		if (node === at)
-			at = at.nextElementSibling;
-		else
-			parent.insertBefore(node, at);
-		update(node, item);
-	}
-	for (const node of old.values())
-		node.remove();
-}
 
 /* ---- asking ---- */
 
@@ -150,10 +112,6 @@ function turnedAway(now, then) {
 	return each.length ? Math.max(...each) : null;
 }
 
-function goingOn(stalls) {
-	return (stalls || []).filter(s => s.ongoing);
-}
-
 /* ---- tiles ---- */
 
 const tiles = [
@@ -225,18 +183,6 @@ function makeCharts() {
 	byId("licence").hidden = !drawn;
 }
 
-let ended = null;       /* ids of the stalls that were over when last looked at */
-
-/* A histogram knows the longest lag's bucket only; the stalls since the last look, and those that go on, know better. */
-function longestLag(lag, stalls) {
-	const fresh = (stalls || []).filter(s => s.ongoing || (ended && !ended.has(s.id))).map(s => s.ms / 1000);
-	const exact = Math.max(0, ...fresh), bucket = f.longest(lag);
-	ended = new Set((stalls || []).filter(s => !s.ongoing).map(s => s.id));
-	if (!bucket)
-		return exact || null;
-	return exact > f.below(lag, bucket.value) ? exact : bucket.value;
-}
-
 function showCharts(now, then, { stalls }) {
 	const date = new Date();
 	const lanes = LANES.map(lane => requests(now, then, labels => labels.lane === lane));
@@ -248,100 +194,6 @@ function showCharts(now, then, { stalls }) {
 	charts.latency.add(date, lanes.flatMap(hist => [value(f.quantile(hist, 0.99)), value(f.quantile(hist, 0.5))]));
 	charts.load.add(date, load.length ? [Math.max(...load), load.reduce((a, b) => a + b) / load.length] : [null, null]);
 	charts.lag.add(date, [longestLag(lag, stalls), value(f.quantile(lag, 0.99))]);
-}
-
-/* ---- stalls ---- */
-
-const CAUSES = { cpu: "CPU", blocked: "blocked", runnable: "no CPU free", late: "not watched" };
-let chosen = null;      /* the id of the stall that the reader chose; else the newest is shown */
-
-function milliseconds(ms) {
-	return f.time(ms / 1000);
-}
-
-function stallName(s) {
-	return s.name || [s.method, s.route].filter(Boolean).join(" ") || "no route";
-}
-
-function stallPlace(s) {
-	return s.loop !== undefined && s.loop !== null ? `loop ${s.loop}` : s.pool ? `pool ${s.pool}` : "";
-}
-
-function makeStall(s) {
-	const item = element("li"), button = element("button");
-	button.type = "button";
-	for (const part of ["time", "name", "cause", "ms"])
-		button.append(element("span", part));
-	button.addEventListener("click", () => {
-		chosen = s.id;
-		showStalls(lastStalls);
-	});
-	item.append(button);
-	return item;
-}
-
-function updateStall(item, s) {
-	const part = name => item.querySelector("." + name);
-	put(part("time"), f.clock(new Date(s.time)));
-	put(part("name"), stallName(s));
-	put(part("cause"), CAUSES[s.cause] || s.cause);
-	part("cause").dataset.cause = s.cause;
-	put(part("ms"), milliseconds(s.ms) + (s.ongoing ? " …" : ""));
-	item.firstElementChild.setAttribute("aria-current", String(s.id === shownStall));
-}
-
-const PARTS = [["cpu_ms", "on CPU"], ["blocked_ms", "blocked"], ["runnable_ms", "waiting for a CPU"],
-	["late_ms", "not watched"]];
-
-function fact(list, name, text) {
-	if (text)
-		list.append(element("dt", "", name), element("dd", "", text));
-}
-
-function describeStall(box, s) {
-	const facts = element("dl", "facts"), stack = element("ol", "stack"), bar = element("div", "parts");
-	const parts = PARTS.map(([key, name]) => [key, name, (s.parts && s.parts[key]) || 0]).filter(p => p[2] > 0);
-
-	for (const [key, name, ms] of parts) {
-		const piece = element("span", key);
-		piece.style.flexGrow = ms;
-		piece.title = `${name}: ${milliseconds(ms)}`;
-		bar.append(piece);
-	}
-	fact(facts, "Held", `${milliseconds(s.ms)}${s.ongoing ? ", and still does" : ""}, ${stallPlace(s)}`);
-	fact(facts, "Time", parts.map(([, name, ms]) => `${milliseconds(ms)} ${name}`).join(", "));
-	fact(facts, "In", s.syscall || (s.state === "running" ? "its own code" : ""));
-	fact(facts, "Requests that waited", String(s.victims ?? f.NONE));
-	for (const frame of s.stack || []) {
-		const line = element("li", frame.probable ? "probable" : "", frame.at || String(frame));
-		if (frame.probable)
-			line.title = "searched for on the stack, or found by one that was";
-		stack.append(line);
-	}
-	box.replaceChildren(element("h3", "", stallName(s)), bar, facts, stack);
-	if (!stack.children.length)
-		stack.replaceWith(element("p", "quiet", s.no_stack ? `No stack: ${s.no_stack}.` : "No stack was taken."));
-}
-
-let lastStalls = null, shownStall = null, shownText = "";
-
-function showStalls(stalls) {
-	lastStalls = stalls;
-	const list = stalls || [];
-	const s = list.find(one => one.id === chosen) || list.find(one => one.name) || list[0];
-	shownStall = s ? s.id : null;
-	put(byId("stalls-count"), list.length ? `the latest ${list.length}` : "");
-	keyed(byId("stall-list"), list, one => one.id, makeStall, updateStall);
-	byId("stalls").classList.toggle("none", !s);
-	const text = JSON.stringify(s || null);
-	if (text === shownText)
-		return;
-	shownText = text;
-	if (s)
-		describeStall(byId("stall"), s);
-	else
-		byId("stall").replaceChildren(element("p", "quiet", stalls === null ?
-			"This server tells of no stalls." : "None: no handler has held a loop for too long."));
 }
 
 /* ---- advice ---- */

@@ -11,7 +11,7 @@
 import * as f from "./figures.js";
 import { Chart, drawn } from "./charts.js";
 import { byId, element, keyed, put } from "./dom.js";
-import { goingOn, longestLag, showStalls } from "./stalls.js";
+import { heldLoops, longestLag, showStalls } from "./stalls.js";
 
 const PERIOD = 1000, PERIOD_HIDDEN = 5000, PATIENCE = 4000, WINDOW = 10000, RESORT = 5000;
 const DURATION = "http_server_request_duration_seconds";
@@ -142,7 +142,7 @@ function showTiles(now, then, { stalls }) {
 	const all = requests(now, then), errors = requests(now, then, broken), s = f.seconds(now, then);
 	const lag = f.gained(now, then, "offloop_loop_lag_seconds");
 	const load = loopsOf(now, then).map(l => l.load).filter(v => v !== null);
-	const away = turnedAway(now, then), held = goingOn(stalls);
+	const away = turnedAway(now, then), held = heldLoops(stalls);
 	const p99 = f.atMost(lag, 0.99);
 
 	tile("rate", f.short(all.count / s));

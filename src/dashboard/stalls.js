@@ -8,17 +8,20 @@ import { byId, element, keyed, put } from "./dom.js";
 
 /* ---- lag ---- */
 
-export function goingOn(stalls) {
-	return (stalls || []).filter(s => s.ongoing);
+/* A worker that hangs, or a pool that starves, holds no loop. */
+const ofLoops = stalls => (stalls || []).filter(s => s.kind === "loop");
+
+export function heldLoops(stalls) {
+	return ofLoops(stalls).filter(s => s.ongoing);
 }
 
 let ended = null;       /* ids of the stalls that were over when last looked at */
 
 /* A histogram knows the longest lag's bucket only; the stalls since the last look, and those that go on, know better. */
 export function longestLag(lag, stalls) {
-	const fresh = (stalls || []).filter(s => s.ongoing || (ended && !ended.has(s.id))).map(s => s.ms / 1000);
+	const all = ofLoops(stalls), fresh = all.filter(s => s.ongoing || (ended && !ended.has(s.id))).map(s => s.ms / 1000);
 	const exact = Math.max(0, ...fresh), bucket = f.longest(lag);
-	ended = new Set((stalls || []).filter(s => !s.ongoing).map(s => s.id));
+	ended = new Set(all.filter(s => !s.ongoing).map(s => s.id));
 	if (!bucket)
 		return exact || null;
 	return exact > f.below(lag, bucket.value) ? exact : bucket.value;

@@ -110,6 +110,15 @@ def test_a_stall_is_shown_with_its_route_and_stack_within_two_seconds(page):
     page.wait(f"{row}?.querySelector('[data-name=Stalls]').textContent === '1'")
 
 
+def test_what_holds_no_loop_is_no_lag_of_one(hanging):
+    hanging.wait("document.querySelectorAll('#stall-list li').length >= 2")
+    hanging.wait("document.querySelector('#tile-flight .figure').textContent === '4' && "
+                 "document.querySelector('#tile-lag .unit').textContent === '99th percentile'")
+    longest = """import('/dashboard/stalls.js').then(s => s.longestLag({{ le: [1, Infinity], n: [0, 0], count: 0 }},
+        [{{ id: -1, kind: '{kind}', ongoing: true, ms: 4000 }}]))"""
+    assert [hanging.run(longest.format(kind=kind)) for kind in ("loop", "worker", "pool")] == [4, None, None]
+
+
 def test_advice_is_shown_with_its_evidence_and_remedy(page):
     page.wait("document.querySelector('#advice-list .evidence').textContent.startsWith('None')")
     for _ in range(6):      # one more or two than it takes: a machine that stands still hides who it was

@@ -1,6 +1,9 @@
 /* stalls.js: the latest stalls, as a list and one of them in full, and what they tell of the loops' lag.
  *
- * The reader chooses one; until then the newest that names a route is shown.  What is shown in full is built anew only
+ * They are of three kinds: a loop that is held, a pool's worker that hangs, and a pool that starves, which is nobody's
+ * doing: of it is told what its threads wait for.  Of the loops' lag only those of loops tell.
+ *
+ * The reader chooses one; until then the newest that names a route or a pool is shown.  What is shown in full is built anew only
  * when what is told of it has changed, so that a selection in the text survives.
  */
 import * as f from "./figures.js";
@@ -8,7 +11,6 @@ import { byId, element, keyed, put } from "./dom.js";
 
 /* ---- lag ---- */
 
-/* A worker that hangs, or a pool that starves, holds no loop. */
 const ofLoops = stalls => (stalls || []).filter(s => s.kind === "loop");
 
 export function heldLoops(stalls) {
@@ -36,18 +38,27 @@ function milliseconds(ms) {
 	return f.time(ms / 1000);
 }
 
+const starved = s => s.kind === "pool";
+
 function stallName(s) {
-	return s.name || [s.method, s.route].filter(Boolean).join(" ") || "no route";
+	return starved(s) ? `pool ${s.pool}` : s.name || "no route";
 }
 
-function stallPlace(s) {
-	return s.loop !== undefined && s.loop !== null ? `loop ${s.loop}` : s.pool ? `pool ${s.pool}` : "";
+/* What the list says beside it: more than that is in the one shown in full. */
+function stallMore(s) {
+	return starved(s) ? s.text || "" : s.pool ? `pool ${s.pool}` : "";
+}
+
+function setCause(node, s) {
+	const cause = starved(s) ? "starved" : s.cause;
+	put(node, CAUSES[cause] || cause);
+	node.dataset.cause = cause;
 }
 
 function makeStall(s) {
 	const item = element("li"), button = element("button");
 	button.type = "button";
-	for (const part of ["time", "name", "cause", "ms"])
+	for (const part of ["time", "name", "cause", "ms", "more"])
 		button.append(element("span", part));
 	button.addEventListener("click", () => {
 		chosen = s.id;
@@ -61,9 +72,9 @@ function updateStall(item, s) {
 	const part = name => item.querySelector("." + name);
 	put(part("time"), f.clock(new Date(s.time)));
 	put(part("name"), stallName(s));
-	put(part("cause"), CAUSES[s.cause] || s.cause);
-	part("cause").dataset.cause = s.cause;
+	setCause(part("cause"), s);
 	put(part("ms"), milliseconds(s.ms) + (s.ongoing ? " …" : ""));
+	put(part("more"), stallMore(s));
 	item.firstElementChild.setAttribute("aria-current", String(s.id === shownStall));
 }
 
@@ -75,8 +86,10 @@ function fact(list, name, text) {
 		list.append(element("dt", "", name), element("dd", "", text));
 }
 
-function describeStall(box, s) {
+/* Where its time went, and in what. */
+function describeHold(box, s) {
 	const facts = element("dl", "facts"), stack = element("ol", "stack"), bar = element("div", "parts");
+	const place = s.kind === "loop" ? `loop ${s.loop}` : `a thread of pool ${s.pool}`;
 	const parts = PARTS.map(([key, name]) => [key, name, (s.parts && s.parts[key]) || 0]).filter(p => p[2] > 0);
 
 	for (const [key, name, ms] of parts) {
@@ -85,10 +98,11 @@ function describeStall(box, s) {
 		piece.title = `${name}: ${milliseconds(ms)}`;
 		bar.append(piece);
 	}
-	fact(facts, "Held", `${milliseconds(s.ms)}${s.ongoing ? ", and still does" : ""}, ${stallPlace(s)}`);
+	fact(facts, "Held", `${milliseconds(s.ms)}${s.ongoing ? ", and still does" : ""}, ${place}`);
 	fact(facts, "Time", parts.map(([, name, ms]) => `${milliseconds(ms)} ${name}`).join(", "));
 	fact(facts, "In", s.syscall || (s.state === "running" ? "its own code" : ""));
-	fact(facts, "Requests that waited", String(s.victims ?? f.NONE));
+	if (s.kind === "loop")
+		fact(facts, "Requests that waited", String(s.victims ?? f.NONE));
 	for (const frame of s.stack || []) {
 		const line = element("li", frame.probable ? "probable" : "", frame.at || String(frame));
 		if (frame.probable)
@@ -100,12 +114,19 @@ function describeStall(box, s) {
 		stack.replaceWith(element("p", "quiet", s.no_stack ? `No stack: ${s.no_stack}.` : "No stack was taken."));
 }
 
+function describeStarved(box, s) {
+	const facts = element("dl", "facts");
+	fact(facts, "Starved", milliseconds(s.ms) + (s.ongoing ? ", and still is" : ""));
+	fact(facts, "All threads busy", s.text);
+	box.replaceChildren(element("h3", "", stallName(s)), facts);
+}
+
 let lastStalls = null, shownStall = null, shownText = "";
 
 export function showStalls(stalls) {
 	lastStalls = stalls;
 	const list = stalls || [];
-	const s = list.find(one => one.id === chosen) || list.find(one => one.name) || list[0];
+	const s = list.find(one => one.id === chosen) || list.find(one => one.name || starved(one)) || list[0];
 	shownStall = s ? s.id : null;
 	put(byId("stalls-count"), list.length ? `the latest ${list.length}` : "");
 	keyed(byId("stall-list"), list, one => one.id, makeStall, updateStall);
@@ -115,7 +136,7 @@ export function showStalls(stalls) {
 		return;
 	shownText = text;
 	if (s)
-		describeStall(byId("stall"), s);
+		(starved(s) ? describeStarved : describeHold)(byId("stall"), s);
 	else
 		byId("stall").replaceChildren(element("p", "quiet", stalls === null ?
 			"This server tells of no stalls." : "None: no handler has held a loop for too long."));

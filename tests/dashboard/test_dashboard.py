@@ -110,6 +110,28 @@ def test_a_stall_is_shown_with_its_route_and_stack_within_two_seconds(page):
     page.wait(f"{row}?.querySelector('[data-name=Stalls]').textContent === '1'")
 
 
+ROW = """[...document.querySelectorAll('#stall-list li')].find(li =>
+    li.querySelector('.cause').textContent === '{cause}' && li.querySelector('.more').textContent.{more})"""
+STARVED = ROW.format(cause="starved", more="startsWith('db: 2 of 2 threads busy, 2 requests wait')")
+HANGS = ROW.format(cause="blocked", more="includes('pool db')")
+
+
+def test_a_pool_that_starves_and_a_worker_that_hangs_say_so(hanging):
+    hanging.wait(STARVED)
+    assert hanging.run(f"({STARVED}).querySelector('.name').textContent") == "pool db"
+    hanging.run(f"({STARVED}).querySelector('button').click()")
+    assert hanging.run("document.querySelector('#stall h3').textContent") == "pool db"
+    [told] = [s["text"] for s in json.loads(hanging.server.ask_control("/stalls")[1]) if s["kind"] == "pool"]
+    assert re.search(r": 2 in read\(fd \d+, \S+\) for GET /gate$", told), told
+    facts = "document.querySelector('#stall .facts').textContent"
+    hanging.wait(f"/Starved\\S+ .*and still is.* for GET \\/gate$/.test({facts})")
+    assert "stack" not in hanging.run("document.querySelector('#stall').textContent")
+    hanging.wait(HANGS)
+    assert hanging.run(f"({HANGS}).querySelector('.name').textContent") == "GET /gate"
+    hanging.run(f"({HANGS}).querySelector('button').click()")
+    assert "a thread of pool db" in hanging.run(facts)
+
+
 def test_what_holds_no_loop_is_no_lag_of_one(hanging):
     hanging.wait("document.querySelectorAll('#stall-list li').length >= 2")
     hanging.wait("document.querySelector('#tile-flight .figure').textContent === '4' && "
@@ -117,6 +139,20 @@ def test_what_holds_no_loop_is_no_lag_of_one(hanging):
     longest = """import('/dashboard/stalls.js').then(s => s.longestLag({{ le: [1, Infinity], n: [0, 0], count: 0 }},
         [{{ id: -1, kind: '{kind}', ongoing: true, ms: 4000 }}]))"""
     assert [hanging.run(longest.format(kind=kind)) for kind in ("loop", "worker", "pool")] == [4, None, None]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_list_of_stalls_tells_their_cause_at_any_width(hanging, width):
+    hanging.size(width, 740, mobile=width < 768)
+    for row in (STARVED, HANGS):
+        hanging.wait(row)
+        for part in ("name", "cause", "ms", "more"):
+            left, right, high = hanging.run(f"""(e => {{ const r = e.getBoundingClientRect();
+                return [r.left, r.right, r.height]; }})(({row}).querySelector('.{part}'))""")
+            assert 0 <= left < right <= width and high > 0, (part, left, right, high)
+    assert hanging.run("document.documentElement.scrollWidth") == width
+    assert hanging.run("(list => list.scrollWidth - list.clientWidth)(document.getElementById('stall-list'))") == 0
+    assert hanging.run(CONTRAST) == []
 
 
 def test_advice_is_shown_with_its_evidence_and_remedy(page):

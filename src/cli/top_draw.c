@@ -446,8 +446,8 @@ static void advice(struct screen *s, const struct top_told *t)
 }
 
 static const struct column stall_columns[] = { { "STALL", 0, 0, true }, { "AT", 8, 50, true },
-	{ "CAUSE", 9, 0, true }, { "HELD", 10, 0, false }, { "LOOP", 4, 60, false }, { "VICTIMS", 8, 70, false },
-	{ "IN", 40, 110, true } };
+	{ "CAUSE", 9, 0, true }, { "HELD", 10, 0, false }, { "WHERE", 12, 60, true }, { "VICTIMS", 8, 70, false },
+	{ "IN", 34, 110, true } };
 #define STALL_COLUMNS (sizeof(stall_columns) / sizeof(stall_columns[0]))
 
 static void frames(struct screen *s, const json_t *stall)
@@ -465,30 +465,57 @@ static void frames(struct screen *s, const json_t *stall)
 	}
 }
 
+static bool is_kind(const json_t *stall, const char *kind)
+{
+	return strcmp(text_of(stall, "kind"), kind) == 0;
+}
+
+/* A starved pool is nobody's doing: its place stands for a route. */
 static void stall_line(struct screen *s, const json_t *stall)
 {
-	const char *name = text_of(stall, "name"), *cause = text_of(stall, "cause");
 	bool ongoing = json_is_true(json_object_get(stall, "ongoing"));
+	bool of_loop = is_kind(stall, "loop"), starved = is_kind(stall, "pool");
+	const char *name = text_of(stall, "name"), *cause = starved ? "starved" : text_of(stall, "cause");
 	struct cell cells[STALL_COLUMNS];
 	char text[64], held[32];
 
-	set(&cells[0], PLAIN, *name ? name : "(no route)");
+	if (of_loop)
+		snprintf(cells[4].text, sizeof(cells[4].text), "loop %.0f", number(stall, "loop"));
+	else
+		snprintf(cells[4].text, sizeof(cells[4].text), "pool %.300s", text_of(stall, "pool"));
+	cells[4].style = PLAIN;
+	set(&cells[0], PLAIN, *name ? name : starved ? cells[4].text : "(no route)");
 	text_clock(text, sizeof(text), text_of(stall, "time"));
 	set(&cells[1], QUIET, text);
-	set(&cells[2], strcmp(cause, "blocked") == 0 || strcmp(cause, "cpu") == 0 ? BAD : QUIET, cause);
+	set(&cells[2], strcmp(cause, "blocked") == 0 || strcmp(cause, "cpu") == 0 || starved ? BAD : QUIET, cause);
 	snprintf(text, sizeof(text), "%s%s", text_time(held, sizeof(held), number(stall, "ms") / 1e3, 0),
 		ongoing ? "+" : "");
 	set(&cells[3], ongoing ? BAD : PLAIN, text);
-	set_count(&cells[4], number(stall, "loop"), PLAIN);
-	set_count(&cells[5], number(stall, "victims"), PLAIN);
+	set_count(&cells[5], of_loop ? number(stall, "victims") : -1, PLAIN);
 	set(&cells[6], PLAIN, text_of(stall, "syscall"));
 	table_line(s, stall_columns, cells, STALL_COLUMNS, NULL);
 }
 
-/* The latest, and where there is room the innermost frames of the latest that names a route. */
+/* What a starved pool's threads wait for: in whole, or as much as goes into a line. */
+static void waits(struct screen *s, const json_t *stall, bool whole)
+{
+	const char *text = text_of(stall, "text");
+
+	if (!*text)
+		return;
+	screen_put(s, PLAIN, "  ");
+	if (whole)
+		wrapped(s, QUIET, text);
+	else
+		screen_cell(s, QUIET, text, s->width - 2, false);
+	screen_end_line(s);
+}
+
+/* The latest, and where there is room the innermost frames of the latest that names a route.  What a pool's threads
+ * wait for is told of each, and where there is room in whole of the latest. */
 static void stalls(struct screen *s, const struct top_told *t)
 {
-	bool told = false;
+	bool told = is_low(s), in_whole = is_low(s);
 	json_t *stall;
 	size_t i;
 
@@ -499,7 +526,10 @@ static void stalls(struct screen *s, const struct top_told *t)
 		if (i == (is_low(s) ? 2 : STALLS_MAX))
 			break;
 		stall_line(s, stall);
-		if (!told && !is_low(s) && *text_of(stall, "name")) {
+		if (is_kind(stall, "pool")) {
+			waits(s, stall, !in_whole);
+			in_whole = true;
+		} else if (!told && *text_of(stall, "name")) {
 			frames(s, stall);
 			told = true;
 		}

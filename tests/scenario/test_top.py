@@ -244,6 +244,53 @@ def test_numbers_that_are_none_are_left_out():
     assert "nan" not in text.lower() and "inf" not in text.lower(), text
 
 
+WAITS = "db: 2 of 2 threads busy, 7 requests wait, oldest 2.1 s: 2 in read(fd 17, socket 10.0.0.5:5432) for GET /report"
+
+
+@contextlib.contextmanager
+def serving_stalls():
+    """A loop's, a worker's and a pool's, as a server tells of them; and a loop's that nobody is blamed for."""
+    def one(kind, **more):
+        return {"kind": kind, "time": "2026-11-22T11:59:02.387Z", "loop": None, "pool": None, "name": None, "ms": 2100,
+                "victims": 0, "ongoing": False, "stack": [], "text": None, **more}
+
+    answers = {b"/metrics": b'offloop_loop_connections{loop="0"} 1\n', b"/stalls": json.dumps([
+        one("pool", pool="db", cause="unknown", text=WAITS, ongoing=True),
+        one("worker", pool="a-long-name-for-a-pool", name="GET /report", cause="blocked",
+            stack=[{"at": "read+0x1", "probable": False}]),
+        one("pool", pool="second", cause="unknown", text=WAITS.replace("db", "second")),
+        one("loop", loop=1, name="GET /hold", cause="cpu", victims=3), one("loop", loop=12, cause="late")]).encode()}
+    with serving(lambda path: answers.get(path, b"[]")) as address:
+        yield address
+
+
+def test_a_stall_tells_its_loop_or_its_pool_and_what_a_starved_pool_waits_for():
+    with serving_stalls() as address:
+        status, text, error = run(address, env={"COLUMNS": "80"})
+    assert (status, error) == (0, "")
+    lines = text[text.index("STALL  "):text.index("ROUTE")].rstrip().splitlines()
+    assert max(map(len, lines)) == 80
+    rows = [[line[:28].rstrip(), *re.split(" {2,}", re.sub(r" \d\d:\d\d:\d\d ", "  ", line[28:]).strip())]
+            for line in lines[1:] if not line.startswith(" ")]
+    assert rows == [["pool db", "starved", "2.10 s+ pool db", "-"], ["GET /report", "blocked", "2.10 s pool a-long…", "-"],
+                    ["pool second", "starved", "2.10 s pool second", "-"], ["GET /hold", "cpu", "2.10 s loop 1", "3"],
+                    ["(no route)", "late", "2.10 s loop 12", "0"]]
+    assert lines[0].split() == ["STALL", "AT", "CAUSE", "HELD", "WHERE", "VICTIMS"]
+    assert " ".join(line.strip() for line in lines[2:4]) == WAITS
+    assert lines[5] == "  read+0x1"
+    assert lines[7] == f"  {WAITS.replace('db', 'second')[:77]}…"
+
+
+def test_on_a_low_screen_what_a_starved_pool_waits_for_takes_a_line(terminal):
+    with serving_stalls() as address:
+        t = terminal("-n", "1", address, columns=80, lines=24)
+        t.wait(lambda s: "ROUTE" in s)
+        assert t.end() == 0
+    lines = t.screen()
+    at = next(i for i, line in enumerate(lines) if line.startswith("pool db"))
+    assert lines[at + 1] == f"  {WAITS[:77]}…" and lines[at + 2].startswith("GET /report")
+
+
 def test_names_cannot_steer_the_terminal():
     page = b'offloop_build_info{version="\x1b[2J\xc2\x9b1m\xe2\x80\xae\\\\n",backend="x"} 1\n' \
            b'offloop_loop_connections{loop="0"} 1\n'

@@ -354,6 +354,8 @@ static void goes_on(struct monitor *m, struct monitored *l, const struct watch_v
 	s->stall->ongoing = true;
 	if (frames && rc == 0)
 		stall_look(s->stall, m->symbols, &c, call);
+	else if (s->stall->cause == STALL_BLOCKED && s->stall->state != CAPTURE_SLEEPING && c.state == CAPTURE_SLEEPING)
+		s->asked = NOT_ASKED;   /* it was caught before it slept: where it does is for the next look */
 	if (!s->stall->id && !stall_blames(s->stall->cause)) {
 		if (s->stall->nframes == 0)
 			s->asked = NOT_ASKED;

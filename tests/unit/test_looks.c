@@ -47,6 +47,8 @@ static int test_look(struct capturer *c, struct capture_thread *t, const struct 
 	struct capture *out)
 {
 	(void)c;
+	out->nframes = 1;
+	out->frames[0] = (uintptr_t)test_look;
 	return test_glance(t, where, out);
 }
 
@@ -298,6 +300,21 @@ START_TEST(who_was_seen_running_before_it_slept_has_not_slept_until_then)
 }
 END_TEST
 
+/* What the record says that it did when its stack was taken. */
+START_TEST(who_blocks_is_shown_where_it_sleeps_though_it_was_first_seen_running)
+{
+	static const struct piece blocks[] = { { COMPUTES, 1200 }, { SLEEPS, 6000 }, { SLEEPS, 0 } };
+	static const struct piece computes[] = { { COMPUTES, 6000 }, { SLEEPS, 1200 }, { SLEEPS, 0 } };
+
+	limit = limits[_i];
+	each_phase(idle, blocks, 0, STALL_BLOCKED);
+	ck_assert_int_eq(latest[0].state, CAPTURE_SLEEPING);
+	ck_assert_uint_eq(latest[0].nframes, 1);
+	each_phase(idle, computes, 0, STALL_CPU);
+	ck_assert_int_eq(latest[0].state, CAPTURE_RUNNING);
+}
+END_TEST
+
 START_TEST(a_hold_that_has_just_begun_is_left_to_the_next_look)
 {
 	uint64_t start = BEGUN + 12 * MS, period;
@@ -349,6 +366,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(c, what_the_thread_computed_before_does_not_count_when_its_cpu_is_stolen, 0, LIMITS);
 	tcase_add_loop_test(c, who_waits_for_a_cpu_at_first_has_not_slept_then, 0, LIMITS);
 	tcase_add_loop_test(c, who_was_seen_running_before_it_slept_has_not_slept_until_then, 1, LIMITS);
+	tcase_add_loop_test(c, who_blocks_is_shown_where_it_sleeps_though_it_was_first_seen_running, 0, LIMITS);
 	tcase_add_loop_test(c, a_hold_that_has_just_begun_is_left_to_the_next_look, 0, LIMITS);
 	tcase_add_test(c, who_slept_long_may_have_done_other_things);
 	suite_add_tcase(s, c);

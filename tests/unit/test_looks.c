@@ -270,9 +270,11 @@ START_TEST(who_sleeps_for_a_little_over_the_limit_blocks)
 }
 END_TEST
 
+/* Of what it computed in the period before the first look no more than half can be taken for the hold's, so a hold that
+ * computes for less than half of the limit itself is nobody's at every phase, also where the period is the limit. */
 START_TEST(what_the_thread_computed_before_does_not_count_when_its_cpu_is_stolen)
 {
-	static const struct piece first[] = { { STOLEN, 700 }, { COMPUTES, 500 }, { SLEEPS, 0 } };
+	static const struct piece first[] = { { STOLEN, 720 }, { COMPUTES, 480 }, { SLEEPS, 0 } };
 	static const struct piece last[] = { { COMPUTES, 300 }, { STOLEN, 900 }, { COMPUTES, 100 }, { SLEEPS, 0 } };
 
 	limit = limits[_i];
